@@ -1,0 +1,71 @@
+/*
+ * Commands in a sandbox: start, streams, signals, result.  What a command
+ * prints is kept, bounded, so that readers may come late; while readers are
+ * attached the slowest one holds the command back, with none attached the
+ * oldest output is dropped.  Loop thread only.
+ */
+#ifndef SBX_JOB_H
+#define SBX_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/remote.h"
+
+struct sbx_job;
+
+struct sbx_job_conf {
+	const char *const *argv; /* NULL-ended */
+	const char *cwd;	 /* NULL: workspace */
+	const char *const *env;	 /* "NAME=value", NULL-ended, or NULL */
+	unsigned int flags;	 /* SBX_EXEC_* */
+	unsigned int cols, rows; /* of a terminal; 0: 80x24 */
+};
+
+/* Called whenever something about the job changed: output came, it started
+ * or ended.  Owners then look.  Several listeners per job. */
+struct sbx_job_watch {
+	void (*on_news)(void *arg);
+	void *arg;
+	struct sbx_job_watch *next; /* the job's */
+};
+
+/*
+ * Starts a command; strings are copied.  Never NULL but for lack of memory;
+ * what goes wrong shows in sbx_job_error.  One reference is the caller's.
+ */
+struct sbx_job *sbx_job_start(struct sbx_remote *r,
+			      const struct sbx_job_conf *conf);
+struct sbx_job *sbx_job_ref(struct sbx_job *j);
+void sbx_job_unref(struct sbx_job *j); /* does not kill it */
+
+void sbx_job_watch_add(struct sbx_job *j, struct sbx_job_watch *w);
+void sbx_job_watch_del(struct sbx_job *j, struct sbx_job_watch *w);
+
+enum sbx_job_state { SBX_JOB_STARTING, SBX_JOB_RUNNING, SBX_JOB_ENDED };
+enum sbx_job_state sbx_job_state(const struct sbx_job *j);
+int sbx_job_exit_code(const struct sbx_job *j); /* 128 + signal; -1: none */
+int sbx_job_error(const struct sbx_job *j); /* why it could not start; 0 */
+uint32_t sbx_job_pid(const struct sbx_job *j);
+int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
+int64_t sbx_job_duration_ms(const struct sbx_job *j);
+
+/* Position of a reader in what the job printed; which: bit 0 stdout, bit 1
+ * stderr, both: in order of arrival. */
+struct sbx_job_reader;
+struct sbx_job_reader *sbx_job_reader_new(struct sbx_job *j, unsigned which);
+struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd);
+/*
+ * Up to size bytes into dst; 0: the stream has ended; -EAGAIN: nothing yet.
+ * *ret_lost: bytes dropped before these (may be NULL).
+ */
+long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
+		  uint64_t *ret_lost);
+
+/* Input; -EAGAIN when 256 KiB wait (news follow when there is room), -EPIPE
+ * when it cannot be read.  len 0: end of input. */
+int sbx_job_write(struct sbx_job *j, const void *data, size_t len);
+int sbx_job_signal(struct sbx_job *j, int signo);
+int sbx_job_resize(struct sbx_job *j, unsigned int cols, unsigned int rows);
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * The file protocol's client side: one per sandbox.  Brings the helper up
+ * when first needed, keeps one ordered conversation with it, makes it anew
+ * when it is lost.  wire/proto.h is the reference of every request.
+ *
+ * Loop thread only.  Requests are carried out, and answers and events arrive,
+ * in one order: whoever applies them as they arrive holds what was true.
+ */
+#ifndef SBX_REMOTE_H
+#define SBX_REMOTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/error.h"
+#include "client/service.h"
+#include "client/wire/msg.h"
+#include "client/wire/proto.h"
+
+struct sbx_remote;
+
+enum sbx_link_state {
+	SBX_LINK_IDLE, /* never needed so far */
+	SBX_LINK_CONNECTING,
+	SBX_LINK_UP,
+	SBX_LINK_LOST, /* being made anew */
+	SBX_LINK_DEAD, /* the sandbox is gone; everything is -ESTALE */
+};
+
+/* What the helper said of itself and its sandbox; valid once it was up. */
+struct sbx_remote_info {
+	uint32_t pid, uid, gid, features;
+	uint32_t groups[64];
+	size_t nr_groups;
+	char version[32], machine[32];
+	char cwd[4096], home[4096]; /* of the sandbox, absolute */
+};
+
+/* What the owner of the caches wants to hear.  All members may be NULL. */
+struct sbx_remote_handler {
+	/* wire/proto.h, SBX_MSG_CHANGE; attr NULL: gone.  name is not
+	 * NUL-ended and dies with the call */
+	void (*on_change)(void *arg, uint64_t dir, const char *name,
+			  size_t len, unsigned int what,
+			  const struct sbx_attr *attr, uint32_t cookie);
+	/* Events may have been missed: every cached thing is in doubt.  With
+	 * new_epoch the helper is another one, too: directories and handles
+	 * told to the old one are unknown to it. */
+	void (*on_doubt)(void *arg, bool new_epoch);
+	void (*on_unwatched)(void *arg, uint64_t dir, int err);
+};
+struct sbx_remote_listener {
+	void (*on_state)(void *arg, enum sbx_link_state state);
+	void (*on_port)(void *arg, uint16_t port, bool open);
+};
+
+/*
+ * svc and loop are borrowed until on_closed.  id is copied.  Nothing is
+ * connected yet.
+ */
+struct sbx_remote *sbx_remote_new(uv_loop_t *loop, struct sbx_service *svc,
+				  const char *id, unsigned int timeout_ms);
+void sbx_remote_set_files(struct sbx_remote *r,
+			  const struct sbx_remote_handler *h, void *arg);
+void sbx_remote_set_listener(struct sbx_remote *r,
+			     const struct sbx_remote_listener *l, void *arg);
+/* Ends the helper (waiting at most a second for it), fails what is under way
+ * with -ECANCELED, frees, then calls on_closed (may be NULL). */
+void sbx_remote_close(struct sbx_remote *r, void (*on_closed)(void *arg),
+		      void *arg);
+/* The sandbox was destroyed: fail everything now and from now on. */
+void sbx_remote_die(struct sbx_remote *r);
+
+enum sbx_link_state sbx_remote_state(const struct sbx_remote *r);
+/* one line for status, e.g. "up", "reconnecting since 2026-..." */
+void sbx_remote_describe(const struct sbx_remote *r, char *dst, size_t size);
+/* NULL before the first hello */
+const struct sbx_remote_info *sbx_remote_info(const struct sbx_remote *r);
+/* Grows by one with each new helper; directory numbers and handles belong to
+ * the epoch in which they were told. */
+uint32_t sbx_remote_epoch(const struct sbx_remote *r);
+/* why it is not up; .err 0 if it is */
+const struct sbx_error *sbx_remote_error(const struct sbx_remote *r);
+/* bytes of changes not yet acknowledged by the helper */
+size_t sbx_remote_unsent(const struct sbx_remote *r);
+/* A number never given before: for directories, handles and jobs. */
+uint64_t sbx_remote_number(struct sbx_remote *r);
+
+/*
+ * Called exactly once: err 0 and the results, or a negative errno and an
+ * empty reader: the helper's, -ETIMEDOUT (not connected and not back within
+ * timeout_ms), -ESTALE (sandbox gone), -ECANCELED (closing), -EPROTO, or
+ * -ERESTART: the helper was lost for good and a new one is there; whether
+ * the request was carried out is unknown.  Numbers of the old epoch
+ * must be told again before repeating it.
+ */
+typedef void sbx_reply_fn(void *arg, int err, struct sbx_rd *rd);
+/* each SBX_MSG_PART before it; may be NULL where none comes */
+typedef void sbx_part_fn(void *arg, struct sbx_rd *rd);
+
+/*
+ * A request is written in place: begin, the arguments with sbx_put_*, then
+ * submit; nothing else of this remote may be called between.  nr_args counts
+ * the arguments ("at" counts three).
+ */
+struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
+				 unsigned int nr_args);
+/* Returns a number for sbx_remote_cancel, never 0.  Done is never called
+ * before submit returns. */
+uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
+			   sbx_part_fn *part, void *arg);
+/* The same without an answer (request id 0). */
+void sbx_remote_submit_quiet(struct sbx_remote *r);
+/*
+ * Gives up waiting: done is called with -EINTR from within.  A request that
+ * already went out is carried out all the same.  Unknown numbers are ignored.
+ */
+void sbx_remote_cancel(struct sbx_remote *r, uint32_t number);
+
+static inline void sbx_put_at(struct sbx_buf *b, uint64_t dir,
+			      const void *name, size_t len, uint64_t ino)
+{
+	sbx_put_u64(b, dir);
+	sbx_put_bin(b, name, len);
+	sbx_put_u64(b, ino);
+}
+static inline void sbx_put_at_handle(struct sbx_buf *b, uint64_t handle)
+{
+	sbx_put_at(b, 0, NULL, 0, handle);
+}
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * The contract of a service: how to list, create and end sandboxes, and how
+ * to run one command in one with its stdin and stdout as a byte carrier.
+ * Everything else (files, jobs, terminals, ports) is the helper's, above.
+ * All on the loop thread; nothing blocks.
+ *
+ * Order of calls: open, then calls and streams in any number, then close.
+ * close ends what is still under way (done and on_end are still called,
+ * with -ECANCELED) and then calls on_closed.
+ */
+#ifndef SBX_SERVICE_H
+#define SBX_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "client/conf.h"
+#include "client/error.h"
+
+struct sbx_service;
+struct sbx_call;
+struct sbx_stream;
+
+enum sbx_state {
+	SBX_STATE_STARTING,
+	SBX_STATE_RUNNING,
+	SBX_STATE_PAUSED,
+	SBX_STATE_STOPPING,
+	SBX_STATE_STOPPED,
+	SBX_STATE_ERROR,
+};
+const char *sbx_state_name(enum sbx_state state);
+
+struct sbx_url {
+	unsigned int port;
+	char *url;
+};
+
+/* What a service says of one sandbox. */
+struct sbx_sandbox {
+	char *id;   /* checked: [A-Za-z0-9][A-Za-z0-9._-]{0,127} */
+	char *name; /* from its metadata, checked as a file name; or NULL */
+	enum sbx_state state;
+	char *image; /* template or image, or NULL */
+	char *url;   /* where it was made or is reached, or NULL */
+	int64_t created_ms, expires_ms; /* Unix epoch; 0: unknown, never */
+	struct sbx_url *ports;		/* declared ones */
+	size_t nr_ports;
+	char *info; /* the service's own answer, JSON text */
+};
+void sbx_sandbox_release(struct sbx_sandbox *s);
+int sbx_sandbox_copy(struct sbx_sandbox *to, const struct sbx_sandbox *from);
+
+enum sbx_call_kind {
+	SBX_CALL_LIST,	    /* -> list */
+	SBX_CALL_GET,	    /* id -> list[0]; -ENOENT only when certain */
+	SBX_CALL_CREATE,    /* options -> list[0], once it is running */
+	SBX_CALL_DESTROY,   /* id; idempotent */
+	SBX_CALL_KEEPALIVE, /* id, seconds (0: service's default) -> list[0] */
+	SBX_CALL_KINDS
+};
+
+/*
+ * One request to a service.  The caller allocates and fills it; submitting
+ * lends it to the service until done is called, exactly once (never before
+ * submit returns).  Results belong to the call: sbx_call_free frees them.
+ */
+struct sbx_call {
+	enum sbx_call_kind kind;
+	char *id;
+	char *options; /* CREATE: JSON object of the service's own fields, with
+			  "name" for the name to give; NULL: defaults */
+	unsigned int seconds;
+	unsigned int timeout_ms;
+	void (*done)(struct sbx_call *call);
+	void *arg;
+
+	struct sbx_error error; /* .err is 0 on success */
+	struct sbx_sandbox *list;
+	size_t nr;
+
+	void *priv; /* the service's while it has the call */
+};
+struct sbx_call *sbx_call_new(enum sbx_call_kind kind, const char *id);
+struct sbx_call *sbx_call_free(struct sbx_call *call);
+
+/*
+ * A running command as a byte carrier.  Handlers may call any function of
+ * the stream, sbx_stream_close included.
+ */
+struct sbx_stream_handler {
+	/* it has started; sending is allowed from here on */
+	void (*on_open)(void *arg);
+	/* bytes of its stdout (1) or stderr (2), in order within each */
+	void (*on_data)(void *arg, int fd, const void *data, size_t len);
+	/* sbx_stream_queued() has fallen below half of SBX_STREAM_QUEUE */
+	void (*on_writable)(void *arg);
+	/*
+	 * The last call; the stream is freed when it returns.  error->err 0:
+	 * the command ended with exit_code (-1: by a signal); else the
+	 * stream broke, and whether the command goes on is unknown.
+	 */
+	void (*on_end)(void *arg, int exit_code, const struct sbx_error *error);
+};
+#define SBX_STREAM_QUEUE (256 * 1024)
+
+struct sbx_service_type {
+	const char *name;	/* scheme word in SOURCE */
+	uint32_t calls;		/* 1 << SBX_CALL_*: what it can do */
+	size_t max_unit;	/* most bytes of one sbx_stream_send */
+	bool keep_set_seconds;	/* keepalive takes a number of seconds */
+
+	/* conf is borrowed until close has finished */
+	int (*open)(uv_loop_t *loop, const struct sbx_conf *conf,
+		    struct sbx_service **ret, struct sbx_error *reterr);
+	void (*close)(struct sbx_service *svc, void (*on_closed)(void *arg),
+		      void *arg);
+	void (*submit)(struct sbx_service *svc, struct sbx_call *call);
+
+	/*
+	 * Runs argv in the sandbox with a stdin.  Never fails at once: what
+	 * is wrong comes through on_end.  handler and arg are borrowed until
+	 * on_end, id and argv for the call.
+	 */
+	struct sbx_stream *(*stream_open)(struct sbx_service *svc,
+					  const char *id,
+					  const char *const *argv,
+					  const struct sbx_stream_handler *h,
+					  void *arg);
+	/*
+	 * One unit of at most max_unit bytes to its stdin; copied.  Units may
+	 * arrive in another order, each in one piece.  -EAGAIN when
+	 * SBX_STREAM_QUEUE bytes wait here: try after on_writable.
+	 */
+	int (*stream_send)(struct sbx_stream *s, const void *data, size_t len);
+	/* stops (starts) reading from the network: back pressure */
+	void (*stream_pause)(struct sbx_stream *s, bool paused);
+	/* breaks the connection; on_end(-ECANCELED) follows later */
+	void (*stream_close)(struct sbx_stream *s);
+};
+
+/* first member of every service's own struct */
+struct sbx_service {
+	const struct sbx_service_type *type;
+};
+struct sbx_stream {
+	struct sbx_service *svc;
+};
+
+extern const struct sbx_service_type sbx_svc_xgen;
+extern const struct sbx_service_type sbx_svc_local;
+
+/* By name, NULL if there is none; sbx_service_nth for listing them. */
+const struct sbx_service_type *sbx_service_find(const char *name);
+const struct sbx_service_type *sbx_service_nth(size_t n);
+
+#endif

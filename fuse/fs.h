@@ -1,0 +1,60 @@
+/*
+ * One mount: what all parts of fuse/ share.  fs.c holds the handler table
+ * that libfuse calls; it turns inode numbers into nodes, counts lookups, and
+ * passes on.
+ */
+#ifndef SFS_FS_H
+#define SFS_FS_H
+
+#include <sys/types.h>
+#include <uv.h>
+
+#include "fuse/node.h"
+
+struct sfs {
+	uv_loop_t *loop;
+	struct fuse_session *se;
+	struct sfs_node *root; /* set before the session starts */
+	uid_t uid;	       /* who mounts, or the option uid= */
+	gid_t gid;
+	mode_t umask;	       /* option umask=; (mode_t)-1: none */
+	bool read_only;
+	unsigned int timeout_ms;
+};
+
+extern const struct fuse_lowlevel_ops sfs_handlers;
+
+/*
+ * Starts reading requests from the mounted session on the loop.  on_end is
+ * called once when the kernel has unmounted it or reading failed.
+ */
+int sfs_start(struct sfs *fs, void (*on_end)(void *arg), void *arg);
+void sfs_stop(struct sfs *fs);
+
+/* reply_entry with the node's lookup count raised (undone if the kernel did
+ * not take it) */
+void sfs_reply_entry(fuse_req_t req, struct sfs_node *n,
+		     struct fuse_entry_param *e);
+void sfs_reply_create(fuse_req_t req, struct sfs_node *n,
+		      struct fuse_entry_param *e,
+		      const struct fuse_file_info *fi);
+
+/*
+ * A listing being written for readdir: add in order, then reply.  With
+ * plus, adding an entry with a node raises its lookup count.
+ */
+struct sfs_dirbuf {
+	fuse_req_t req;
+	char *data;
+	size_t size, len;
+	bool plus;
+};
+int sfs_dirbuf_init(struct sfs_dirbuf *d, fuse_req_t req, size_t size,
+		    bool plus);
+/* false: no room, stop.  n may be NULL (no attributes known); e->attr needs
+ * st_ino and st_mode in any case */
+bool sfs_dirbuf_add(struct sfs_dirbuf *d, struct sfs *fs, const char *name,
+		    struct sfs_node *n, struct fuse_entry_param *e, off_t next);
+void sfs_dirbuf_reply(struct sfs_dirbuf *d);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The thread that tells the kernel what to forget.  Such calls may block on
+ * an inode that one of our own requests holds, so the loop must not make
+ * them.  One per sandbox, so that a stuck one holds up no other.
+ *
+ * Thread model: the queue is filled by the loop and emptied by the thread;
+ * the thread owns nothing else.  after() callbacks run on the loop.
+ */
+#ifndef SFS_NOTIFY_H
+#define SFS_NOTIFY_H
+
+#include "fuse/fs.h"
+
+struct sfs_notify;
+
+struct sfs_notify *sfs_notify_new(struct sfs *fs);
+/* Waits for what is queued unless the session has ended. */
+struct sfs_notify *sfs_notify_free(struct sfs_notify *n);
+
+/* attributes, and with data also pages (or a folder's listing).  The node
+ * may be forgotten meanwhile: the kernel then answers ENOENT, no harm */
+void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data);
+/* the entry, positive or negative */
+void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent,
+		      const char *name, size_t len);
+/* Calls fn(arg) on the loop once all that was queued before is done; at
+ * once, before returning, if nothing is. */
+void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg);
+
+#endif

@@ -40,9 +40,9 @@ struct sbx_remote_info {
 struct sbx_remote_handler {
 	/* wire/proto.h, SBX_MSG_CHANGE; attr NULL: gone.  name is not
 	 * NUL-ended and dies with the call */
-	void (*on_change)(void *arg, uint64_t dir, const char *name,
-			  size_t len, unsigned int what,
-			  const struct sbx_attr *attr, uint32_t cookie);
+	void (*on_change)(void *arg, uint64_t dir, const char *name, size_t len,
+			  unsigned int what, const struct sbx_attr *attr,
+			  uint32_t cookie);
 	/* Events may have been missed: every cached thing is in doubt.  With
 	 * new_epoch the helper is another one, too: directories and handles
 	 * told to the old one are unknown to it. */
@@ -117,8 +117,23 @@ void sbx_remote_submit_quiet(struct sbx_remote *r);
  */
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number);
 
-static inline void sbx_put_at(struct sbx_buf *b, uint64_t dir,
-			      const void *name, size_t len, uint64_t ino)
+/*
+ * What the helper sends about one command, for job.c.  on_lost is the last
+ * call: the helper that ran it is gone (or will never be asked again).
+ */
+struct sbx_remote_job {
+	void (*on_output)(void *arg, int stream, const uint8_t *data,
+			  size_t len, bool eof);
+	void (*on_exit)(void *arg, int code, int64_t duration_ms);
+	void (*on_lost)(void *arg);
+};
+/* At most one per number, 1024 at once (-EAGAIN). */
+int sbx_remote_job_add(struct sbx_remote *r, uint32_t job,
+		       const struct sbx_remote_job *h, void *arg);
+void sbx_remote_job_del(struct sbx_remote *r, uint32_t job);
+
+static inline void sbx_put_at(struct sbx_buf *b, uint64_t dir, const void *name,
+			      size_t len, uint64_t ino)
 {
 	sbx_put_u64(b, dir);
 	sbx_put_bin(b, name, len);

@@ -1,0 +1,48 @@
+/*
+ * The conversation with one sandbox's helper: gets it there and started
+ * (upload.h), carries its messages in order (wire/link.h) over a service's
+ * byte stream, notices when that stream is dead, and makes it anew, with the
+ * same helper if that still lives.  Loop thread only.
+ */
+#ifndef SBX_CHANNEL_H
+#define SBX_CHANNEL_H
+
+#include "client/remote.h"
+
+struct sbx_channel;
+
+struct sbx_channel_handler {
+	/* one message of the helper; < 0: it is nonsense, start over */
+	int (*on_message)(void *arg, const uint8_t *data, size_t len);
+	/* it is there; fresh: it knows nothing of what was said before, and
+	 * all that was queued here has been dropped */
+	void (*on_up)(void *arg, bool fresh);
+	/* it is lost, or could not be had; retrying: it is tried again */
+	void (*on_down)(void *arg, const struct sbx_error *why, bool retrying);
+};
+
+/* Borrows all but id.  Nothing is connected before sbx_channel_start. */
+struct sbx_channel *sbx_channel_new(uv_loop_t *loop, struct sbx_service *svc,
+				    const char *id,
+				    const struct sbx_channel_handler *h,
+				    void *arg);
+/* Connects unless it is connected or about to be. */
+void sbx_channel_start(struct sbx_channel *c);
+/* Asks the helper to end, waits a second at most, then frees c and calls
+ * on_closed.  No handler is called any more. */
+void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
+		       void *arg);
+
+/* Queues one message (copied); it goes out before the loop next waits. */
+int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len);
+/* A request waits for an answer: look more closely whether it lives. */
+void sbx_channel_expect(struct sbx_channel *c, bool expecting);
+
+bool sbx_channel_is_up(const struct sbx_channel *c);
+/* connecting, or waiting to try again */
+bool sbx_channel_is_trying(const struct sbx_channel *c);
+const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c);
+/* messages queued and frames not acknowledged, in bytes */
+size_t sbx_channel_unsent(const struct sbx_channel *c);
+
+#endif

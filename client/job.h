@@ -45,7 +45,7 @@ void sbx_job_watch_del(struct sbx_job *j, struct sbx_job_watch *w);
 enum sbx_job_state { SBX_JOB_STARTING, SBX_JOB_RUNNING, SBX_JOB_ENDED };
 enum sbx_job_state sbx_job_state(const struct sbx_job *j);
 int sbx_job_exit_code(const struct sbx_job *j); /* 128 + signal; -1: none */
-int sbx_job_error(const struct sbx_job *j); /* why it could not start; 0 */
+int sbx_job_error(const struct sbx_job *j);	/* why it could not start; 0 */
 uint32_t sbx_job_pid(const struct sbx_job *j);
 int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
 int64_t sbx_job_duration_ms(const struct sbx_job *j);
@@ -62,9 +62,11 @@ struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd);
 long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 		  uint64_t *ret_lost);
 
-/* Input; -EAGAIN when 256 KiB wait (news follow when there is room), -EPIPE
- * when it cannot be read.  len 0: end of input. */
-int sbx_job_write(struct sbx_job *j, const void *data, size_t len);
+/*
+ * Input: how many bytes were taken; -EAGAIN when 256 KiB wait (news follow
+ * when there is room), -EPIPE when nobody can read them.  len 0: end of input.
+ */
+long sbx_job_write(struct sbx_job *j, const void *data, size_t len);
 int sbx_job_signal(struct sbx_job *j, int signo);
 int sbx_job_resize(struct sbx_job *j, unsigned int cols, unsigned int rows);
 

@@ -1,0 +1,558 @@
+#include "client/job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/*
+ * What is kept of the output is one list of chunks in order of arrival.
+ * Positions count bytes of both streams from the start of the command.
+ *
+ *	head ......... retired ......... end
+ *	     kept for        not read by the
+ *	     late readers    slowest reader
+ *
+ * The helper may send CREDIT bytes of each stream beyond "retired"; what is
+ * retired is credited anew.  With nobody attached everything is retired as
+ * it comes, and dropped from the head when there is more than KEEP.
+ */
+#define KEEP	    (1024 * 1024)
+#define CREDIT	    (512 * 1024)
+#define CREDIT_STEP (CREDIT / 4)
+#define INPUT_MAX   (256 * 1024)
+
+struct chunk {
+	struct chunk *next;
+	uint64_t start;
+	size_t len;
+	uint8_t stream; /* 1 or 2 */
+	uint8_t data[];
+};
+
+struct sbx_job_reader {
+	struct sbx_job_reader *next;
+	struct sbx_job *job;
+	unsigned int which;
+	uint64_t pos;
+	struct chunk *at; /* holds pos, or NULL: at the end */
+};
+
+struct sbx_job {
+	struct sbx_remote *r; /* NULL: not any more */
+	uint32_t number;
+	unsigned int refs;
+	enum sbx_job_state state;
+	int exit_code, error;
+	uint32_t pid;
+	int64_t started_ms, duration_ms;
+	bool eof[2], registered;
+
+	struct chunk *head, *tail;
+	uint64_t end;		  /* position after the last byte */
+	uint64_t retired;	  /* position */
+	struct chunk *retired_at; /* holds it, or NULL: at the end */
+	uint32_t grant[2];	  /* retired and not yet credited */
+	struct sbx_job_reader *readers;
+	struct sbx_job_watch *watches;
+
+	size_t input_waiting;
+	int input_error;
+};
+
+static void job_news(struct sbx_job *j)
+{
+	struct sbx_job_watch *w, *next;
+
+	sbx_job_ref(j);
+	for (w = j->watches; w; w = next) {
+		next = w->next;
+		w->on_news(w->arg);
+	}
+	sbx_job_unref(j);
+}
+
+/* ---- output ---- */
+
+static void reader_skip(struct sbx_job_reader *rd)
+{
+	while (rd->at && !(rd->which & rd->at->stream)) {
+		rd->pos = rd->at->start + rd->at->len;
+		rd->at = rd->at->next;
+	}
+}
+
+static uint64_t job_slowest(const struct sbx_job *j)
+{
+	const struct sbx_job_reader *rd;
+	uint64_t pos = j->end;
+
+	for (rd = j->readers; rd; rd = rd->next)
+		if (rd->pos < pos)
+			pos = rd->pos;
+	return pos;
+}
+
+static void job_credit(struct sbx_job *j, unsigned int stream)
+{
+	struct sbx_buf *b;
+
+	if (!j->r || j->grant[stream - 1] < CREDIT_STEP || j->eof[stream - 1])
+		return;
+	b = sbx_remote_begin(j->r, SBX_OP_CREDIT_ONE, 3);
+	sbx_put_u64(b, j->number);
+	sbx_put_u64(b, stream);
+	sbx_put_u64(b, j->grant[stream - 1]);
+	sbx_remote_submit_quiet(j->r);
+	j->grant[stream - 1] = 0;
+}
+
+static void job_drop_head(struct sbx_job *j)
+{
+	uint64_t slowest = job_slowest(j);
+	struct chunk *c;
+
+	while ((c = j->head) && c != j->retired_at &&
+	       c->start + c->len <= slowest && j->end - c->start > KEEP) {
+		j->head = c->next;
+		if (!j->head)
+			j->tail = NULL;
+		free(c);
+	}
+}
+
+/* Moves "retired" up to the slowest reader and lets go what may go. */
+static void job_retire(struct sbx_job *j)
+{
+	uint64_t to = job_slowest(j);
+	struct chunk *c;
+
+	while ((c = j->retired_at) && j->retired < to) {
+		uint64_t stop = c->start + c->len;
+		uint64_t step = stop < to ? stop : to;
+
+		j->grant[c->stream - 1] += (uint32_t)(step - j->retired);
+		j->retired = step;
+		if (step == stop)
+			j->retired_at = c->next;
+	}
+	job_credit(j, 1);
+	job_credit(j, 2);
+	job_drop_head(j);
+}
+
+static void job_append(struct sbx_job *j, int stream, const uint8_t *data,
+		       size_t len)
+{
+	struct chunk *c = malloc(sizeof(*c) + len);
+	struct sbx_job_reader *rd;
+
+	if (!c) {
+		j->error = -ENOMEM;
+		return;
+	}
+	c->next = NULL;
+	c->start = j->end;
+	c->len = len;
+	c->stream = (uint8_t)stream;
+	memcpy(c->data, data, len);
+	if (j->tail)
+		j->tail->next = c;
+	else
+		j->head = c;
+	j->tail = c;
+	j->end += len;
+	if (!j->retired_at)
+		j->retired_at = c;
+	for (rd = j->readers; rd; rd = rd->next) {
+		if (!rd->at)
+			rd->at = c;
+		reader_skip(rd);
+	}
+	job_retire(j);
+}
+
+struct sbx_job_reader *sbx_job_reader_new(struct sbx_job *j, unsigned which)
+{
+	struct sbx_job_reader *rd = calloc(1, sizeof(*rd));
+
+	if (!rd)
+		return NULL;
+	rd->job = sbx_job_ref(j);
+	rd->which = which;
+	rd->at = j->head;
+	reader_skip(rd);
+	if (!rd->at)
+		rd->pos = j->end;
+	rd->next = j->readers;
+	j->readers = rd;
+	return rd;
+}
+
+struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd)
+{
+	struct sbx_job_reader **at;
+
+	if (!rd)
+		return NULL;
+	for (at = &rd->job->readers; *at != rd; at = &(*at)->next)
+		;
+	*at = rd->next;
+	job_retire(rd->job);
+	sbx_job_unref(rd->job);
+	free(rd);
+	return NULL;
+}
+
+static long reader_at_end(const struct sbx_job_reader *rd)
+{
+	const struct sbx_job *j = rd->job;
+	bool all = (!(rd->which & 1) || j->eof[0]) &&
+		   (!(rd->which & 2) || j->eof[1]);
+
+	if (j->state == SBX_JOB_ENDED && j->error)
+		return j->error;
+	return j->state == SBX_JOB_ENDED || (all && rd->which != 3) ? 0
+								    : -EAGAIN;
+}
+
+long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
+		  uint64_t *ret_lost)
+{
+	size_t done = 0;
+
+	if (ret_lost)
+		*ret_lost = 0;
+	if (!rd->at)
+		return reader_at_end(rd);
+	if (rd->pos < rd->at->start) {
+		/* only before its first byte: attached readers lose nothing */
+		if (ret_lost)
+			*ret_lost = rd->at->start - rd->pos;
+		rd->pos = rd->at->start;
+	}
+	while (rd->at && done < size) {
+		size_t off = (size_t)(rd->pos - rd->at->start);
+		size_t n = rd->at->len - off;
+
+		if (n > size - done)
+			n = size - done;
+		memcpy((uint8_t *)dst + done, rd->at->data + off, n);
+		done += n;
+		rd->pos += n;
+		if (off + n == rd->at->len) {
+			rd->at = rd->at->next;
+			reader_skip(rd);
+		}
+	}
+	job_retire(rd->job);
+	return (long)done;
+}
+
+/* ---- what the helper says ---- */
+
+static void job_unregister(struct sbx_job *j)
+{
+	if (!j->registered)
+		return;
+	j->registered = false;
+	if (j->r)
+		sbx_remote_job_del(j->r, j->number);
+	j->r = NULL;
+	sbx_job_unref(j);
+}
+
+static void job_check_over(struct sbx_job *j)
+{
+	if (j->state == SBX_JOB_ENDED && j->eof[0] && j->eof[1])
+		job_unregister(j);
+}
+
+static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
+		      bool eof)
+{
+	struct sbx_job *j = sbx_job_ref(arg);
+
+	if (len)
+		job_append(j, stream, data, len);
+	if (eof)
+		j->eof[stream - 1] = true;
+	job_news(j);
+	job_check_over(j);
+	sbx_job_unref(j);
+}
+
+static void job_end(struct sbx_job *j, int exit_code, int error)
+{
+	if (j->state == SBX_JOB_ENDED)
+		return;
+	j->state = SBX_JOB_ENDED;
+	j->exit_code = exit_code;
+	if (error)
+		j->error = error;
+}
+
+static void on_exit_code(void *arg, int code, int64_t duration_ms)
+{
+	struct sbx_job *j = sbx_job_ref(arg);
+
+	j->duration_ms = duration_ms;
+	job_end(j, code, 0);
+	job_news(j);
+	job_check_over(j);
+	sbx_job_unref(j);
+}
+
+static void on_lost(void *arg)
+{
+	struct sbx_job *j = sbx_job_ref(arg);
+
+	j->r = NULL; /* it has forgotten the number already */
+	job_end(j, -1, -EIO);
+	job_unregister(j);
+	job_news(j);
+	sbx_job_unref(j);
+}
+
+static const struct sbx_remote_job remote_job = {
+	.on_output = on_output,
+	.on_exit = on_exit_code,
+	.on_lost = on_lost,
+};
+
+static void on_started(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sbx_job *j = arg;
+	uint32_t pid = sbx_get_u32(rd);
+
+	if (!err && rd->err)
+		err = rd->err;
+	if (err) {
+		/* a lost helper may or may not have started it */
+		job_end(j, -1, err == -ERESTART ? -EIO : err);
+		job_unregister(j);
+	} else if (j->state == SBX_JOB_STARTING) {
+		j->pid = pid;
+		j->state = SBX_JOB_RUNNING;
+	}
+	job_news(j);
+	sbx_job_unref(j);
+}
+
+/* ---- starting ---- */
+
+static size_t list_len(const char *const *list)
+{
+	size_t n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
+static void put_env(struct sbx_buf *b, const char *const *env)
+{
+	size_t i, n = list_len(env);
+
+	sbx_put_map(b, (uint32_t)n);
+	for (i = 0; i < n; i++) {
+		const char *eq = strchrnul(env[i], '=');
+
+		sbx_put_bin(b, env[i], (size_t)(eq - env[i]));
+		sbx_put_bin(b, *eq ? eq + 1 : "", *eq ? strlen(eq + 1) : 0);
+	}
+}
+
+static void job_exec(struct sbx_job *j, const struct sbx_job_conf *conf)
+{
+	struct sbx_buf *b = sbx_remote_begin(j->r, SBX_OP_EXEC, 8);
+	size_t i, n = list_len(conf->argv);
+
+	sbx_put_u64(b, j->number);
+	sbx_put_array(b, (uint32_t)n);
+	for (i = 0; i < n; i++)
+		sbx_put_bin(b, conf->argv[i], strlen(conf->argv[i]));
+	sbx_put_bin(b, conf->cwd, conf->cwd ? strlen(conf->cwd) : 0);
+	put_env(b, conf->env);
+	sbx_put_u64(b, conf->flags);
+	sbx_put_u64(b, conf->cols);
+	sbx_put_u64(b, conf->rows);
+	sbx_put_u64(b, CREDIT);
+	sbx_job_ref(j);
+	sbx_remote_submit(j->r, on_started, NULL, j);
+}
+
+struct sbx_job *sbx_job_start(struct sbx_remote *r,
+			      const struct sbx_job_conf *conf)
+{
+	struct sbx_job *j = calloc(1, sizeof(*j));
+	struct timespec now;
+	int err;
+
+	if (!j)
+		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	j->refs = 1;
+	j->exit_code = -1;
+	j->started_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	j->number = (uint32_t)sbx_remote_number(r);
+	err = sbx_remote_job_add(r, j->number, &remote_job, j);
+	if (err < 0) {
+		job_end(j, -1, err);
+		return j;
+	}
+	j->r = r;
+	j->registered = true;
+	sbx_job_ref(j);
+	job_exec(j, conf);
+	return j;
+}
+
+struct sbx_job *sbx_job_ref(struct sbx_job *j)
+{
+	j->refs++;
+	return j;
+}
+
+void sbx_job_unref(struct sbx_job *j)
+{
+	struct chunk *c;
+
+	if (--j->refs) {
+		/* over, and only the registration for late output is left */
+		if (j->refs == 1 && j->registered && j->state == SBX_JOB_ENDED)
+			job_unregister(j);
+		return;
+	}
+	while ((c = j->head)) {
+		j->head = c->next;
+		free(c);
+	}
+	free(j);
+}
+
+void sbx_job_watch_add(struct sbx_job *j, struct sbx_job_watch *w)
+{
+	w->next = j->watches;
+	j->watches = w;
+}
+
+void sbx_job_watch_del(struct sbx_job *j, struct sbx_job_watch *w)
+{
+	struct sbx_job_watch **at = &j->watches;
+
+	while (*at && *at != w)
+		at = &(*at)->next;
+	if (*at)
+		*at = w->next;
+}
+
+/* ---- input, signals ---- */
+
+static void on_input_done(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sbx_job *j = arg;
+
+	(void)rd;
+	j->input_waiting -= j->input_waiting < SBX_WRITE_MAX ? j->input_waiting
+							     : SBX_WRITE_MAX;
+	if (err && !j->input_error)
+		j->input_error = err == -EPIPE ? -EPIPE : -EIO;
+	job_news(j);
+	sbx_job_unref(j);
+}
+
+static void job_send_input(struct sbx_job *j, const void *data, size_t len)
+{
+	struct sbx_buf *b = sbx_remote_begin(j->r, SBX_OP_STDIN, 2);
+
+	sbx_put_u64(b, j->number);
+	sbx_put_bin(b, data, len);
+	/* counted by the piece, so that the answer need not be told how much */
+	j->input_waiting += SBX_WRITE_MAX;
+	sbx_job_ref(j);
+	sbx_remote_submit(j->r, on_input_done, NULL, j);
+}
+
+long sbx_job_write(struct sbx_job *j, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	size_t done = 0;
+
+	if (!j->r || j->state == SBX_JOB_ENDED)
+		return -EPIPE;
+	if (j->input_error)
+		return j->input_error;
+	if (!len) {
+		job_send_input(j, NULL, 0);
+		return 0;
+	}
+	while (done < len && j->input_waiting + SBX_WRITE_MAX <= INPUT_MAX) {
+		size_t n = len - done;
+
+		if (n > SBX_WRITE_MAX)
+			n = SBX_WRITE_MAX;
+		job_send_input(j, p + done, n);
+		done += n;
+	}
+	return done ? (long)done : -EAGAIN;
+}
+
+int sbx_job_signal(struct sbx_job *j, int signo)
+{
+	struct sbx_buf *b;
+
+	if (!j->r || j->state == SBX_JOB_ENDED)
+		return -ESRCH;
+	b = sbx_remote_begin(j->r, SBX_OP_SIGNAL, 2);
+	sbx_put_u64(b, j->number);
+	sbx_put_u64(b, (uint64_t)signo);
+	sbx_remote_submit_quiet(j->r);
+	return 0;
+}
+
+int sbx_job_resize(struct sbx_job *j, unsigned int cols, unsigned int rows)
+{
+	struct sbx_buf *b;
+
+	if (!j->r || j->state == SBX_JOB_ENDED)
+		return -ESRCH;
+	b = sbx_remote_begin(j->r, SBX_OP_RESIZE, 3);
+	sbx_put_u64(b, j->number);
+	sbx_put_u64(b, cols);
+	sbx_put_u64(b, rows);
+	sbx_remote_submit_quiet(j->r);
+	return 0;
+}
+
+/* ---- questions ---- */
+
+enum sbx_job_state sbx_job_state(const struct sbx_job *j)
+{
+	return j->state;
+}
+
+int sbx_job_exit_code(const struct sbx_job *j)
+{
+	return j->exit_code;
+}
+
+int sbx_job_error(const struct sbx_job *j)
+{
+	return j->error;
+}
+
+uint32_t sbx_job_pid(const struct sbx_job *j)
+{
+	return j->pid;
+}
+
+int64_t sbx_job_started_ms(const struct sbx_job *j)
+{
+	return j->started_ms;
+}
+
+int64_t sbx_job_duration_ms(const struct sbx_job *j)
+{
+	return j->duration_ms;
+}

@@ -54,19 +54,20 @@ struct sbx_job {
 	struct chunk *retired_at; /* holds it, or NULL: at the end */
 	uint32_t grant[2];	  /* retired and not yet credited */
 	struct sbx_job_reader *readers;
-	struct sbx_job_watch *watches;
+	struct sbx_job_watch *watches, *next_watch;
 
 	size_t input_waiting;
 	int input_error;
 };
 
+/* Listeners may come and go while they are called. */
 static void job_news(struct sbx_job *j)
 {
-	struct sbx_job_watch *w, *next;
+	struct sbx_job_watch *w;
 
 	sbx_job_ref(j);
-	for (w = j->watches; w; w = next) {
-		next = w->next;
+	for (w = j->watches; w; w = j->next_watch) {
+		j->next_watch = w->next;
 		w->on_news(w->arg);
 	}
 	sbx_job_unref(j);
@@ -445,6 +446,8 @@ void sbx_job_watch_del(struct sbx_job *j, struct sbx_job_watch *w)
 		at = &(*at)->next;
 	if (*at)
 		*at = w->next;
+	if (j->next_watch == w)
+		j->next_watch = w->next;
 }
 
 /* ---- input, signals ---- */

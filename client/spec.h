@@ -1,0 +1,54 @@
+/*
+ * What people write into "exec" and "new", checked and taken apart.  Pure
+ * functions on bytes: any thread, and the entry points of fuzzers.
+ */
+#ifndef SBX_SPEC_H
+#define SBX_SPEC_H
+
+#include <stddef.h>
+
+#include "client/error.h"
+
+#define SBX_SPEC_EXEC_MAX   (1024 * 1024) /* bytes of one command */
+#define SBX_SPEC_CREATE_MAX (64 * 1024)	  /* bytes of options for "new" */
+
+struct sbx_exec_spec {
+	char **argv; /* NULL-ended, never empty */
+	char **env;  /* "NAME=value", NULL-ended, or NULL */
+	char *cwd;   /* NULL: workspace */
+	char *user;  /* as written, or NULL */
+	char *input; /* for its stdin, or NULL: none */
+	size_t input_len;
+	char *text;		 /* the command for people to read */
+	unsigned int timeout_ms; /* 0: none */
+	unsigned int flags;	 /* SBX_EXEC_* */
+};
+
+/*
+ * A shell command, or a JSON object with "command" or "argv" and options.
+ * -EINVAL, -E2BIG with a sentence; *ret is then empty.
+ */
+int sbx_exec_spec_parse(struct sbx_exec_spec *ret, const char *text, size_t len,
+			struct sbx_error *reterr);
+void sbx_exec_spec_release(struct sbx_exec_spec *spec);
+
+/*
+ * Options of a new sandbox, lines of key=value or one JSON object, as the
+ * JSON object that struct sbx_call wants.  Lines: "a.b=x" is {"a": {"b":
+ * "x"}}; ports and capabilities are lists separated by commas; whole numbers,
+ * true and false and values that are JSON themselves are taken as such.
+ */
+int sbx_create_spec_parse(char **ret_options, const char *text, size_t len,
+			  struct sbx_error *reterr);
+/* {"name": name}; -EINVAL for a name that no sandbox may have */
+int sbx_create_spec_named(char **ret_options, const char *name,
+			  struct sbx_error *reterr);
+
+/*
+ * The fields of a service's own answer (a JSON object) that hold one value,
+ * as "key: value" lines, without those in skip (NULL-ended).  Malloced; NULL:
+ * none, or no memory.
+ */
+char *sbx_info_lines(const char *json, const char *const *skip);
+
+#endif

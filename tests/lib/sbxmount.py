@@ -1,0 +1,164 @@
+"""A mount of its own for one test program, with the agent's fault switches.
+
+Mount() starts the bundled agent by itself (so that its faults and journal can
+be reached, and so that it can be killed) and mounts it through the ordinary
+xgen source.  close() takes everything down and complains about what is left.
+"""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+BUILD = os.environ["SBXFS_BUILD"]
+SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
+
+
+def wait_for(what, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise AssertionError("waited too long for " + what.__name__)
+        time.sleep(0.01)
+
+
+class Mount:
+    def __init__(self, options=(), agent_args=(), mount=True):
+        self.dir = tempfile.mkdtemp(prefix="sbxfs-test.")
+        self.mnt = os.path.join(self.dir, "mnt")
+        self.control_path = os.path.join(self.dir, "control")
+        self.agent_args = list(agent_args)
+        self.agent = self.daemon = None
+        self.port = 0
+        os.mkdir(self.mnt)
+        os.mkdir(os.path.join(self.dir, "sandboxes"))
+        self.log = open(os.path.join(self.dir, "log"), "w+b")
+        try:
+            self.start_agent()
+            if mount:
+                self.start(options)
+        except BaseException:
+            self.close()
+            raise
+
+    # the agent
+
+    def start_agent(self):
+        r, w = os.pipe()
+        env = dict(os.environ, SBXFS_AGENT_KEY="test-key")
+        self.agent = subprocess.Popen(
+            [os.path.join(BUILD, "sbxfs-agent"),
+             "--dir", os.path.join(self.dir, "sandboxes"),
+             "--listen", "127.0.0.1:%d" % self.port,
+             "--control", self.control_path,
+             "--ready-fd", str(w)] + self.agent_args,
+            env=env, pass_fds=(w,), stdin=subprocess.DEVNULL,
+            stdout=self.log, stderr=self.log)
+        os.close(w)
+        with os.fdopen(r) as f:
+            word = f.readline().split()
+        if not word or word[0] != "ready":
+            raise AssertionError("the agent did not start")
+        self.port = int(word[1])
+
+    def kill_agent(self):
+        self.agent.kill()
+        self.agent.wait()
+
+    def control(self, line):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.control_path)
+            s.settimeout(10)
+            s.sendall(line.encode() + b"\n")
+            s.shutdown(socket.SHUT_WR)
+            data = b""
+            while True:
+                piece = s.recv(65536)
+                if not piece:
+                    return data.decode()
+                data += piece
+
+    # the mount
+
+    def start(self, options=()):
+        args = [os.path.join(BUILD, "sbxfs"), "-f"]
+        if options:
+            args += ["-o", ",".join(options)]
+        args += ["xgen+http://127.0.0.1:%d" % self.port, self.mnt]
+        self.daemon = subprocess.Popen(
+            args, env=dict(os.environ, XGEN_API_KEY="test-key"),
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+        def mounted():
+            return self.is_mounted() or self.daemon.poll() is not None
+        wait_for(mounted)
+        if not self.is_mounted():
+            raise AssertionError("sbxfs did not mount: " + self.log_text())
+
+    def is_mounted(self):
+        with open("/proc/mounts") as f:
+            return any(line.split()[1] == self.mnt for line in f)
+
+    def create(self, name):
+        path = os.path.join(self.mnt, name)
+        os.mkdir(path)
+        return path
+
+    def path(self, *parts):
+        return os.path.join(self.mnt, *parts)
+
+    def run(self, name, command):
+        """A shell command through exec: its output."""
+        fd = os.open(self.path(name, "exec"), os.O_RDWR)
+        try:
+            os.write(fd, command.encode() + b"\n")
+            out = b""
+            while True:
+                piece = os.read(fd, 1 << 16)
+                if not piece:
+                    return out
+                out += piece
+        finally:
+            os.close(fd)
+
+    def log_text(self):
+        self.log.flush()
+        with open(self.log.name, "rb") as f:
+            return f.read().decode(errors="replace")
+
+    def unmount(self):
+        subprocess.run(["fusermount3", "-u", self.mnt], check=True)
+        status = self.daemon.wait(20)
+        self.daemon = None
+        if status:
+            raise AssertionError("sbxfs ended with status %d" % status)
+
+    def close(self):
+        bad = []
+        if self.is_mounted():
+            if subprocess.run(["fusermount3", "-u", self.mnt]).returncode:
+                subprocess.run(["fusermount3", "-uz", self.mnt])
+                bad.append("the mount was busy")
+        if self.daemon:
+            try:
+                self.daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                bad.append("sbxfs goes on")
+                self.daemon.kill()
+                self.daemon.wait()
+        if self.agent and self.agent.poll() is None:
+            self.agent.send_signal(signal.SIGTERM)
+            try:
+                self.agent.wait(10)
+            except subprocess.TimeoutExpired:
+                bad.append("the agent goes on")
+                self.agent.kill()
+                self.agent.wait()
+        text = self.log_text()
+        bad += [w for w in SICK if w in text]
+        self.log.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if bad:
+            raise AssertionError("; ".join(bad) + "\n" + text[-8000:])

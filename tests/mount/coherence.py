@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""What happens in the sandbox shows here, at once and by itself; what is
+written here is there for the next command; nothing is asked twice."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import ast, json, re, threading, time, unittest
+from sbxmount import Mount, wait_for
+
+
+class Coherence(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.addClassCleanup(cls.m.close)
+        cls.m.create("t")
+        cls.top = cls.m.path("t", "workspace")
+
+    def path(self, name):
+        return os.path.join(self.top, name)
+
+    def put(self, name, data):
+        with open(self.path(name), "wb") as f:
+            f.write(data)
+
+    def get(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+    def run_(self, command):
+        return self.m.run("t", command)
+
+    def test_exec_is_a_barrier_both_ways(self):
+        for i in range(100):
+            self.put("b", b"%d" % i)
+            self.assertEqual(self.run_("cat b; echo in%d > c; rm -f d; "
+                                       "mkdir -p e%d" % (i, i)), b"%d" % i)
+            self.assertEqual(self.get("c"), b"in%d\n" % i)
+            self.assertTrue(os.path.isdir(self.path("e%d" % i)))
+            os.rename(self.path("c"), self.path("d"))
+            self.assertEqual(self.run_("cat d; ls c 2>&1 | grep -c cannot"),
+                             b"in%d\n1\n" % i)
+
+    def test_stat_sees_what_exec_did_at_once(self):
+        self.put("s", b"1")
+        for i in range(2, 60):
+            os.stat(self.path("s"))
+            self.run_("head -c %d /dev/zero > s" % i)
+            self.assertEqual(os.stat(self.path("s")).st_size, i)
+
+    def test_background_change_is_pushed(self):
+        """seen within 100 ms of being made, by a reader of cached data"""
+        self.put("p", b"old")
+        self.assertEqual(self.get("p"), b"old")
+        os.listdir(self.top)
+        self.assertFalse(os.path.exists(self.path("fresh")))
+        # the command ends at once; its child writes later, with its own time
+        self.run_("(sleep 0.5; date +%s.%N > p; touch fresh) "
+                  ">/dev/null 2>&1 &")
+        end = time.monotonic() + 10
+        while self.get("p") == b"old":
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.002)
+        late = time.time() - float(self.get("p") or b"0")
+        self.assertLess(late, 0.1)
+        wait_for(lambda: os.path.exists(self.path("fresh")), 0.1)
+
+    def test_removed_and_renamed_inside(self):
+        self.put("x1", b"1")
+        self.put("x2", b"2")
+        os.makedirs(self.path("dir/sub"))
+        self.put("dir/sub/f", b"f")
+        self.assertEqual(self.get("dir/sub/f"), b"f")
+        self.run_("rm x1; mv x2 x3; mv dir dir2")
+        self.assertFalse(os.path.exists(self.path("x1")))
+        self.assertFalse(os.path.exists(self.path("x2")))
+        self.assertEqual(self.get("x3"), b"2")
+        self.assertFalse(os.path.exists(self.path("dir")))
+        self.assertEqual(self.get("dir2/sub/f"), b"f")
+        self.run_("echo g > dir2/sub/f")
+        self.assertEqual(self.get("dir2/sub/f"), b"g\n")
+
+    def test_same_size_same_second(self):
+        for i in range(40):
+            self.run_("echo %03d > z" % i)
+            self.assertEqual(self.get("z"), b"%03d\n" % i)
+
+    def test_growing_log_is_followed(self):
+        self.put("log", b"")
+        self.run_("(for i in 1 2 3 4 5; do echo line$i >> log; sleep 0.05; "
+                  "done) >/dev/null 2>&1 &")
+        wait_for(lambda: self.get("log").count(b"\n") == 5, 10)
+        self.assertEqual(self.get("log"), b"line1\nline2\nline3\nline4\nline5\n")
+
+    def messages(self):
+        """messages that went towards the sandbox since the last call"""
+        journal = json.loads(self.m.control("journal"))
+        return journal["ws_messages_in"]
+
+    def test_nothing_is_asked_twice(self):
+        os.mkdir(self.path("many"))
+        self.run_("cd many; for i in $(seq 300); do echo $i > f$i; done")
+        self.messages()
+        names = [e.name for e in os.scandir(self.path("many"))
+                 if e.stat().st_size]
+        self.assertEqual(len(names), 300)
+        first = self.messages()
+        # one request for the listing and its attributes; acknowledgements
+        # of what came back are not requests but are messages, too
+        self.assertLessEqual(first, 3)
+        for _ in range(5):
+            for n in names:
+                os.stat(self.path("many/" + n))
+            os.listdir(self.path("many"))
+            self.assertFalse(os.path.exists(self.path("many/none")))
+        self.assertEqual(self.messages(), 0)
+
+    def test_two_trees_of_one_sandbox_agree(self):
+        cwd = self.run_("pwd").decode().strip()
+        other = self.m.path("t", "root") + cwd
+        self.put("both", b"one")
+        with open(os.path.join(other, "both"), "rb") as f:
+            self.assertEqual(f.read(), b"one")
+        self.put("both", b"three")
+        end = time.monotonic() + 5
+        while True:
+            with open(os.path.join(other, "both"), "rb") as f:
+                if f.read() == b"three":
+                    break
+            self.assertLess(time.monotonic(), end)
+
+
+if __name__ == "__main__":
+    unittest.main()

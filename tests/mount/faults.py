@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""The connection is cut, the agent dies, the network goes silent: calls wait
+and go on, or fail in time; nothing hangs and nothing is lost."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import errno, hashlib, signal, subprocess, threading, time, unittest
+from sbxmount import Mount, wait_for
+
+
+class Faults(unittest.TestCase):
+    def setUp(self):
+        self.m = Mount(options=self.options())
+        self.addCleanup(self.m.close)
+        self.m.create("t")
+        self.top = self.m.path("t", "workspace")
+
+    def options(self):
+        return ["timeout=3"] if "times_out" in self.id() else []
+
+    def path(self, name):
+        return os.path.join(self.top, name)
+
+    def test_agent_killed_while_cat_waits(self):
+        self.m.run("t", "head -c 3000000 /dev/zero | tr '\\0' x > big")
+        self.m.kill_agent()
+        cat = subprocess.Popen(["sha256sum", self.path("big")],
+                               stdout=subprocess.PIPE)
+        time.sleep(0.5)  # it shall be waiting when the agent comes back
+        self.assertIsNone(cat.poll())
+        self.m.start_agent()
+        out, _ = cat.communicate(timeout=30)
+        self.assertEqual(cat.returncode, 0)
+        self.assertEqual(out.split()[0].decode(),
+                         hashlib.sha256(b"x" * 3000000).hexdigest())
+        # open for writing, changed while it was away, and read again
+        with open(self.path("after"), "w") as f:
+            f.write("works")
+        self.assertEqual(self.m.run("t", "cat after"), b"works")
+
+    def test_connection_cut_loses_no_write(self):
+        stop = threading.Event()
+
+        def cutter():
+            while not stop.wait(0.3):
+                self.m.control("fault cut")
+        t = threading.Thread(target=cutter)
+        t.start()
+        try:
+            data = os.urandom(1 << 20) * 12
+            with open(self.path("f"), "wb") as f:
+                for i in range(0, len(data), 1 << 16):
+                    f.write(data[i:i + (1 << 16)])
+                f.flush()
+                os.fsync(f.fileno())
+            for i in range(100):
+                with open(self.path("n%d" % i), "w") as f:
+                    f.write(str(i))
+                if i % 2:
+                    os.rename(self.path("n%d" % i), self.path("r%d" % i))
+        finally:
+            stop.set()
+            t.join()
+        out = self.m.run("t", "sha256sum f; ls | grep -c '^n'; "
+                         "ls | grep -c '^r'; cat r* n* | wc -c").split()
+        self.assertEqual(out[0].decode(), hashlib.sha256(data).hexdigest())
+        self.assertEqual(out[2:], [b"50", b"50", b"190"])
+
+    def test_command_survives_a_cut(self):
+        fd = os.open(self.m.path("t", "exec"), os.O_RDWR)
+        os.write(fd, b"for i in $(seq 100); do echo $i; sleep 0.02; done\n")
+        for _ in range(3):
+            time.sleep(0.4)
+            self.m.control("fault cut")
+        out = b""
+        while True:
+            piece = os.read(fd, 65536)
+            if not piece:
+                break
+            out += piece
+        os.close(fd)
+        self.assertEqual(out, b"".join(b"%d\n" % i for i in range(1, 101)))
+
+    def test_silence_times_out_and_recovers(self):
+        with open(self.path("f"), "w") as f:
+            f.write("x")
+        self.m.control("fault blackhole on")
+        begin = time.monotonic()
+        with self.assertRaises(OSError) as e:
+            os.mkdir(self.path("d"))
+        self.assertEqual(e.exception.errno, errno.ETIMEDOUT)
+        self.assertLess(time.monotonic() - begin, 40)
+        # what is cached can still be read, and the control files, too
+        self.assertEqual(os.stat(self.path("f")).st_size, 1)
+        self.m.control("fault blackhole off")
+
+        def back():
+            try:
+                os.mkdir(self.path("e"))
+                return True
+            except OSError:
+                return os.path.isdir(self.path("e"))
+        wait_for(back, 60)
+
+    def test_signal_ends_a_waiting_call(self):
+        self.m.control("fault blackhole on")
+        p = subprocess.Popen(["mkdir", self.path("never")],
+                             stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        p.send_signal(signal.SIGINT)
+        p.wait(5)
+        p = subprocess.Popen(["cat", self.m.path("t", "exec")],
+                             stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        p.send_signal(signal.SIGTERM)
+        p.wait(5)
+        self.m.control("fault blackhole off")
+
+    def test_unmount_works_while_dead(self):
+        self.m.control("fault blackhole on")
+        begin = time.monotonic()
+        self.m.unmount()
+        self.assertLess(time.monotonic() - begin, 35)
+        self.m.control("fault blackhole off")
+
+    def test_expired_sandbox_vanishes(self):
+        ident = [l.split()[1] for l in open(self.m.path("t", "status"))
+                 if l.startswith("id:")][0]
+        held = os.open(self.path("."), os.O_RDONLY | os.O_DIRECTORY)
+        self.m.control("fault expire " + ident)
+        wait_for(lambda: "t" not in os.listdir(self.m.mnt), 15)
+
+        def stale():
+            try:
+                os.stat("somefile", dir_fd=held)
+            except OSError as e:
+                return e.errno == errno.ESTALE
+            return False
+        wait_for(stale, 30)
+        os.close(held)
+
+
+if __name__ == "__main__":
+    unittest.main()

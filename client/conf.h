@@ -25,8 +25,12 @@ struct sbx_conf {
 	struct sbx_secret *token; /* bearer token; both may be NULL */
 	unsigned int timeout_ms;  /* longest wait for a lost connection */
 	bool helper;		  /* false: -o helper=off */
-	char *agent;		  /* local: program to start, NULL: look for it */
-	char **agent_args;	  /* local: more arguments for it, or NULL */
+	char *agent;	   /* local: program to start, NULL: look for it */
+	char **agent_args; /* local: more arguments for it, or NULL */
+
+	/* what a profile gave; sbx_conf_find_key asks the environment first */
+	struct sbx_secret *profile_key, *profile_token;
+	char *profile_keyfile;
 };
 
 /* Zeroes and fills in defaults. */

@@ -1,0 +1,40 @@
+/*
+ * Cleanup by scope, for what lives in one function only.  Any thread.
+ */
+#ifndef SBX_CLEANUP_H
+#define SBX_CLEANUP_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static inline void sbx_cleanup_free(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void sbx_cleanup_close(const int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static inline void sbx_cleanup_fclose(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+#define SBX_FREE   __attribute__((cleanup(sbx_cleanup_free)))
+#define SBX_CLOSE  __attribute__((cleanup(sbx_cleanup_close)))
+#define SBX_FCLOSE __attribute__((cleanup(sbx_cleanup_fclose)))
+
+/* Hands a value out of its variable, which then holds nothing. */
+#define SBX_TAKE(p)                                                            \
+	({                                                                     \
+		__typeof__(p) t_ = p;                                          \
+		(p) = NULL;                                                    \
+		t_;                                                            \
+	})
+
+#endif

@@ -17,9 +17,18 @@ struct sfs {
 	struct sfs_node *root; /* set before the session starts */
 	uid_t uid;	       /* who mounts, or the option uid= */
 	gid_t gid;
-	mode_t umask;	       /* option umask=; (mode_t)-1: none */
+	mode_t umask; /* option umask=; (mode_t)-1: none */
 	bool read_only;
 	unsigned int timeout_ms;
+
+	/* the rest is fs.c's and files.c's */
+	uv_poll_t poll;
+	struct fuse_buf buf;
+	bool started;
+	bool ended; /* the kernel holds nothing any more; atomic: notify.c */
+	void (*on_end)(void *arg);
+	void *end_arg;
+	size_t readahead; /* bytes read ahead and not asked for yet */
 };
 
 extern const struct fuse_lowlevel_ops sfs_handlers;
@@ -29,15 +38,20 @@ extern const struct fuse_lowlevel_ops sfs_handlers;
  * called once when the kernel has unmounted it or reading failed.
  */
 int sfs_start(struct sfs *fs, void (*on_end)(void *arg), void *arg);
+/* Reads no more; the loop must run once more before fs is freed. */
 void sfs_stop(struct sfs *fs);
 
 /* reply_entry with the node's lookup count raised (undone if the kernel did
  * not take it) */
 void sfs_reply_entry(fuse_req_t req, struct sfs_node *n,
 		     struct fuse_entry_param *e);
-void sfs_reply_create(fuse_req_t req, struct sfs_node *n,
-		      struct fuse_entry_param *e,
-		      const struct fuse_file_info *fi);
+/* negative: the kernel did not take it, and there will be no release */
+int sfs_reply_create(fuse_req_t req, struct sfs_node *n,
+		     struct fuse_entry_param *e,
+		     const struct fuse_file_info *fi);
+
+/* Gives back n references of the kernel. */
+void sfs_node_forget(struct sfs *fs, fuse_ino_t ino, uint64_t n);
 
 /*
  * A listing being written for readdir: add in order, then reply.  With

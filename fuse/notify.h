@@ -14,15 +14,32 @@
 struct sfs_notify;
 
 struct sfs_notify *sfs_notify_new(struct sfs *fs);
-/* Waits for what is queued unless the session has ended. */
+/*
+ * What is queued is still carried out, unless the mount has ended; who waits
+ * for it is called before this returns.  The thread ends by itself: the loop
+ * runs until then, and the session must stay until the loop has ended.
+ */
 struct sfs_notify *sfs_notify_free(struct sfs_notify *n);
 
 /* attributes, and with data also pages (or a folder's listing).  The node
  * may be forgotten meanwhile: the kernel then answers ENOENT, no harm */
 void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data);
 /* the entry, positive or negative */
-void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent,
-		      const char *name, size_t len);
+void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent, const char *name,
+		      size_t len);
+/*
+ * The attributes (data: and pages) of what a name leads to.  Unlike
+ * sfs_notify_inode this reaches an inode, too, that the kernel is just
+ * learning of from a reply of ours.
+ */
+void sfs_notify_child(struct sfs_notify *n, fuse_ino_t parent, const char *name,
+		      size_t len, fuse_ino_t ino, bool data);
+/*
+ * More was queued than is kept (SFS_MAX_NOTIFY) and some was dropped: fn
+ * must queue anew whatever the kernel may wrongly hold.  Called on the loop
+ * when the queue is empty again.
+ */
+void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg);
 /* Calls fn(arg) on the loop once all that was queued before is done; at
  * once, before returning, if nothing is. */
 void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg);

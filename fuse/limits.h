@@ -1,0 +1,46 @@
+/*
+ * Every cap of the FUSE front's file part, with its reason, on one page.
+ */
+#ifndef SFS_LIMITS_H
+#define SFS_LIMITS_H
+
+/* Names remembered per sandbox, about 250 bytes each.  What the kernel holds
+ * is never dropped; listings of folders that it has let go are. */
+#define SFS_MAX_ENTRIES 1000000
+/* Directories with a number, and so a watch, in one helper: inotify's usual
+ * limit is 65536 or more per user. */
+#define SFS_MAX_DIRS 60000
+/* The deepest path that is told to a helper step by step. */
+#define SFS_MAX_DEPTH 4096
+/* Folders beside one that is asked for whose watches are set with its own. */
+#define SFS_MAX_SIBLINGS 512
+
+/* Bytes written and answered, but not acknowledged by the sandbox. */
+#define SFS_MAX_UNACKED (4u << 20)
+/* Read-ahead: of one open file, of the whole mount, of one request, and
+ * requests at once for one open file. */
+#define SFS_READAHEAD_MIN   (256u << 10)
+#define SFS_READAHEAD_MAX   (4u << 20)
+#define SFS_READAHEAD_TOTAL (32u << 20)
+#define SFS_MAX_FETCHES	    8
+/* One copy_file_range request: the helper does nothing else meanwhile. */
+#define SFS_MAX_COPY (16u << 20)
+
+/* Listings compared at once after events were lost. */
+#define SFS_MAX_COMPARE 8
+/* Requests of the kernel taken in one turn of the loop. */
+#define SFS_REQUESTS_PER_TURN 32
+/* Invalidations waiting for the kernel, about 100 bytes each. */
+#define SFS_MAX_NOTIFY 500000
+/* How often a request is sent to one new helper after the other. */
+#define SFS_MAX_RESTARTS 4
+
+/* What is trusted without end, in seconds: the kernel wants a number. */
+#define SFS_FOREVER (365 * 86400.0)
+/* What no watch covers is trusted for this long. */
+#define SFS_BRIEF    1.0
+#define SFS_BRIEF_MS 1000
+/* A call that a signal does not end is let go after this. */
+#define SFS_INTERRUPT_MS 1000
+
+#endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +88,7 @@ static int spec_argv(struct sbx_exec_spec *spec, json_t *v,
 {
 	size_t i, n = json_array_size(v);
 	size_t total = 0;
+	char *end;
 
 	if (!json_is_array(v) || n == 0 || n > MAX_ARGS)
 		return spec_bad(reterr, "argv", "a list of strings");
@@ -109,10 +111,10 @@ static int spec_argv(struct sbx_exec_spec *spec, json_t *v,
 	spec->text = calloc(1, total + 1);
 	if (!spec->text)
 		return sbx_error_set(reterr, -ENOMEM, SPEC_NO_MEMORY);
-	for (i = 0; i < n; i++) {
+	for (i = 0, end = spec->text; i < n; i++) {
 		if (i)
-			strcat(spec->text, " ");
-		strcat(spec->text, spec->argv[i]);
+			*end++ = ' ';
+		end = stpcpy(end, spec->argv[i]);
 	}
 	return 0;
 }
@@ -145,7 +147,7 @@ static int spec_env(struct sbx_exec_spec *spec, json_t *v,
 		spec->env[i] = malloc(size);
 		if (!spec->env[i])
 			return sbx_error_set(reterr, -ENOMEM, SPEC_NO_MEMORY);
-		strcat(strcat(strcpy(spec->env[i++], key), "="), s);
+		stpcpy(stpcpy(stpcpy(spec->env[i++], key), "="), s);
 	}
 	return 0;
 }

@@ -1,408 +1,15 @@
-#include "client/remote.h"
-
-#include <assert.h>
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "client/channel.h"
 #include "client/log.h"
+#include "client/remote_int.h"
 
-#define MAX_PENDING   65535 /* a request id holds 16 bits of slot */
-#define MAX_JOBS      1024
-#define MAX_HELD      (8 * 1024 * 1024) /* bytes of requests while it is down */
 #define TICK_MS	      1000
 #define PATIENCE      4 /* times timeout_ms for one answer of a living helper */
 #define FAIL_AGAIN_MS 1000 /* how long a final failure answers for itself */
-
-/* A request that waits for its answer. */
-struct pending {
-	uint32_t id; /* 0: the slot is free */
-	uint8_t op;
-	int fail; /* to be completed with this by the next kick */
-	uint64_t since;
-	sbx_reply_fn *done;
-	sbx_part_fn *part;
-	void *arg;
-};
-
-/* A message that waits for the helper to be there. */
-struct held {
-	struct held *next;
-	uint32_t id;
-	size_t len;
-	uint8_t data[];
-};
-
-struct job {
-	uint32_t number;
-	const struct sbx_remote_job *h;
-	void *arg;
-};
-
-struct sbx_remote {
-	uv_loop_t *loop;
-	struct sbx_service *svc;
-	char *id;
-	unsigned int timeout_ms;
-	struct sbx_channel *channel;
-	enum sbx_link_state state;
-	uint32_t epoch;
-	uint64_t lost_since; /* uv_now; meaningful while not up */
-	time_t lost_at;
-	uint64_t failed_at; /* of a failure that is not retried by itself */
-	struct sbx_error error;
-	uint64_t last_number;
-
-	const struct sbx_remote_handler *files;
-	void *files_arg;
-	const struct sbx_remote_listener *listener;
-	void *listener_arg;
-
-	struct pending *slots;
-	uint32_t nr_slots, nr_pending, next_slot;
-	uint16_t generation;
-	struct sbx_buf scratch; /* the request being written */
-	uint32_t begun_id;
-	uint8_t begun_op;
-	struct held *held, **held_tail;
-	size_t held_bytes;
-	void *jobs; /* tsearch tree of struct job */
-	unsigned int nr_jobs;
-
-	struct sbx_call *confirm; /* is the sandbox really gone? */
-	uv_timer_t tick;
-	uv_prepare_t kick;
-	unsigned int open_handles;
-	bool closing;
-	void (*on_closed)(void *arg);
-	void *closed_arg;
-};
-
-/* ---- requests that wait ---- */
-
-static struct pending *pending_find(struct sbx_remote *r, uint32_t id)
-{
-	uint32_t slot = (id & 0xffff) - 1;
-
-	if (!id || slot >= r->nr_slots || r->slots[slot].id != id)
-		return NULL;
-	return &r->slots[slot];
-}
-
-static int slots_grow(struct sbx_remote *r)
-{
-	uint32_t n = r->nr_slots ? r->nr_slots * 2 : 64;
-	struct pending *p;
-
-	if (n > MAX_PENDING)
-		n = MAX_PENDING;
-	if (n == r->nr_slots)
-		return -EAGAIN;
-	p = realloc(r->slots, n * sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	memset(p + r->nr_slots, 0, (n - r->nr_slots) * sizeof(*p));
-	r->slots = p;
-	r->nr_slots = n;
-	return 0;
-}
-
-/* A free slot with a new id; NULL: too many wait already. */
-static struct pending *pending_new(struct sbx_remote *r)
-{
-	uint32_t i, slot;
-
-	if (r->nr_pending == r->nr_slots && slots_grow(r) < 0)
-		return NULL;
-	for (i = 0; i < r->nr_slots; i++) {
-		slot = (r->next_slot + i) % r->nr_slots;
-		if (!r->slots[slot].id)
-			break;
-	}
-	r->next_slot = slot + 1;
-	if (!r->nr_pending++)
-		sbx_channel_expect(r->channel, true);
-	if (!++r->generation)
-		r->generation = 1; /* ids stay above 65535: see submit_quiet */
-	r->slots[slot].id = (uint32_t)r->generation << 16 | (slot + 1);
-	return &r->slots[slot];
-}
-
-static void held_drop(struct sbx_remote *r, uint32_t id)
-{
-	struct held **at = &r->held, *h;
-
-	while ((h = *at) && h->id != id)
-		at = &h->next;
-	if (!h)
-		return;
-	*at = h->next;
-	if (r->held_tail == &h->next)
-		r->held_tail = at;
-	r->held_bytes -= h->len;
-	free(h);
-}
-
-static void held_clear(struct sbx_remote *r)
-{
-	struct held *h;
-
-	while ((h = r->held)) {
-		r->held = h->next;
-		free(h);
-	}
-	r->held_tail = &r->held;
-	r->held_bytes = 0;
-}
-
-static void pending_finish(struct sbx_remote *r, struct pending *p, int err,
-			   struct sbx_rd *rd)
-{
-	struct sbx_rd empty = {0};
-	struct pending done = *p;
-
-	p->id = 0;
-	p->fail = 0;
-	if (!--r->nr_pending)
-		sbx_channel_expect(r->channel, false);
-	if (err < 0 && r->held)
-		held_drop(r, done.id);
-	done.done(done.arg, err, rd ? rd : &empty);
-}
-
-static void on_kick(uv_prepare_t *k)
-{
-	struct sbx_remote *r = k->data;
-	uint32_t i, n = r->nr_slots;
-
-	uv_prepare_stop(k);
-	for (i = 0; i < n; i++)
-		if (r->slots[i].id && r->slots[i].fail)
-			pending_finish(r, &r->slots[i], r->slots[i].fail, NULL);
-}
-
-static void pending_fail_later(struct sbx_remote *r, struct pending *p, int err)
-{
-	p->fail = err;
-	uv_prepare_start(&r->kick, on_kick);
-}
-
-static void pending_fail_all(struct sbx_remote *r, int err)
-{
-	uint32_t i;
-
-	for (i = 0; i < r->nr_slots; i++)
-		if (r->slots[i].id && !r->slots[i].fail)
-			pending_fail_later(r, &r->slots[i], err);
-}
-
-/* ---- jobs ---- */
-
-static int job_compare(const void *a, const void *b)
-{
-	const struct job *x = a, *y = b;
-
-	return (x->number > y->number) - (x->number < y->number);
-}
-
-static struct job *job_find(struct sbx_remote *r, uint32_t number)
-{
-	struct job key = {.number = number};
-	struct job **at = tfind(&key, &r->jobs, job_compare);
-
-	return at ? *at : NULL;
-}
-
-int sbx_remote_job_add(struct sbx_remote *r, uint32_t number,
-		       const struct sbx_remote_job *h, void *arg)
-{
-	struct job *j;
-
-	if (r->nr_jobs >= MAX_JOBS)
-		return -EAGAIN;
-	j = calloc(1, sizeof(*j));
-	if (!j)
-		return -ENOMEM;
-	j->number = number;
-	j->h = h;
-	j->arg = arg;
-	if (!tsearch(j, &r->jobs, job_compare)) {
-		free(j);
-		return -ENOMEM;
-	}
-	r->nr_jobs++;
-	return 0;
-}
-
-void sbx_remote_job_del(struct sbx_remote *r, uint32_t number)
-{
-	struct job *j = job_find(r, number);
-
-	if (!j)
-		return;
-	tdelete(j, &r->jobs, job_compare);
-	free(j);
-	r->nr_jobs--;
-}
-
-static void jobs_lost(struct sbx_remote *r)
-{
-	while (r->jobs) {
-		struct job j = **(struct job **)r->jobs;
-
-		sbx_remote_job_del(r, j.number);
-		j.h->on_lost(j.arg);
-	}
-}
-
-/* ---- what the helper sends ---- */
-
-static int on_reply(struct sbx_remote *r, struct sbx_rd *rd)
-{
-	struct pending *p = pending_find(r, sbx_get_u32(rd));
-	uint32_t err = sbx_get_u32(rd);
-
-	if (rd->err || err > 4095)
-		return -EPROTO;
-	if (p && !p->fail)
-		pending_finish(r, p, -(int)err, rd);
-	return 0;
-}
-
-static int on_part(struct sbx_remote *r, struct sbx_rd *rd)
-{
-	struct pending *p = pending_find(r, sbx_get_u32(rd));
-
-	if (rd->err)
-		return -EPROTO;
-	if (!p || p->fail)
-		return 0;
-	p->since = uv_now(r->loop);
-	if (p->part)
-		p->part(p->arg, rd);
-	return 0;
-}
-
-static int on_change(struct sbx_remote *r, struct sbx_rd *rd)
-{
-	uint64_t dir = sbx_get_u64(rd);
-	size_t len;
-	const char *name = sbx_get_name(rd, &len);
-	unsigned int what = sbx_get_u32(rd);
-	struct sbx_attr attr;
-	bool exists = sbx_get_attr(rd, &attr);
-	uint32_t cookie = sbx_get_u32(rd);
-
-	if (rd->err)
-		return -EPROTO;
-	if (r->files && r->files->on_change)
-		r->files->on_change(r->files_arg, dir, name ? name : "", len,
-				    what, exists ? &attr : NULL, cookie);
-	return 0;
-}
-
-static int on_output(struct sbx_remote *r, struct sbx_rd *rd)
-{
-	struct job *j = job_find(r, sbx_get_u32(rd));
-	uint32_t stream = sbx_get_u32(rd);
-	size_t len;
-	const uint8_t *data = sbx_get_bin(rd, &len);
-	bool eof = sbx_get_bool(rd);
-
-	if (rd->err || stream < 1 || stream > 2)
-		return -EPROTO;
-	if (j)
-		j->h->on_output(j->arg, (int)stream, data, len, eof);
-	return 0;
-}
-
-static int on_exit_msg(struct sbx_remote *r, struct sbx_rd *rd)
-{
-	struct job *j = job_find(r, sbx_get_u32(rd));
-	uint32_t code = sbx_get_u32(rd);
-	int64_t ms;
-
-	sbx_get_u32(rd); /* the signal is in code, too */
-	ms = sbx_get_i64(rd);
-	if (rd->err || code > 255)
-		return -EPROTO;
-	if (j)
-		j->h->on_exit(j->arg, (int)code, ms);
-	return 0;
-}
-
-static int on_event(struct sbx_remote *r, uint32_t type, struct sbx_rd *rd)
-{
-	size_t len;
-	const uint8_t *text;
-	uint64_t n;
-	uint32_t v;
-
-	switch (type) {
-	case SBX_MSG_OVERFLOW:
-		if (r->files && r->files->on_doubt)
-			r->files->on_doubt(r->files_arg, false);
-		return 0;
-	case SBX_MSG_UNWATCHED:
-		n = sbx_get_u64(rd);
-		v = sbx_get_u32(rd);
-		if (!rd->err && r->files && r->files->on_unwatched)
-			r->files->on_unwatched(r->files_arg, n, (int)v);
-		return rd->err;
-	case SBX_MSG_PORT:
-		v = sbx_get_u32(rd);
-		if (v > 65535)
-			return -EPROTO;
-		if (r->listener && r->listener->on_port)
-			r->listener->on_port(r->listener_arg, (uint16_t)v,
-					     sbx_get_bool(rd));
-		return rd->err;
-	case SBX_MSG_LOG:
-		sbx_get_u32(rd);
-		text = sbx_get_bin(rd, &len);
-		if (text)
-			sbx_log(SBX_LOG_INFO, "helper", "%.*s",
-				(int)(len > 500 ? 500 : len),
-				(const char *)text);
-		return rd->err;
-	default:
-		return 0; /* a later version's; ignoring */
-	}
-}
-
-static int on_channel_message(void *arg, const uint8_t *data, size_t len)
-{
-	struct sbx_remote *r = arg;
-	struct sbx_msg m;
-	struct sbx_rd rd;
-	uint32_t type;
-	int err;
-
-	if (sbx_msg_parse(&m, data, len) < 0)
-		return -EPROTO;
-	rd = sbx_rd_root(&m);
-	type = sbx_get_u32(&rd);
-	if (rd.err)
-		err = -EPROTO;
-	else if (type == SBX_MSG_REPLY)
-		err = on_reply(r, &rd);
-	else if (type == SBX_MSG_PART)
-		err = on_part(r, &rd);
-	else if (type == SBX_MSG_CHANGE)
-		err = on_change(r, &rd);
-	else if (type == SBX_MSG_OUTPUT)
-		err = on_output(r, &rd);
-	else if (type == SBX_MSG_EXIT)
-		err = on_exit_msg(r, &rd);
-	else
-		err = on_event(r, type, &rd);
-	sbx_msg_release(&m);
-	return err;
-}
 
 /* ---- up and down ---- */
 
@@ -415,19 +22,6 @@ static void remote_state(struct sbx_remote *r, enum sbx_link_state state)
 		r->listener->on_state(r->listener_arg, state);
 }
 
-static void held_release(struct sbx_remote *r)
-{
-	struct held *h;
-
-	for (h = r->held; h; h = h->next) {
-		struct pending *p = pending_find(r, h->id);
-
-		if (sbx_channel_send(r->channel, h->data, h->len) < 0 && p)
-			pending_fail_later(r, p, -ENOMEM);
-	}
-	held_clear(r);
-}
-
 static void on_channel_up(void *arg, bool fresh)
 {
 	struct sbx_remote *r = arg;
@@ -435,15 +29,15 @@ static void on_channel_up(void *arg, bool fresh)
 	if (fresh) {
 		/* what is held speaks of numbers the new helper lacks */
 		r->epoch++;
-		pending_fail_all(r, -ERESTART);
-		held_clear(r);
-		jobs_lost(r);
+		sbx_remote_pending_fail_all(r, -ERESTART);
+		sbx_remote_held_clear(r);
+		sbx_remote_jobs_lost(r);
 	}
 	r->error.err = 0;
 	remote_state(r, SBX_LINK_UP);
 	if (fresh && r->files && r->files->on_doubt)
 		r->files->on_doubt(r->files_arg, true);
-	held_release(r);
+	sbx_remote_held_send(r);
 }
 
 static void on_confirmed(struct sbx_call *call)
@@ -498,12 +92,12 @@ static void on_channel_down(void *arg, const struct sbx_error *why,
 		remote_confirm_gone(r);
 	} else if (!retrying) {
 		r->failed_at = uv_now(r->loop);
-		pending_fail_all(r, why->err);
+		sbx_remote_pending_fail_all(r, why->err);
 	}
 }
 
 static const struct sbx_channel_handler channel_handler = {
-	.on_message = on_channel_message,
+	.on_message = sbx_remote_message,
 	.on_up = on_channel_up,
 	.on_down = on_channel_down,
 };
@@ -528,7 +122,7 @@ static void pending_check(struct sbx_remote *r, struct pending *p, uint64_t now)
 		if (now - since < r->timeout_ms)
 			return;
 	}
-	pending_fail_later(r, p, -ETIMEDOUT);
+	sbx_remote_pending_fail_later(r, p, -ETIMEDOUT);
 }
 
 static void on_tick(uv_timer_t *t)
@@ -551,7 +145,7 @@ static void on_tick(uv_timer_t *t)
 struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
 				 unsigned int nr_args)
 {
-	struct pending *p = pending_new(r);
+	struct pending *p = sbx_remote_pending_new(r);
 
 	r->begun_id = p ? p->id : 0;
 	r->begun_op = (uint8_t)op;
@@ -560,26 +154,6 @@ struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
 	sbx_put_u64(&r->scratch, op);
 	sbx_put_u64(&r->scratch, r->begun_id);
 	return &r->scratch;
-}
-
-static int held_add(struct sbx_remote *r, uint32_t id)
-{
-	size_t len = sbx_buf_len(&r->scratch);
-	struct held *h;
-
-	if (r->held_bytes + len > MAX_HELD)
-		return -EAGAIN;
-	h = malloc(sizeof(*h) + len);
-	if (!h)
-		return -ENOMEM;
-	h->next = NULL;
-	h->id = id;
-	h->len = len;
-	memcpy(h->data, sbx_buf_at(&r->scratch), len);
-	*r->held_tail = h;
-	r->held_tail = &h->next;
-	r->held_bytes += len;
-	return 0;
 }
 
 /* Why nothing can be asked now; 0: it can. */
@@ -614,7 +188,7 @@ static int remote_send(struct sbx_remote *r, uint32_t id)
 	}
 	if (!r->confirm)
 		sbx_channel_start(r->channel);
-	return held_add(r, id);
+	return sbx_remote_held_add(r, id);
 }
 
 struct overflow {
@@ -657,7 +231,7 @@ static void submit_overflow(struct sbx_remote *r, sbx_reply_fn *done, void *arg)
 uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 			   sbx_part_fn *part, void *arg)
 {
-	struct pending *p = pending_find(r, r->begun_id);
+	struct pending *p = sbx_remote_pending_find(r, r->begun_id);
 	int err;
 
 	if (!p) {
@@ -673,7 +247,7 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 		uv_timer_start(&r->tick, on_tick, TICK_MS, TICK_MS);
 	err = remote_send(r, p->id);
 	if (err < 0)
-		pending_fail_later(r, p, err);
+		sbx_remote_pending_fail_later(r, p, err);
 	return p->id;
 }
 
@@ -684,14 +258,12 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
  */
 void sbx_remote_submit_quiet(struct sbx_remote *r)
 {
-	struct pending *p = pending_find(r, r->begun_id);
+	struct pending *p = sbx_remote_pending_find(r, r->begun_id);
 	size_t at = 1 + (r->begun_op < 128 ? 1 : 2);
 
 	if (!p)
 		return;
-	p->id = 0;
-	if (!--r->nr_pending)
-		sbx_channel_expect(r->channel, false);
+	sbx_remote_pending_drop(r, p);
 	if (r->scratch.err)
 		return;
 	memset(sbx_buf_at(&r->scratch) + at + 1, 0, 4);
@@ -700,10 +272,10 @@ void sbx_remote_submit_quiet(struct sbx_remote *r)
 
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number)
 {
-	struct pending *p = pending_find(r, number);
+	struct pending *p = sbx_remote_pending_find(r, number);
 
 	if (p)
-		pending_finish(r, p, -EINTR, NULL);
+		sbx_remote_pending_finish(r, p, -EINTR, NULL);
 }
 
 /* ---- life ---- */
@@ -754,10 +326,10 @@ void sbx_remote_set_listener(struct sbx_remote *r,
 
 static void remote_fail_now(struct sbx_remote *r, int err)
 {
-	pending_fail_all(r, err);
-	held_clear(r);
-	on_kick(&r->kick);
-	jobs_lost(r);
+	sbx_remote_pending_fail_all(r, err);
+	sbx_remote_held_clear(r);
+	sbx_remote_kick(&r->kick);
+	sbx_remote_jobs_lost(r);
 }
 
 void sbx_remote_die(struct sbx_remote *r)
@@ -779,7 +351,7 @@ static void on_handle_closed(uv_handle_t *h)
 
 	if (--r->open_handles)
 		return;
-	held_clear(r);
+	sbx_remote_held_clear(r);
 	sbx_buf_release(&r->scratch);
 	free(r->slots);
 	free(r->id);

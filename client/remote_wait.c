@@ -1,0 +1,163 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/remote_int.h"
+
+#define MAX_PENDING 65535	      /* a request id holds 16 bits of slot */
+#define MAX_HELD    (8 * 1024 * 1024) /* bytes of requests while it is down */
+
+struct pending *sbx_remote_pending_find(struct sbx_remote *r, uint32_t id)
+{
+	uint32_t slot = (id & 0xffff) - 1;
+
+	if (!id || slot >= r->nr_slots || r->slots[slot].id != id)
+		return NULL;
+	return &r->slots[slot];
+}
+
+static int slots_grow(struct sbx_remote *r)
+{
+	uint32_t n = r->nr_slots ? r->nr_slots * 2 : 64;
+	struct pending *p;
+
+	if (n > MAX_PENDING)
+		n = MAX_PENDING;
+	if (n == r->nr_slots)
+		return -EAGAIN;
+	p = realloc(r->slots, n * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	memset(p + r->nr_slots, 0, (n - r->nr_slots) * sizeof(*p));
+	r->slots = p;
+	r->nr_slots = n;
+	return 0;
+}
+
+struct pending *sbx_remote_pending_new(struct sbx_remote *r)
+{
+	uint32_t i, slot;
+
+	if (r->nr_pending == r->nr_slots && slots_grow(r) < 0)
+		return NULL;
+	for (i = 0; i < r->nr_slots; i++) {
+		slot = (r->next_slot + i) % r->nr_slots;
+		if (!r->slots[slot].id)
+			break;
+	}
+	r->next_slot = slot + 1;
+	if (!r->nr_pending++)
+		sbx_channel_expect(r->channel, true);
+	if (!++r->generation)
+		r->generation = 1; /* ids stay above 65535: see submit_quiet */
+	r->slots[slot].id = (uint32_t)r->generation << 16 | (slot + 1);
+	return &r->slots[slot];
+}
+
+static void held_drop(struct sbx_remote *r, uint32_t id)
+{
+	struct held **at = &r->held, *h;
+
+	while ((h = *at) && h->id != id)
+		at = &h->next;
+	if (!h)
+		return;
+	*at = h->next;
+	if (r->held_tail == &h->next)
+		r->held_tail = at;
+	r->held_bytes -= h->len;
+	free(h);
+}
+
+void sbx_remote_held_clear(struct sbx_remote *r)
+{
+	struct held *h;
+
+	while ((h = r->held)) {
+		r->held = h->next;
+		free(h);
+	}
+	r->held_tail = &r->held;
+	r->held_bytes = 0;
+}
+
+void sbx_remote_pending_drop(struct sbx_remote *r, struct pending *p)
+{
+	p->id = 0;
+	p->fail = 0;
+	if (!--r->nr_pending)
+		sbx_channel_expect(r->channel, false);
+}
+
+void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,
+			       struct sbx_rd *rd)
+{
+	struct sbx_rd empty = {0};
+	struct pending done = *p;
+
+	sbx_remote_pending_drop(r, p);
+	if (err < 0 && r->held)
+		held_drop(r, done.id);
+	done.done(done.arg, err, rd ? rd : &empty);
+}
+
+void sbx_remote_kick(uv_prepare_t *k)
+{
+	struct sbx_remote *r = k->data;
+	uint32_t i, n = r->nr_slots;
+
+	uv_prepare_stop(k);
+	for (i = 0; i < n; i++)
+		if (r->slots[i].id && r->slots[i].fail)
+			sbx_remote_pending_finish(r, &r->slots[i],
+						  r->slots[i].fail, NULL);
+}
+
+void sbx_remote_pending_fail_later(struct sbx_remote *r, struct pending *p,
+				   int err)
+{
+	p->fail = err;
+	uv_prepare_start(&r->kick, sbx_remote_kick);
+}
+
+void sbx_remote_pending_fail_all(struct sbx_remote *r, int err)
+{
+	uint32_t i;
+
+	for (i = 0; i < r->nr_slots; i++)
+		if (r->slots[i].id && !r->slots[i].fail)
+			sbx_remote_pending_fail_later(r, &r->slots[i], err);
+}
+
+int sbx_remote_held_add(struct sbx_remote *r, uint32_t id)
+{
+	size_t len = sbx_buf_len(&r->scratch);
+	struct held *h;
+
+	if (r->held_bytes + len > MAX_HELD)
+		return -EAGAIN;
+	h = malloc(sizeof(*h) + len);
+	if (!h)
+		return -ENOMEM;
+	h->next = NULL;
+	h->id = id;
+	h->len = len;
+	memcpy(h->data, sbx_buf_at(&r->scratch), len);
+	*r->held_tail = h;
+	r->held_tail = &h->next;
+	r->held_bytes += len;
+	return 0;
+}
+
+void sbx_remote_held_send(struct sbx_remote *r)
+{
+	struct held *h;
+
+	for (h = r->held; h; h = h->next) {
+		struct pending *p = sbx_remote_pending_find(r, h->id);
+
+		if (sbx_channel_send(r->channel, h->data, h->len) < 0 && p)
+			sbx_remote_pending_fail_later(r, p, -ENOMEM);
+	}
+	sbx_remote_held_clear(r);
+}

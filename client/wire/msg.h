@@ -34,6 +34,22 @@ void sbx_put_str(struct sbx_buf *b, const char *s); /* a msgpack str */
 int sbx_msg_check(const void *data, size_t len, size_t *ret_size);
 
 /*
+ * The same for a value that comes in pieces: the walk remembers where it
+ * was, so each byte is looked at once however small the pieces are.  data
+ * are always the bytes from the start of the value.
+ */
+#define SBX_MSG_DEPTH 8
+struct sbx_walk {
+	size_t pos; /* the next element's first byte; may be beyond len */
+	int depth;  /* open arrays and maps */
+	bool begun;
+	uint32_t left[SBX_MSG_DEPTH]; /* elements missing in each */
+};
+void sbx_walk_init(struct sbx_walk *w);
+int sbx_walk_on(struct sbx_walk *w, const void *data, size_t len,
+		size_t *ret_size);
+
+/*
  * One decoded message.  Strings and data point into the bytes it was read
  * from.  sbx_msg_parse needs exactly what sbx_msg_check passed.
  */
@@ -56,6 +72,8 @@ struct sbx_rd {
 	int err;
 };
 struct sbx_rd sbx_rd_root(const struct sbx_msg *m); /* of its array */
+/* over one element, the message itself: for a hello, which is a map */
+struct sbx_rd sbx_rd_whole(const struct sbx_msg *m);
 uint64_t sbx_get_u64(struct sbx_rd *r);
 uint32_t sbx_get_u32(struct sbx_rd *r);
 int64_t sbx_get_i64(struct sbx_rd *r);

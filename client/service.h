@@ -107,10 +107,10 @@ struct sbx_stream_handler {
 #define SBX_STREAM_QUEUE (256 * 1024)
 
 struct sbx_service_type {
-	const char *name;	/* scheme word in SOURCE */
-	uint32_t calls;		/* 1 << SBX_CALL_*: what it can do */
-	size_t max_unit;	/* most bytes of one sbx_stream_send */
-	bool keep_set_seconds;	/* keepalive takes a number of seconds */
+	const char *name;      /* scheme word in SOURCE */
+	uint32_t calls;	       /* 1 << SBX_CALL_*: what it can do */
+	size_t max_unit;       /* most bytes of one sbx_stream_send */
+	bool keep_set_seconds; /* keepalive takes a number of seconds */
 
 	/* conf is borrowed until close has finished */
 	int (*open)(uv_loop_t *loop, const struct sbx_conf *conf,

@@ -1,0 +1,553 @@
+#include "client/http.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/limits.h"
+#include "client/log.h"
+
+#define DEFAULT_TIMEOUT_MS 60000
+
+/* A socket of libcurl's, watched for it. */
+struct http_socket {
+	uv_poll_t poll;
+	struct sbx_http *http;
+	curl_socket_t fd;
+};
+
+struct sbx_http {
+	uv_loop_t *loop;
+	CURLM *multi;
+	uv_timer_t timer;
+	struct sbx_http_call *calls; /* all that are under way */
+	size_t nr_calls;
+	CURL *idle[SBX_HTTP_MAX_IDLE];
+	size_t nr_idle;
+	size_t nr_handles; /* uv handles not yet closed */
+	bool closing;
+	void (*on_closed)(void *arg);
+	void *closed_arg;
+};
+
+struct sbx_http_call {
+	struct sbx_http *http;
+	struct sbx_http_call *next, **link;
+	CURL *easy;
+	struct curl_slist *headers;
+	sbx_http_done_fn *done;
+	void *arg;
+	char *body;
+	size_t len, cap, max_body, header_bytes;
+	int err; /* our own reason for breaking off, or 0 */
+	char reason[CURL_ERROR_SIZE];
+	char host[80]; /* for error texts */
+};
+
+/* ---- handles of the loop ---- */
+
+static void http_handle_closed(struct sbx_http *h)
+{
+	if (--h->nr_handles || !h->closing)
+		return;
+	if (h->on_closed)
+		h->on_closed(h->closed_arg);
+	free(h);
+}
+
+static void on_socket_closed(uv_handle_t *handle)
+{
+	struct http_socket *s = handle->data;
+	struct sbx_http *h = s->http;
+
+	free(s);
+	http_handle_closed(h);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	http_handle_closed(handle->data);
+}
+
+static void http_collect(struct sbx_http *h);
+
+static void on_socket_ready(uv_poll_t *poll, int status, int events)
+{
+	struct http_socket *s = poll->data;
+	struct sbx_http *h = s->http;
+	int flags = 0, running;
+
+	if (status < 0)
+		flags = CURL_CSELECT_ERR;
+	if (events & UV_READABLE)
+		flags |= CURL_CSELECT_IN;
+	if (events & UV_WRITABLE)
+		flags |= CURL_CSELECT_OUT;
+	curl_multi_socket_action(h->multi, s->fd, flags, &running);
+	http_collect(h);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct sbx_http *h = timer->data;
+	int running;
+
+	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	http_collect(h);
+}
+
+static int on_multi_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct sbx_http *h = arg;
+
+	if (h->closing)
+		return 0;
+	if (timeout_ms < 0)
+		uv_timer_stop(&h->timer);
+	else
+		uv_timer_start(&h->timer, on_timer, (uint64_t)timeout_ms, 0);
+	return 0;
+}
+
+static struct http_socket *http_socket_new(struct sbx_http *h, curl_socket_t fd)
+{
+	struct http_socket *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	if (uv_poll_init_socket(h->loop, &s->poll, fd) < 0) {
+		free(s);
+		return NULL;
+	}
+	s->poll.data = s;
+	s->http = h;
+	s->fd = fd;
+	h->nr_handles++;
+	curl_multi_assign(h->multi, fd, s);
+	return s;
+}
+
+static int on_multi_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
+			   void *socket_arg)
+{
+	struct http_socket *s = socket_arg;
+	struct sbx_http *h = arg;
+	int events = 0;
+
+	if (what == CURL_POLL_REMOVE) {
+		if (s) {
+			curl_multi_assign(h->multi, fd, NULL);
+			uv_close((uv_handle_t *)&s->poll, on_socket_closed);
+		}
+		return 0;
+	}
+	if (!s)
+		s = http_socket_new(h, fd);
+	if (!s)
+		return -1;
+	if (what & CURL_POLL_IN)
+		events |= UV_READABLE;
+	if (what & CURL_POLL_OUT)
+		events |= UV_WRITABLE;
+	return uv_poll_start(&s->poll, events, on_socket_ready) < 0 ? -1 : 0;
+}
+
+/* ---- one request ---- */
+
+static size_t on_header(char *data, size_t size, size_t nr, void *arg)
+{
+	struct sbx_http_call *c = arg;
+
+	c->header_bytes += size * nr;
+	if (c->header_bytes <= SBX_HTTP_MAX_HEADERS)
+		return size * nr;
+	c->err = -EMSGSIZE;
+	return 0;
+}
+
+static int call_grow(struct sbx_http_call *c, size_t need)
+{
+	size_t cap = c->cap ? c->cap : 4096;
+	char *p;
+
+	while (cap < need)
+		cap *= 2;
+	if (cap == c->cap)
+		return 0;
+	p = realloc(c->body, cap);
+	if (!p)
+		return -ENOMEM;
+	c->body = p;
+	c->cap = cap;
+	return 0;
+}
+
+static size_t on_body(char *data, size_t size, size_t nr, void *arg)
+{
+	struct sbx_http_call *c = arg;
+	size_t len = size * nr;
+
+	if (c->len + len > c->max_body) {
+		c->err = -EMSGSIZE;
+		return 0;
+	}
+	if (call_grow(c, c->len + len + 1) < 0) {
+		c->err = -ENOMEM;
+		return 0;
+	}
+	memcpy(c->body + c->len, data, len);
+	c->len += len;
+	c->body[c->len] = '\0';
+	return len;
+}
+
+static void slist_wipe(struct curl_slist *list)
+{
+	struct curl_slist *l;
+
+	for (l = list; l; l = l->next)
+		explicit_bzero(l->data, strlen(l->data));
+	curl_slist_free_all(list);
+}
+
+/* Takes the call off its list and its handle out of libcurl; the body is
+ * still there. */
+static void call_detach(struct sbx_http_call *c)
+{
+	struct sbx_http *h = c->http;
+
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	h->nr_calls--;
+	curl_multi_remove_handle(h->multi, c->easy);
+	/* reset, so that no pointer into the call stays behind */
+	curl_easy_reset(c->easy);
+	if (!h->closing && h->nr_idle < SBX_HTTP_MAX_IDLE)
+		h->idle[h->nr_idle++] = c->easy;
+	else
+		curl_easy_cleanup(c->easy);
+	c->easy = NULL;
+	slist_wipe(c->headers);
+	c->headers = NULL;
+}
+
+static void call_free(struct sbx_http_call *c)
+{
+	if (c->body)
+		explicit_bzero(c->body, c->len); /* it may hold a token */
+	free(c->body);
+	free(c);
+}
+
+static int call_tls_error(const struct sbx_http_call *c, struct sbx_error *e)
+{
+	return sbx_error_set(e, -EPROTO,
+			     "%s: no trusted TLS connection (%.100s); check "
+			     "the address, the clock and the certificates",
+			     c->host, c->reason);
+}
+
+/* The whole of what can go wrong without an answer, for a person to read. */
+static void call_error(const struct sbx_http_call *c, CURLcode code,
+		       struct sbx_error *e)
+{
+	enum sbx_retry retry = SBX_RETRY_CONNECTION;
+
+	switch ((int)code) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		sbx_error_set(e, -ETIMEDOUT,
+			      "%s: there is no such host; check the name and "
+			      "the network",
+			      c->host);
+		break;
+	case CURLE_COULDNT_CONNECT:
+		sbx_error_set(e, -ETIMEDOUT,
+			      "cannot connect to %s; check that the service "
+			      "runs there and that the port is right",
+			      c->host);
+		break;
+	case CURLE_OPERATION_TIMEDOUT:
+		sbx_error_set(e, -ETIMEDOUT,
+			      "%s gave no answer in time; check the address, "
+			      "the network and the service",
+			      c->host);
+		break;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+		call_tls_error(c, e);
+		retry = SBX_RETRY_NEVER;
+		break;
+	case CURLE_GOT_NOTHING:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+	case CURLE_PARTIAL_FILE:
+		sbx_error_set(e, -ETIMEDOUT,
+			      "%s broke the connection in the middle of its "
+			      "answer",
+			      c->host);
+		break;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_BAD_CONTENT_ENCODING:
+		sbx_error_set(e, -EPROTO,
+			      "what answers at %s does not speak HTTP; check "
+			      "the address and the port",
+			      c->host);
+		retry = SBX_RETRY_NEVER;
+		break;
+	case CURLE_OUT_OF_MEMORY:
+		sbx_error_set(e, -ENOMEM, "out of memory");
+		retry = SBX_RETRY_LATER;
+		break;
+	default:
+		sbx_error_set(e, -EIO, "%s: %.120s", c->host,
+			      c->reason[0] ? c->reason
+					   : curl_easy_strerror(code));
+		break;
+	}
+	if (c->err == -EMSGSIZE) {
+		sbx_error_set(e, -EPROTO,
+			      "%s sent more than %zu bytes as one answer; "
+			      "check that this is the right address",
+			      c->host, c->max_body);
+		retry = SBX_RETRY_NEVER;
+	} else if (c->err) {
+		sbx_error_set(e, c->err, "out of memory");
+		retry = SBX_RETRY_LATER;
+	}
+	e->retry = retry;
+}
+
+static void call_finish(struct sbx_http_call *c, CURLcode code)
+{
+	struct sbx_http_response resp = {.content_type = ""};
+	curl_off_t after = 0;
+	char type[128] = "";
+	const char *text = NULL;
+	long status = 0;
+
+	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &after);
+	curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &text);
+	snprintf(type, sizeof(type), "%s", text ? text : "");
+	resp.content_type = type;
+	resp.retry_after_s = after < 0	    ? 0
+			     : after > 3600 ? 3600
+					    : (unsigned int)after;
+	resp.body = c->body ? c->body : "";
+	resp.len = c->len;
+	resp.status = (int)status;
+	if (code != CURLE_OK)
+		call_error(c, code, &resp.error);
+	sbx_log(SBX_LOG_DEBUG, "http", "%s: status %ld, %zu bytes%s%s", c->host,
+		status, c->len, code ? ", " : "", code ? resp.error.text : "");
+	call_detach(c);
+	c->done(c->arg, &resp);
+	call_free(c);
+}
+
+static void http_collect(struct sbx_http *h)
+{
+	struct sbx_http_call *c;
+	CURLMsg *msg;
+	int left;
+
+	/*
+	 * done may submit and cancel, but not free h: closing waits for the
+	 * timer's handle, which the loop is not at yet.
+	 */
+	while (!h->closing && (msg = curl_multi_info_read(h->multi, &left))) {
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		c = NULL;
+		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &c);
+		assert(c && c->easy == msg->easy_handle);
+		call_finish(c, msg->data.result);
+	}
+}
+
+static int slist_add(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *l = curl_slist_append(*list, line);
+
+	if (!l)
+		return -ENOMEM;
+	*list = l;
+	return 0;
+}
+
+static int call_headers(struct sbx_http_call *c,
+			const struct sbx_http_request *req)
+{
+	char line[SBX_MAX_SECRET + 64];
+	int r;
+
+	r = slist_add(&c->headers, "Accept: application/json");
+	/* no body is ever so large that asking first would pay */
+	if (r == 0)
+		r = slist_add(&c->headers, "Expect:");
+	if (r == 0 && req->body)
+		r = slist_add(&c->headers, "Content-Type: application/json");
+	if (r == 0 && req->auth_scheme) {
+		snprintf(line, sizeof(line), "Authorization: %s %s",
+			 req->auth_scheme, sbx_secret_text(req->auth));
+		r = slist_add(&c->headers, line);
+		explicit_bzero(line, sizeof(line));
+	}
+	return r;
+}
+
+static int call_options(struct sbx_http_call *c,
+			const struct sbx_http_request *req)
+{
+	long timeout = req->timeout_ms ? req->timeout_ms : DEFAULT_TIMEOUT_MS;
+	CURL *e = c->easy;
+	int bad = 0;
+
+	bad |= curl_easy_setopt(e, CURLOPT_URL, req->url) != CURLE_OK;
+	bad |= curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, req->method);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->headers);
+	if (req->body) {
+		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+				 (curl_off_t)strlen(req->body));
+		bad |= curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, req->body);
+	} else if (!strcmp(req->method, "POST")) {
+		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, 0L);
+		curl_easy_setopt(e, CURLOPT_POSTFIELDS, "");
+	}
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_PROXY, "");
+	curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	/* or removing a request would wait for its name to be looked up */
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+			 timeout < SBX_HTTP_CONNECT_MS ? timeout
+						       : SBX_HTTP_CONNECT_MS);
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout);
+	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
+	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, req->once ? 1L : 0L);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, "sbxfs/" SBX_VERSION);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->reason);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
+	curl_easy_setopt(e, CURLOPT_PRIVATE, c);
+	return bad ? -ENOMEM : 0;
+}
+
+/* scheme://HOST:PORT of a URL, without what follows */
+static void call_set_host(struct sbx_http_call *c, const char *url)
+{
+	const char *host = strstr(url, "://");
+	size_t len;
+
+	host = host ? host + 3 : url;
+	len = strcspn(host, "/?#");
+	if (len >= sizeof(c->host))
+		len = sizeof(c->host) - 1;
+	memcpy(c->host, host, len);
+	c->host[len] = '\0';
+}
+
+struct sbx_http_call *sbx_http_submit(struct sbx_http *h,
+				      const struct sbx_http_request *req,
+				      sbx_http_done_fn *done, void *arg)
+{
+	struct sbx_http_call *c;
+
+	if (h->closing || h->nr_calls >= SBX_HTTP_MAX_REQUESTS)
+		return NULL;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->http = h;
+	c->done = done;
+	c->arg = arg;
+	c->max_body = req->max_body ? req->max_body : SBX_HTTP_MAX_BODY;
+	call_set_host(c, req->url);
+	c->easy = h->nr_idle ? h->idle[--h->nr_idle] : curl_easy_init();
+	if (!c->easy || call_headers(c, req) < 0 || call_options(c, req) < 0 ||
+	    curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {
+		curl_easy_cleanup(c->easy);
+		slist_wipe(c->headers);
+		call_free(c);
+		return NULL;
+	}
+	c->next = h->calls;
+	c->link = &h->calls;
+	if (c->next)
+		c->next->link = &c->next;
+	h->calls = c;
+	h->nr_calls++;
+	return c;
+}
+
+void sbx_http_cancel(struct sbx_http_call *c)
+{
+	call_detach(c);
+	call_free(c);
+}
+
+/* ---- the pool ---- */
+
+struct sbx_http *sbx_http_new(uv_loop_t *loop)
+{
+	struct sbx_http *h;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return NULL;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return NULL;
+	h->loop = loop;
+	h->multi = curl_multi_init();
+	if (!h->multi) {
+		free(h);
+		return NULL;
+	}
+	uv_timer_init(loop, &h->timer);
+	h->timer.data = h;
+	h->nr_handles = 1;
+	curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_multi_socket);
+	curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+	curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_multi_timer);
+	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+	curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+			  (long)SBX_HTTP_MAX_CONNECTIONS);
+	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
+			  (long)SBX_HTTP_MAX_IDLE);
+	return h;
+}
+
+void sbx_http_close(struct sbx_http *h, void (*on_closed)(void *arg), void *arg)
+{
+	struct sbx_http_response resp = {.content_type = "", .body = ""};
+	struct sbx_http_call *c;
+
+	sbx_error_set(&resp.error, -ECANCELED, "the connection was closed");
+	h->closing = true;
+	h->on_closed = on_closed;
+	h->closed_arg = arg;
+	while ((c = h->calls)) {
+		call_detach(c);
+		c->done(c->arg, &resp);
+		call_free(c);
+	}
+	while (h->nr_idle)
+		curl_easy_cleanup(h->idle[--h->nr_idle]);
+	curl_multi_cleanup(h->multi);
+	uv_timer_stop(&h->timer);
+	uv_close((uv_handle_t *)&h->timer, on_timer_closed);
+}

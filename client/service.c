@@ -1,0 +1,140 @@
+#include "client/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct sbx_service_type *const types[] = {
+	&sbx_svc_local,
+	&sbx_svc_xgen,
+};
+
+const struct sbx_service_type *sbx_service_nth(size_t n)
+{
+	return n < sizeof(types) / sizeof(types[0]) ? types[n] : NULL;
+}
+
+const struct sbx_service_type *sbx_service_find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (!strcmp(types[i]->name, name))
+			return types[i];
+	return NULL;
+}
+
+const char *sbx_state_name(enum sbx_state state)
+{
+	static const char *const names[] = {
+		[SBX_STATE_STARTING] = "starting",
+		[SBX_STATE_RUNNING] = "running",
+		[SBX_STATE_PAUSED] = "paused",
+		[SBX_STATE_STOPPING] = "stopping",
+		[SBX_STATE_STOPPED] = "stopped",
+		[SBX_STATE_ERROR] = "error",
+	};
+
+	return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state]
+								: "error";
+}
+
+/* ---- sandboxes ---- */
+
+void sbx_sandbox_release(struct sbx_sandbox *s)
+{
+	size_t i;
+
+	free(s->id);
+	free(s->name);
+	free(s->image);
+	free(s->url);
+	free(s->info);
+	for (i = 0; i < s->nr_ports; i++)
+		free(s->ports[i].url);
+	free(s->ports);
+	memset(s, 0, sizeof(*s));
+}
+
+static int copy_text(char **to, const char *from)
+{
+	if (!from)
+		return 0;
+	*to = strdup(from);
+	return *to ? 0 : -ENOMEM;
+}
+
+static int copy_ports(struct sbx_sandbox *to, const struct sbx_sandbox *from)
+{
+	size_t i;
+	int r;
+
+	if (!from->nr_ports)
+		return 0;
+	to->ports = calloc(from->nr_ports, sizeof(*to->ports));
+	if (!to->ports)
+		return -ENOMEM;
+	for (i = 0; i < from->nr_ports; i++) {
+		to->ports[i].port = from->ports[i].port;
+		to->nr_ports = i + 1;
+		r = copy_text(&to->ports[i].url, from->ports[i].url);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int sbx_sandbox_copy(struct sbx_sandbox *to, const struct sbx_sandbox *from)
+{
+	struct sbx_sandbox s = {.state = from->state,
+				.created_ms = from->created_ms,
+				.expires_ms = from->expires_ms};
+	int r;
+
+	r = copy_text(&s.id, from->id);
+	if (r == 0)
+		r = copy_text(&s.name, from->name);
+	if (r == 0)
+		r = copy_text(&s.image, from->image);
+	if (r == 0)
+		r = copy_text(&s.url, from->url);
+	if (r == 0)
+		r = copy_text(&s.info, from->info);
+	if (r == 0)
+		r = copy_ports(&s, from);
+	if (r < 0) {
+		sbx_sandbox_release(&s);
+		return r;
+	}
+	*to = s;
+	return 0;
+}
+
+/* ---- calls ---- */
+
+struct sbx_call *sbx_call_new(enum sbx_call_kind kind, const char *id)
+{
+	struct sbx_call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->kind = kind;
+	if (id && copy_text(&call->id, id) < 0)
+		return sbx_call_free(call);
+	return call;
+}
+
+struct sbx_call *sbx_call_free(struct sbx_call *call)
+{
+	size_t i;
+
+	if (!call)
+		return NULL;
+	for (i = 0; i < call->nr; i++)
+		sbx_sandbox_release(&call->list[i]);
+	free(call->list);
+	free(call->id);
+	free(call->options);
+	free(call);
+	return NULL;
+}

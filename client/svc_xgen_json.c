@@ -1,0 +1,280 @@
+#include "client/svc_xgen_json.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/json.h"
+#include "client/limits.h"
+
+bool sbx_xgen_id_is_valid(const char *id)
+{
+	size_t i;
+
+	if (!id || !isalnum((unsigned char)id[0]))
+		return false;
+	for (i = 0; id[i]; i++)
+		if (!isalnum((unsigned char)id[i]) && id[i] != '-')
+			return false;
+	return i <= 128;
+}
+
+/* ---- a sandbox ---- */
+
+/* A name of the user's choice may be anything; only a plain file name is of
+ * use. */
+static bool name_is_valid(const char *name)
+{
+	size_t i;
+
+	if (!name || !*name || !strcmp(name, ".") || !strcmp(name, ".."))
+		return false;
+	for (i = 0; name[i]; i++)
+		if (name[i] == '/' || (unsigned char)name[i] < 0x20 ||
+		    name[i] == 0x7f)
+			return false;
+	return i <= 255;
+}
+
+static int state_from_text(const char *text, enum sbx_state *ret)
+{
+	static const struct {
+		const char *word;
+		enum sbx_state state;
+	} words[] = {
+		{"starting", SBX_STATE_STARTING},
+		{"running", SBX_STATE_RUNNING},
+		{"stopping", SBX_STATE_STOPPING},
+		{"stopped", SBX_STATE_STOPPED},
+		{"error", SBX_STATE_ERROR},
+	};
+	size_t i;
+
+	if (!text)
+		return -EPROTO;
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(words[i].word, text))
+			continue;
+		*ret = words[i].state;
+		return 0;
+	}
+	/* a word of a later version: whatever it is, it is not usable */
+	*ret = SBX_STATE_ERROR;
+	return 0;
+}
+
+/* "2026-04-22T10:20:30.123456789+02:00" to milliseconds; 0 if it is none */
+static int64_t time_from_text(const char *text)
+{
+	struct tm tm = {0};
+	int hours = 0, minutes = 0;
+	const char *p;
+	int64_t ms = 0, unit = 100;
+
+	if (!text)
+		return 0;
+	p = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!p)
+		return 0;
+	if (*p == '.')
+		for (p++; isdigit((unsigned char)*p); p++, unit /= 10)
+			ms += (*p - '0') * unit;
+	ms += (int64_t)timegm(&tm) * 1000;
+	if ((*p == '+' || *p == '-') &&
+	    sscanf(p + 1, "%2d:%2d", &hours, &minutes) == 2)
+		ms -= (*p == '+' ? 1 : -1) * (hours * 60 + minutes) * 60000;
+	return ms;
+}
+
+static int64_t time_member(const json_t *obj, const char *ms_name,
+			   const char *text_name)
+{
+	int64_t ms = sbx_json_int(obj, ms_name, 0);
+
+	if (!ms)
+		ms = time_from_text(sbx_json_str(obj, text_name));
+	return ms > 0 ? ms : 0;
+}
+
+/* preview_urls: { "3000": "http://..." } */
+static int ports_from_json(struct sbx_sandbox *s, const json_t *obj)
+{
+	const json_t *urls = sbx_json_object(obj, "preview_urls");
+	const char *key;
+	json_t *value;
+	size_t max = json_object_size(urls);
+	unsigned long port;
+	char *end;
+
+	if (!max)
+		return 0;
+	if (max > SBX_MAX_PORTS)
+		max = SBX_MAX_PORTS;
+	s->ports = calloc(max, sizeof(*s->ports));
+	if (!s->ports)
+		return -ENOMEM;
+	json_object_foreach((json_t *)(uintptr_t)urls, key, value)
+	{
+		port = strtoul(key, &end, 10);
+		if (s->nr_ports == max)
+			break;
+		if (*end || !isdigit((unsigned char)*key) || port < 1 ||
+		    port > 65535 || !json_is_string(value))
+			continue;
+		s->ports[s->nr_ports].url = strdup(json_string_value(value));
+		if (!s->ports[s->nr_ports].url)
+			return -ENOMEM;
+		s->ports[s->nr_ports++].port = (unsigned int)port;
+	}
+	return 0;
+}
+
+static int dup_text(char **to, const char *text)
+{
+	if (!text)
+		return 0;
+	*to = strdup(text);
+	return *to ? 0 : -ENOMEM;
+}
+
+int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
+			       const char *base_url)
+{
+	const char *id = sbx_json_str(obj, "id"), *name;
+	struct sbx_sandbox s = {0};
+	int r;
+
+	if (!sbx_xgen_id_is_valid(id))
+		return -EPROTO;
+	r = state_from_text(sbx_json_str(obj, "status"), &s.state);
+	if (r < 0)
+		return r;
+	name = sbx_json_str(sbx_json_object(obj, "metadata"), "name");
+	r = dup_text(&s.id, id);
+	if (r == 0)
+		r = dup_text(&s.name, name_is_valid(name) ? name : NULL);
+	if (r == 0)
+		r = dup_text(&s.image, sbx_json_str(obj, "template"));
+	if (r == 0)
+		r = dup_text(&s.url, base_url);
+	if (r == 0)
+		r = ports_from_json(&s, obj);
+	s.created_ms = time_member(obj, "created_at_ms", "created_at");
+	s.expires_ms = time_member(obj, "expires_at_ms", "expires_at");
+	s.info = sbx_json_text(obj, true);
+	if (r < 0 || !s.info) {
+		sbx_sandbox_release(&s);
+		return -ENOMEM;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* ---- errors ---- */
+
+static const struct {
+	const char *code;
+	int err;
+	enum sbx_retry retry;
+} codes[] = {
+	{"INVALID_REQUEST", -EINVAL, SBX_RETRY_NEVER},
+	{"INVALID_PARAMETER", -EINVAL, SBX_RETRY_NEVER},
+	{"UNAUTHORIZED", -EACCES, SBX_RETRY_TOKEN},
+	{"FORBIDDEN", -EACCES, SBX_RETRY_NEVER},
+	{"insufficient_permissions", -EACCES, SBX_RETRY_NEVER},
+	{"insufficient_role", -EACCES, SBX_RETRY_NEVER},
+	{"SANDBOX_NOT_FOUND", -ENOENT, SBX_RETRY_NEVER},
+	{"SANDBOX_EXPIRED", -ENOENT, SBX_RETRY_NEVER},
+	{"SANDBOX_NOT_READY", -EAGAIN, SBX_RETRY_LATER},
+	{"QUOTA_EXCEEDED", -EDQUOT, SBX_RETRY_LATER},
+	{"POD_CREATE_FAILED", -EAGAIN, SBX_RETRY_LATER},
+	{"SIDECAR_UNREACHABLE", -EAGAIN, SBX_RETRY_LATER},
+	{"EXEC_TIMEOUT", -ETIMEDOUT, SBX_RETRY_NEVER},
+	{"INTERNAL", -EIO, SBX_RETRY_LATER},
+};
+
+static bool error_from_code(struct sbx_error *e, const char *code)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		if (strcmp(codes[i].code, code))
+			continue;
+		e->err = codes[i].err;
+		e->retry = codes[i].retry;
+		return true;
+	}
+	return false;
+}
+
+/* The bodies that are plain words, as the server writes them. */
+static bool text_is_known(const char *body, size_t len)
+{
+	static const char *const words[] = {
+		"sandbox not found",
+		"sandbox not ready",
+		"rate limit exceeded",
+	};
+	size_t i;
+
+	while (len > 0 && isspace((unsigned char)body[len - 1]))
+		len--;
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strlen(words[i]) == len && !memcmp(words[i], body, len))
+			return true;
+	return false;
+}
+
+bool sbx_xgen_is_no_route(int status, const char *body, size_t len)
+{
+	static const char words[] = "404 page not found";
+
+	return status == 404 && len >= sizeof(words) - 1 &&
+	       len <= sizeof(words) + 1 &&
+	       !memcmp(body, words, sizeof(words) - 1);
+}
+
+int sbx_xgen_not_xgen(struct sbx_error *e, const char *base_url,
+		      const char *why)
+{
+	return sbx_error_set(e, -EPROTO,
+			     "what answers at %.80s does not look like an xgen "
+			     "server (%s); check the address",
+			     base_url, why);
+}
+
+int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
+			     size_t len, const char *what)
+{
+	SBX_JSON json_t *obj = sbx_json_parse(body, len);
+	const char *code = sbx_json_str(obj, "code");
+	const char *text = sbx_json_str(obj, "message");
+	struct sbx_error mine;
+
+	if (!e)
+		e = &mine;
+	if (!text)
+		text = sbx_json_str(obj, "error");
+	sbx_error_from_http(e, status, what);
+	if (code && error_from_code(e, code)) {
+		int err = e->err;
+		enum sbx_retry retry = e->retry;
+
+		sbx_error_set(e, err, "%s: %.150s (%s)", what,
+			      text ? text : "refused", code);
+		e->retry = retry;
+		e->status = status;
+		return err;
+	}
+	/* gateways answer these in their own words, and mean the same */
+	if (text || text_is_known(body, len) || status == 401 ||
+	    status == 403 || status == 429 || status >= 502)
+		return e->err;
+	sbx_xgen_not_xgen(e, what,
+			  status == 404 ? "page not found" : "strange answer");
+	e->status = status;
+	return e->err;
+}

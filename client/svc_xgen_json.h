@@ -1,0 +1,52 @@
+/*
+ * xgen's REST bodies: JSON to struct and back.  No input or output.
+ */
+#ifndef SBX_SVC_XGEN_JSON_H
+#define SBX_SVC_XGEN_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "client/error.h"
+#include "client/service.h"
+
+/* Ids become file names, and parts of URLs. */
+bool sbx_xgen_id_is_valid(const char *id);
+
+/*
+ * One sandbox, of v1 or v2.  base_url says where it was asked for (the
+ * answer's own URL is often wrong).  -EPROTO, -ENOMEM; ret is untouched then.
+ */
+int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
+			       const char *base_url);
+
+/*
+ * What a status that is not 2xx means.  Bodies are JSON of two kinds, JSON
+ * sent as text, or a few known words; anything else comes from something
+ * that is no xgen server: -EPROTO with a sentence saying so.
+ */
+int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
+			     size_t len, const char *what);
+/* The answer to a path that the server does not have. */
+bool sbx_xgen_is_no_route(int status, const char *body, size_t len);
+int sbx_xgen_not_xgen(struct sbx_error *e, const char *base_url,
+		      const char *why);
+
+/* The wish for a new sandbox, checked. */
+struct sbx_xgen_create {
+	char *body_v2, *body_v1;
+	char **env; /* "NAME=value", NULL-ended; NULL: none */
+};
+/* The metadata word under which `marker` is kept. */
+#define SBX_XGEN_MARKER "sbxfs-create"
+/*
+ * options: see struct sbx_call.  marker makes it recognisable in a list.
+ * -EINVAL with a sentence that names what is wrong.
+ */
+int sbx_xgen_create_parse(struct sbx_xgen_create *ret, const char *options,
+			  const char *marker, struct sbx_error *reterr);
+void sbx_xgen_create_release(struct sbx_xgen_create *c);
+void sbx_xgen_env_free(char **env);
+
+#endif

@@ -1,0 +1,149 @@
+/*
+ * The bytes of a WebSocket: messages waiting to be written, and a message
+ * that arrives in pieces.  Called by ws.c only.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/ws_parts.h"
+
+/* Written at one go before other sockets get their turn. */
+#define WRITE_BURST (256 * 1024)
+/* An assembly buffer larger than this is not kept for the next message. */
+#define KEEP_BUFFER (256 * 1024)
+
+int sbx_ws_send(struct sbx_ws *ws, const void *head, size_t head_len,
+		const void *data, size_t len)
+{
+	struct ws_out *o;
+
+	if (ws->state != WS_OPEN || ws->closing || !ws->wsi)
+		return -ENOTCONN;
+	if (head_len > SBX_WS_MAX_SEND || len > SBX_WS_MAX_SEND - head_len)
+		return -EMSGSIZE;
+	if (ws->queued >= ws->max_queue) {
+		ws->refused = true;
+		return -EAGAIN;
+	}
+	o = malloc(sizeof(*o) + head_len + len);
+	if (!o)
+		return -ENOMEM;
+	o->next = NULL;
+	o->len = head_len + len;
+	if (head_len)
+		memcpy(o->data, head, head_len);
+	if (len)
+		memcpy(o->data + head_len, data, len);
+	*ws->out_tail = o;
+	ws->out_tail = &o->next;
+	ws->queued += o->len;
+	lws_callback_on_writable(ws->wsi);
+	return 0;
+}
+
+size_t sbx_ws_queued(const struct sbx_ws *ws)
+{
+	return ws->queued;
+}
+
+static int ws_write_ping(struct sbx_ws *ws)
+{
+	unsigned char room[LWS_PRE + 1];
+
+	ws->want_ping = false;
+	return lws_write(ws->wsi, room + LWS_PRE, 0, LWS_WRITE_PING) < 0
+		       ? -EPIPE
+		       : 0;
+}
+
+/* The socket can take more: returns < 0 when the connection is to be cut. */
+int sbx_ws_write_some(struct sbx_ws *ws)
+{
+	size_t written = 0;
+	struct ws_out *o;
+	int n;
+
+	if (ws->want_ping && ws_write_ping(ws) < 0)
+		return -EPIPE;
+	while ((o = ws->out) && written < WRITE_BURST &&
+	       !lws_send_pipe_choked(ws->wsi)) {
+		n = lws_write(ws->wsi, o->data, o->len, LWS_WRITE_BINARY);
+		if (n < 0)
+			return -EPIPE;
+		written += o->len;
+		ws->queued -= o->len;
+		ws->out = o->next;
+		if (!ws->out)
+			ws->out_tail = &ws->out;
+		free(o);
+	}
+	if (ws->out)
+		lws_callback_on_writable(ws->wsi);
+	return 0;
+}
+
+static int ws_in_add(struct sbx_ws *ws, const void *data, size_t len)
+{
+	size_t cap = ws->in_cap ? ws->in_cap : 16384;
+	unsigned char *p;
+
+	while (cap < ws->in_len + len)
+		cap *= 2;
+	if (cap != ws->in_cap) {
+		p = realloc(ws->in, cap);
+		if (!p)
+			return -ENOMEM;
+		ws->in = p;
+		ws->in_cap = cap;
+	}
+	memcpy(ws->in + ws->in_len, data, len);
+	ws->in_len += len;
+	return 0;
+}
+
+/*
+ * A piece of a message.  Whole ones, by far the most, are handed on without
+ * copying.  Returns < 0 for what cannot be taken.
+ */
+int sbx_ws_read_some(struct sbx_ws *ws, const void *data, size_t len)
+{
+	size_t left = lws_remaining_packet_payload(ws->wsi);
+	bool last = lws_is_final_fragment(ws->wsi) && !left;
+
+	if (ws->in_len + len > ws->max_message ||
+	    left > ws->max_message - ws->in_len - len)
+		return -EMSGSIZE;
+	if (last && !ws->in_len) {
+		ws->handler->on_message(ws->arg, data, len);
+		return 0;
+	}
+	if (ws_in_add(ws, data, len) < 0)
+		return -ENOMEM;
+	if (!last)
+		return 0;
+	len = ws->in_len;
+	ws->in_len = 0;
+	ws->handler->on_message(ws->arg, ws->in, len);
+	if (ws->in_cap > KEEP_BUFFER) {
+		free(ws->in);
+		ws->in = NULL;
+		ws->in_cap = 0;
+	}
+	return 0;
+}
+
+void sbx_ws_drop_buffers(struct sbx_ws *ws)
+{
+	struct ws_out *o;
+
+	while ((o = ws->out)) {
+		ws->out = o->next;
+		free(o);
+	}
+	ws->out_tail = &ws->out;
+	ws->queued = 0;
+	free(ws->in);
+	ws->in = NULL;
+	ws->in_len = ws->in_cap = 0;
+}

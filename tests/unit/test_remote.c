@@ -1,0 +1,526 @@
+/*
+ * remote, channel, upload and job against the real helper, started over
+ * pipes in a folder of its own.
+ */
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/job.h"
+#include "client/remote.h"
+#include "tests/lib/pipe_service.h"
+
+#define PATIENCE_MS 10000
+
+struct fixture {
+	uv_loop_t loop;
+	uv_timer_t clock;
+	bool late, closed;
+	char folder[64];
+	struct sbx_service *svc;
+	struct sbx_remote *r;
+	unsigned int doubts, epochs;
+};
+
+static void on_late(uv_timer_t *t)
+{
+	struct fixture *f = t->data;
+
+	f->late = true;
+}
+
+/* Runs the loop until *flag, which must come true in time. */
+static void run_until(struct fixture *f, const bool *flag)
+{
+	f->late = false;
+	uv_update_time(&f->loop);
+	uv_timer_start(&f->clock, on_late, PATIENCE_MS, 0);
+	while (!*flag && !f->late)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	uv_timer_stop(&f->clock);
+	assert_true(*flag);
+}
+
+static void on_doubt(void *arg, bool new_epoch)
+{
+	struct fixture *f = arg;
+
+	f->doubts++;
+	f->epochs += new_epoch;
+}
+
+static const struct sbx_remote_handler handler = {.on_doubt = on_doubt};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	char tmp[80];
+
+	uv_loop_init(&f->loop);
+	uv_timer_init(&f->loop, &f->clock);
+	f->clock.data = f;
+	strcpy(f->folder, "/tmp/sbx-remote.XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(tmp, sizeof(tmp), "%s/.tmp", f->folder);
+	mkdir(tmp, 0700);
+	f->svc = pipe_service_new(&f->loop, f->folder);
+	f->r = sbx_remote_new(&f->loop, f->svc, "box", 2000);
+	sbx_remote_set_files(f->r, &handler, f);
+	*state = f;
+	return 0;
+}
+
+static void on_closed(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->closed = true;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	char cmd[128];
+
+	sbx_remote_close(f->r, on_closed, f);
+	run_until(f, &f->closed);
+	uv_close((uv_handle_t *)&f->clock, NULL);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&f->loop), 0);
+	pipe_service_free(f->svc);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->folder);
+	assert_int_equal(system(cmd), 0);
+	free(f);
+	return 0;
+}
+
+struct answer {
+	bool done;
+	int err;
+	struct sbx_attr attr;
+	size_t len;
+	unsigned int *order, place;
+};
+
+static void on_attr(void *arg, int err, struct sbx_rd *rd)
+{
+	struct answer *a = arg;
+
+	a->err = err;
+	if (!err)
+		sbx_get_attr(rd, &a->attr);
+	if (a->order)
+		a->place = ++*a->order;
+	a->done = true;
+}
+
+static uint32_t ask_getattr(struct fixture *f, const char *name,
+			    struct answer *a)
+{
+	struct sbx_buf *b = sbx_remote_begin(f->r, SBX_OP_GETATTR, 3);
+
+	sbx_put_at(b, SBX_DIR_WORKSPACE, name, strlen(name), 0);
+	return sbx_remote_submit(f->r, on_attr, NULL, a);
+}
+
+static void ask_mkdir(struct fixture *f, const char *name, struct answer *a)
+{
+	struct sbx_buf *b = sbx_remote_begin(f->r, SBX_OP_MKDIR, 3);
+
+	sbx_put_u64(b, SBX_DIR_WORKSPACE);
+	sbx_put_bin(b, name, strlen(name));
+	sbx_put_u64(b, 0750);
+	sbx_remote_submit(f->r, on_attr, NULL, a);
+}
+
+static void connects_and_answers(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, none = {0};
+
+	ask_getattr(f, "", &a);
+	ask_getattr(f, "none", &none);
+	assert_false(a.done);
+	run_until(f, &none.done);
+	assert_int_equal(a.err, 0);
+	assert_true(S_ISDIR(a.attr.mode));
+	assert_int_equal(none.err, -ENOENT);
+	assert_int_equal(sbx_remote_state(f->r), SBX_LINK_UP);
+	assert_string_equal(sbx_remote_info(f->r)->cwd, f->folder);
+	assert_int_equal(f->doubts, 0);
+}
+
+static void answers_keep_order_though_units_are_shuffled(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a[200] = {0};
+	unsigned int order = 0, i;
+	char name[16];
+
+	pipe_service_shuffle(f->svc, true);
+	for (i = 0; i < 200; i++) {
+		a[i].order = &order;
+		snprintf(name, sizeof(name), "d%u", i / 2);
+		if (i % 2)
+			ask_getattr(f, name, &a[i]);
+		else
+			ask_mkdir(f, name, &a[i]);
+		if (i % 7 == 0)
+			uv_run(&f->loop, UV_RUN_NOWAIT);
+	}
+	run_until(f, &a[199].done);
+	for (i = 0; i < 200; i++) {
+		assert_int_equal(a[i].err, 0);
+		assert_int_equal(a[i].place, i + 1);
+		assert_int_equal(a[i].attr.mode, S_IFDIR | 0750);
+	}
+}
+
+static void a_cut_loses_and_doubles_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a[100] = {0};
+	unsigned int i;
+	char name[16];
+
+	ask_getattr(f, "", &a[0]);
+	run_until(f, &a[0].done);
+	for (i = 0; i < 100; i++) {
+		a[i].done = false;
+		snprintf(name, sizeof(name), "e%u", i);
+		ask_mkdir(f, name, &a[i]);
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+		if (i % 20 == 10)
+			pipe_service_cut(f->svc);
+	}
+	for (i = 0; i < 100; i++) {
+		run_until(f, &a[i].done);
+		/* done twice would be EEXIST */
+		assert_int_equal(a[i].err, 0);
+	}
+	assert_true(pipe_service_opened(f->svc) > 1);
+	assert_int_equal(f->doubts, 0);
+	assert_int_equal(sbx_remote_epoch(f->r), 1);
+}
+
+static void a_new_helper_is_a_new_epoch(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, b = {0}, c = {0};
+
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	kill((pid_t)sbx_remote_info(f->r)->pid, SIGSTOP);
+	ask_mkdir(f, "x", &b);
+	uv_run(&f->loop, UV_RUN_NOWAIT);
+	kill((pid_t)sbx_remote_info(f->r)->pid, SIGKILL);
+	run_until(f, &b.done);
+	assert_int_equal(b.err, -ERESTART);
+	assert_int_equal(sbx_remote_epoch(f->r), 2);
+	assert_int_equal(f->epochs, 1);
+	ask_getattr(f, "", &c);
+	run_until(f, &c.done);
+	assert_int_equal(c.err, 0);
+}
+
+static void waiting_ends_in_time(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, b = {0};
+
+	pipe_service_fail(f->svc, 1000, -ECONNREFUSED, SBX_RETRY_CONNECTION);
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	assert_int_equal(a.err, -ETIMEDOUT);
+	pipe_service_fail(f->svc, 0, 0, SBX_RETRY_NEVER);
+	ask_getattr(f, "", &b);
+	run_until(f, &b.done);
+	assert_int_equal(b.err, 0);
+}
+
+static void a_final_failure_is_told_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0};
+
+	pipe_service_fail(f->svc, 1, -EACCES, SBX_RETRY_NEVER);
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	assert_int_equal(a.err, -EACCES);
+}
+
+static void a_gone_sandbox_is_stale_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, b = {0};
+
+	pipe_service_fail(f->svc, 1, -ENOENT, SBX_RETRY_NEVER);
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	assert_int_equal(a.err, -ESTALE);
+	assert_int_equal(sbx_remote_state(f->r), SBX_LINK_DEAD);
+	ask_getattr(f, "", &b);
+	assert_false(b.done);
+	run_until(f, &b.done);
+	assert_int_equal(b.err, -ESTALE);
+}
+
+static void cancel_answers_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, b = {0};
+	uint32_t n = ask_getattr(f, "", &a);
+
+	sbx_remote_cancel(f->r, n);
+	assert_true(a.done);
+	assert_int_equal(a.err, -EINTR);
+	sbx_remote_cancel(f->r, n);
+	ask_getattr(f, "", &b);
+	run_until(f, &b.done);
+	assert_int_equal(b.err, 0);
+}
+
+/* ---- jobs ---- */
+
+struct watcher {
+	struct sbx_job_watch w;
+	bool news;
+};
+
+static void on_news(void *arg)
+{
+	struct watcher *w = arg;
+
+	w->news = true;
+}
+
+static struct sbx_job *start(struct fixture *f, struct watcher *w,
+			     const char *command, unsigned int flags)
+{
+	const char *argv[] = {"sh", "-c", command, NULL};
+	struct sbx_job_conf conf = {.argv = argv, .flags = flags};
+	struct sbx_job *j = sbx_job_start(f->r, &conf);
+
+	assert_non_null(j);
+	w->news = false;
+	w->w.on_news = on_news;
+	w->w.arg = w;
+	sbx_job_watch_add(j, &w->w);
+	return j;
+}
+
+/* Reads to the end; returns how much, counts what was lost. */
+static size_t read_all(struct fixture *f, struct watcher *w,
+		       struct sbx_job_reader *rd, char *dst, size_t size,
+		       uint64_t *ret_lost)
+{
+	size_t len = 0;
+	uint64_t lost;
+	long n;
+
+	*ret_lost = 0;
+	for (;;) {
+		char buf[5000];
+
+		w->news = false;
+		n = sbx_job_read(rd, buf, sizeof(buf), &lost);
+		*ret_lost += lost;
+		if (n == 0)
+			return len;
+		if (n == -EAGAIN) {
+			run_until(f, &w->news);
+			continue;
+		}
+		assert_true(n > 0);
+		if (len + (size_t)n <= size)
+			memcpy(dst + len, buf, (size_t)n);
+		len += (size_t)n;
+	}
+}
+
+static void finish(struct fixture *f, struct watcher *w, struct sbx_job *j)
+{
+	while (sbx_job_state(j) != SBX_JOB_ENDED) {
+		w->news = false;
+		run_until(f, &w->news);
+	}
+	(void)f;
+}
+
+static void job_prints_and_exits(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher w;
+	struct sbx_job *j = start(f, &w, "echo out; echo err >&2; exit 7", 0);
+	struct sbx_job_reader *out = sbx_job_reader_new(j, 1);
+	struct sbx_job_reader *err = sbx_job_reader_new(j, 2);
+	uint64_t lost;
+	char buf[16];
+
+	assert_int_equal(read_all(f, &w, out, buf, sizeof(buf), &lost), 4);
+	assert_memory_equal(buf, "out\n", 4);
+	assert_int_equal(read_all(f, &w, err, buf, sizeof(buf), &lost), 4);
+	assert_memory_equal(buf, "err\n", 4);
+	finish(f, &w, j);
+	assert_int_equal(sbx_job_exit_code(j), 7);
+	sbx_job_reader_free(out);
+	sbx_job_reader_free(err);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+static void job_takes_input_to_its_end(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher w;
+	struct sbx_job *j = start(f, &w, "wc -c", SBX_EXEC_STDIN);
+	struct sbx_job_reader *rd = sbx_job_reader_new(j, 3);
+	size_t sent = 0;
+	uint64_t lost;
+	char buf[50000], text[16] = "";
+
+	memset(buf, 'x', sizeof(buf));
+	while (sent < 1000000) {
+		long n = sbx_job_write(j, buf, sizeof(buf));
+
+		if (n == -EAGAIN) {
+			w.news = false;
+			run_until(f, &w.news);
+			continue;
+		}
+		assert_true(n > 0);
+		sent += (size_t)n;
+	}
+	assert_int_equal(sbx_job_write(j, NULL, 0), 0);
+	read_all(f, &w, rd, text, sizeof(text) - 1, &lost);
+	assert_int_equal(strtoul(text, NULL, 10), sent);
+	sbx_job_reader_free(rd);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+static void slow_reader_gets_everything(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher w;
+	struct sbx_job *j = start(f, &w, "head -c 20000000 /dev/zero", 0);
+	struct sbx_job_reader *rd = sbx_job_reader_new(j, 3);
+	uint64_t lost;
+
+	assert_int_equal(read_all(f, &w, rd, NULL, 0, &lost), 20000000);
+	assert_int_equal(lost, 0);
+	sbx_job_reader_free(rd);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+static void late_reader_is_told_what_is_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher w;
+	struct sbx_job *j = start(f, &w, "head -c 20000000 /dev/zero", 0);
+	struct sbx_job_reader *rd;
+	uint64_t lost;
+	size_t n;
+
+	finish(f, &w, j);
+	rd = sbx_job_reader_new(j, 3);
+	n = read_all(f, &w, rd, NULL, 0, &lost);
+	assert_true(n >= 1000000 && n < 4000000);
+	assert_int_equal(n + lost, 20000000);
+	sbx_job_reader_free(rd);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+static void signal_ends_the_whole_group(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher w;
+	struct sbx_job *j = start(f, &w, "sleep 100 & sleep 100; echo no", 0);
+
+	while (sbx_job_state(j) != SBX_JOB_RUNNING) {
+		w.news = false;
+		run_until(f, &w.news);
+	}
+	assert_int_equal(sbx_job_signal(j, SIGTERM), 0);
+	finish(f, &w, j);
+	assert_int_equal(sbx_job_exit_code(j), 128 + SIGTERM);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+static void job_that_cannot_start_says_why(void **state)
+{
+	struct fixture *f = *state;
+	const char *argv[] = {"/no/such/program", NULL};
+	struct sbx_job_conf conf = {.argv = argv};
+	struct sbx_job *j = sbx_job_start(f->r, &conf);
+	struct watcher w = {.w = {.on_news = on_news, .arg = &w}};
+
+	sbx_job_watch_add(j, &w.w);
+	finish(f, &w, j);
+	assert_int_equal(sbx_job_error(j), -ENOENT);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+static void job_survives_a_cut(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher w;
+	struct sbx_job *j = start(
+		f, &w, "for i in $(seq 50); do echo $i; sleep 0.01; done", 0);
+	struct sbx_job_reader *rd = sbx_job_reader_new(j, 1);
+	char buf[256], want[256] = "";
+	uint64_t lost;
+	size_t len, i;
+
+	while (sbx_job_state(j) != SBX_JOB_RUNNING) {
+		w.news = false;
+		run_until(f, &w.news);
+	}
+	pipe_service_cut(f->svc);
+	len = read_all(f, &w, rd, buf, sizeof(buf), &lost);
+	for (i = 1; i <= 50; i++)
+		sprintf(want + strlen(want), "%zu\n", i);
+	assert_int_equal(len, strlen(want));
+	assert_memory_equal(buf, want, len);
+	sbx_job_reader_free(rd);
+	sbx_job_watch_del(j, &w.w);
+	sbx_job_unref(j);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(connects_and_answers),
+		T(answers_keep_order_though_units_are_shuffled),
+		T(a_cut_loses_and_doubles_nothing),
+		T(a_new_helper_is_a_new_epoch),
+		T(waiting_ends_in_time),
+		T(a_final_failure_is_told_at_once),
+		T(a_gone_sandbox_is_stale_for_ever),
+		T(cancel_answers_at_once),
+		T(job_prints_and_exits),
+		T(job_takes_input_to_its_end),
+		T(slow_reader_gets_everything),
+		T(late_reader_is_told_what_is_lost),
+		T(signal_ends_the_whole_group),
+		T(job_that_cannot_start_says_why),
+		T(job_survives_a_cut),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -2,12 +2,9 @@
  * remote, channel, upload and job against the real helper, started over
  * pipes in a folder of its own.
  */
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +14,7 @@
 #include "client/job.h"
 #include "client/remote.h"
 #include "tests/lib/pipe_service.h"
+#include "tests/lib/unit.h"
 
 #define PATIENCE_MS 10000
 

@@ -37,9 +37,10 @@ void sbx_exec_spec_release(struct sbx_exec_spec *spec);
  * JSON object that struct sbx_call wants.  Lines: "a.b=x" is {"a": {"b":
  * "x"}}; ports and capabilities are lists separated by commas; whole numbers,
  * true and false and values that are JSON themselves are taken as such.
+ * *ret_name: the name in them, malloced; NULL: none.
  */
-int sbx_create_spec_parse(char **ret_options, const char *text, size_t len,
-			  struct sbx_error *reterr);
+int sbx_create_spec_parse(char **ret_options, char **ret_name, const char *text,
+			  size_t len, struct sbx_error *reterr);
 /* {"name": name}; -EINVAL for a name that no sandbox may have */
 int sbx_create_spec_named(char **ret_options, const char *name,
 			  struct sbx_error *reterr);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "client/boxes.h"
+#include "client/json.h"
 #include "client/spec.h"
 
 #define MAX_LINES 1024
@@ -180,18 +181,24 @@ static int create_check_name(json_t *root, struct sbx_error *reterr)
 	return 0;
 }
 
-static int create_finish(char **ret_options, json_t *root,
+static int create_finish(char **ret_options, char **ret_name, json_t *root,
 			 struct sbx_error *reterr)
 {
+	json_t *name = json_object_get(root, "name");
 	int r = create_check_name(root, reterr);
 
 	if (r < 0)
 		return r;
+	*ret_name = name ? strdup(json_string_value(name)) : NULL;
 	*ret_options = json_dumps(root, JSON_COMPACT);
-	return *ret_options ? 0 : create_no_memory(reterr);
+	if (*ret_options && (!name || *ret_name))
+		return 0;
+	free(*ret_options);
+	free(*ret_name);
+	return create_no_memory(reterr);
 }
 
-static int create_parse(char **ret_options, char *text,
+static int create_parse(char **ret_options, char **ret_name, char *text,
 			struct sbx_error *reterr)
 {
 	char *start = trim(text);
@@ -208,13 +215,13 @@ static int create_parse(char **ret_options, char *text,
 	if (*start != '{')
 		r = create_from_lines(root, start, reterr);
 	if (r == 0)
-		r = create_finish(ret_options, root, reterr);
+		r = create_finish(ret_options, ret_name, root, reterr);
 	json_decref(root);
 	return r;
 }
 
-int sbx_create_spec_parse(char **ret_options, const char *text, size_t len,
-			  struct sbx_error *reterr)
+int sbx_create_spec_parse(char **ret_options, char **ret_name, const char *text,
+			  size_t len, struct sbx_error *reterr)
 {
 	char *copy;
 	int r;
@@ -228,7 +235,7 @@ int sbx_create_spec_parse(char **ret_options, const char *text, size_t len,
 	copy = strndup(text, len);
 	if (!copy)
 		return create_no_memory(reterr);
-	r = create_parse(ret_options, copy, reterr);
+	r = create_parse(ret_options, ret_name, copy, reterr);
 	free(copy);
 	return r;
 }
@@ -237,12 +244,15 @@ int sbx_create_spec_named(char **ret_options, const char *name,
 			  struct sbx_error *reterr)
 {
 	json_t *root = json_pack("{s:s}", "name", name);
+	char *same;
 	int r;
 
 	if (!root)
 		return sbx_error_set(reterr, -EINVAL,
 				     "a sandbox's name must be valid UTF-8");
-	r = create_finish(ret_options, root, reterr);
+	r = create_finish(ret_options, &same, root, reterr);
+	if (r == 0)
+		free(same);
 	json_decref(root);
 	return r;
 }
@@ -285,7 +295,7 @@ static void put_field(FILE *f, const char *key, json_t *v)
 
 char *sbx_info_lines(const char *json, const char *const *skip)
 {
-	json_t *root = json_loads(json, 0, NULL);
+	json_t *root = sbx_json_parse(json, strlen(json));
 	char *text = NULL;
 	size_t size;
 	const char *key;

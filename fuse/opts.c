@@ -465,7 +465,6 @@ int sfs_opts_parse(struct sfs_opts *opts, int argc, char *argv[],
 		.uid = getuid(),
 		.gid = getgid(),
 		.umask = (mode_t)-1,
-		.timeout_ms = 30000,
 		.log_level = SBX_LOG_INFO,
 	};
 	for (size_t i = 0; i < NR_ROWS; i++)

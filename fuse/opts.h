@@ -25,8 +25,8 @@ struct sfs_opts {
 	char *kernel;	   /* options for the mount itself, "a,b=c" */
 	uid_t uid;
 	gid_t gid;
-	mode_t umask; /* (mode_t)-1: none */
-	unsigned int timeout_ms;
+	mode_t umask;		 /* (mode_t)-1: none */
+	unsigned int timeout_ms; /* 0: not given */
 	enum sbx_log_level log_level;
 	bool help, version, foreground;
 	bool read_only, protect, nonempty;

@@ -154,6 +154,7 @@ void sfs_session_abort(struct sfs *fs)
 {
 	int fds[2];
 
+	__atomic_store_n(&fs->ended, true, __ATOMIC_RELAXED);
 	fuse_session_exit(fs->se);
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return;

@@ -1,0 +1,297 @@
+/*
+ * Nodes of the control tree: see control.h.
+ */
+#include "fuse/control.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fuse/ctl_file.h"
+#include "fuse/jobs.h"
+#include "fuse/limits.h"
+#include "fuse/sandbox.h"
+
+static struct ctl_node *node_of(struct sfs_node *n)
+{
+	return (struct ctl_node *)n;
+}
+
+/* ---- nodes ---- */
+
+struct ctl_node *ctl_node_get(struct ctl_node **list,
+			      const struct ctl_type *type, struct sfs_mount *m,
+			      struct sfs_sandbox *sb, struct sfs_job *job)
+{
+	struct ctl_node *n;
+
+	for (n = *list; n; n = n->next)
+		if (n->type == type) {
+			n->refs++;
+			return n;
+		}
+	n = calloc(1, sizeof(*n));
+	if (!n)
+		return NULL;
+	n->n.ops = type->ops;
+	n->type = type;
+	n->m = m;
+	n->sb = sb ? sfs_sandbox_ref(sb) : NULL;
+	n->job = job ? sfs_job_ref(job) : NULL;
+	n->refs = 1;
+	n->list = list;
+	n->next = *list;
+	*list = n;
+	n->all_at = &m->all_nodes;
+	n->all_next = m->all_nodes;
+	if (n->all_next)
+		n->all_next->all_at = &n->all_next;
+	m->all_nodes = n;
+	return n;
+}
+
+void ctl_node_unref(struct ctl_node *n)
+{
+	struct ctl_node **at;
+
+	if (!n || --n->refs > 0)
+		return;
+	for (at = n->list; *at != n; at = &(*at)->next)
+		;
+	*at = n->next;
+	*n->all_at = n->all_next;
+	if (n->all_next)
+		n->all_next->all_at = n->all_at;
+	/* last: the list may go with its owner */
+	if (n->job)
+		sfs_job_unref(n->job);
+	if (n->sb)
+		sfs_sandbox_unref(n->sb);
+	free(n);
+}
+
+static void node_forget(struct ctl_node *n)
+{
+	if (!n->known)
+		return;
+	n->known = false;
+	ctl_node_unref(n);
+}
+
+void ctl_forget_all(struct sfs_mount *m)
+{
+	struct ctl_node *n, *next;
+
+	while (m->files)
+		ctl_file_close(m->files);
+	for (n = m->all_nodes; n; n = next) {
+		next = n->all_next;
+		node_forget(n);
+	}
+}
+
+void ctl_forget(struct sfs_node *n)
+{
+	node_forget(node_of(n));
+}
+
+int ctl_node_check(const struct ctl_node *n)
+{
+	return n->sb && n->sb->gone ? -ESTALE : 0;
+}
+
+uint64_t ctl_ino(const char *sandbox, const char *what, unsigned int number)
+{
+	uint64_t h = 0xcbf29ce484222325; /* FNV-1a */
+
+	for (const char *s = sandbox; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001b3;
+	h = (h ^ '/') * 0x100000001b3;
+	for (const char *s = what; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001b3;
+	h = (h ^ number) * 0x100000001b3;
+	/* numbers of a sandbox's files are far below */
+	return h | (uint64_t)1 << 63;
+}
+
+static int64_t node_time_ms(const struct ctl_node *n)
+{
+	if (n->job)
+		return n->job->started_ms;
+	if (n->sb && n->sb->box->sb.created_ms)
+		return n->sb->box->sb.created_ms;
+	return n->m->made_ms;
+}
+
+void ctl_node_attr(const struct ctl_node *n, struct stat *st)
+{
+	const struct sfs *fs = &n->m->fs;
+	int64_t ms = node_time_ms(n);
+
+	memset(st, 0, sizeof(*st));
+	st->st_ino = ctl_ino(n->sb ? n->sb->box->sb.id : "", n->type->name,
+			     n->job ? n->job->number : 0);
+	st->st_mode = n->type->mode;
+	if (fs->umask != (mode_t)-1 && !S_ISLNK(st->st_mode))
+		st->st_mode &= ~fs->umask;
+	st->st_nlink = S_ISDIR(st->st_mode) ? 2 : 1;
+	st->st_uid = fs->uid;
+	st->st_gid = fs->gid;
+	st->st_blksize = 4096;
+	st->st_mtim.tv_sec = ms / 1000;
+	st->st_mtim.tv_nsec = ms % 1000 * 1000000;
+	st->st_atim = st->st_mtim;
+	st->st_ctim = st->st_mtim;
+}
+
+void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout)
+{
+	struct fuse_entry_param e = {
+		.attr_timeout = timeout,
+		.entry_timeout = timeout,
+	};
+
+	if (!n) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ctl_node_attr(n, &e.attr);
+	/* the caller's reference becomes the kernel's, if it has none yet */
+	if (n->known)
+		n->refs--;
+	n->known = true;
+	sfs_reply_entry(req, &n->n, &e);
+}
+
+void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
+		     const struct ctl_type *type)
+{
+	struct ctl_node **list = dir->job  ? &dir->job->nodes
+				 : dir->sb ? &dir->sb->nodes
+					   : &dir->m->nodes;
+
+	ctl_reply_node(req, ctl_node_get(list, type, dir->m, dir->sb, dir->job),
+		       SFS_FOREVER);
+}
+
+/* ---- operations of every node ---- */
+
+void ctl_getattr(fuse_req_t req, struct sfs_node *node,
+		 struct fuse_file_info *fi)
+{
+	struct ctl_node *n = node_of(node);
+	struct stat st;
+
+	if (ctl_node_check(n) < 0) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	ctl_node_attr(n, &st);
+	fuse_reply_attr(req, &st, SFS_FOREVER);
+}
+
+/*
+ * Truncating, as ">" does, means nothing.  Times mean something where
+ * touching does.  Modes and owners are ours.
+ */
+void ctl_setattr(fuse_req_t req, struct sfs_node *node, struct stat *attr,
+		 int to_set, struct fuse_file_info *fi)
+{
+	static const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+				 FUSE_SET_ATTR_ATIME_NOW |
+				 FUSE_SET_ATTR_MTIME_NOW;
+	struct ctl_node *n = node_of(node);
+
+	if (to_set &
+	    (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		fuse_reply_err(req, EPERM);
+	else if (to_set & FUSE_SET_ATTR_SIZE)
+		ctl_getattr(req, node, fi);
+	else if (!(to_set & times) || ctl_node_check(n) < 0)
+		ctl_getattr(req, node, fi);
+	else if (n->type->touch)
+		n->type->touch(req, n);
+	else
+		fuse_reply_err(req, EPERM);
+}
+
+/* ---- requests in flight ---- */
+
+struct ctl_op *ctl_op_new(fuse_req_t req, struct ctl_node *n,
+			  struct ctl_file *f, size_t size)
+{
+	struct ctl_op *op = calloc(1, sizeof(*op));
+
+	if (!op) {
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	if (!sfs_wait_begin(&op->wait, req)) {
+		free(op);
+		return NULL;
+	}
+	n->refs++;
+	op->node = n;
+	op->file = f ? ctl_file_ref(f) : NULL;
+	op->size = size;
+	return op;
+}
+
+fuse_req_t ctl_op_end(struct ctl_op *op)
+{
+	fuse_req_t req = sfs_wait_end(&op->wait);
+
+	if (op->file)
+		ctl_file_unref(op->file);
+	ctl_node_unref(op->node);
+	free(op);
+	return req;
+}
+
+void ctl_op_finish(struct ctl_op *op, const struct sbx_error *error)
+{
+	size_t size = op->size;
+	fuse_req_t req;
+
+	if (error->err)
+		ctl_note(op->node, error);
+	req = ctl_op_end(op);
+	if (!req)
+		return;
+	if (error->err)
+		fuse_reply_err(req, ctl_errno(error));
+	else if (size)
+		fuse_reply_write(req, size);
+	else
+		fuse_reply_err(req, 0);
+}
+
+/* ---- failures ---- */
+
+int ctl_errno(const struct sbx_error *error)
+{
+	/* gone, to somebody who holds it */
+	return error->err == -ENOENT ? ESTALE : -error->err;
+}
+
+void ctl_note(struct ctl_node *n, const struct sbx_error *error)
+{
+	sfs_errlog_note(&n->m->errors, n->type->name,
+			n->sb ? n->sb->box->folder : NULL, error);
+	if (n->sb)
+		n->sb->last_error = *error;
+}
+
+void ctl_fail(fuse_req_t req, struct ctl_node *n, int err, const char *fmt, ...)
+{
+	struct sbx_error e = {0};
+	va_list ap;
+
+	va_start(ap, fmt);
+	sbx_error_vset(&e, err, fmt, ap);
+	va_end(ap);
+	ctl_note(n, &e);
+	fuse_reply_err(req, -err);
+}

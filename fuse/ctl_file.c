@@ -1,0 +1,261 @@
+/*
+ * Open files of the control tree: see ctl_file.h.
+ */
+#include "fuse/ctl_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+
+struct ctl_file *ctl_file_new(struct ctl_node *n, size_t size)
+{
+	struct ctl_file *f = calloc(1, size > sizeof(*f) ? size : sizeof(*f));
+
+	if (!f)
+		return NULL;
+	n->refs++;
+	f->node = n;
+	f->type = n->type->file;
+	f->refs = 1;
+	sbx_buf_init(&f->text, CTL_TEXT_MAX);
+	f->next = n->m->files;
+	f->at = &n->m->files;
+	if (f->next)
+		f->next->at = &f->next;
+	n->m->files = f;
+	return f;
+}
+
+struct ctl_file *ctl_file_ref(struct ctl_file *f)
+{
+	f->refs++;
+	return f;
+}
+
+void ctl_file_unref(struct ctl_file *f)
+{
+	if (--f->refs > 0)
+		return;
+	sbx_buf_release(&f->text);
+	ctl_node_unref(f->node);
+	free(f);
+}
+
+void ctl_file_close(struct ctl_file *f)
+{
+	f->closed = true;
+	*f->at = f->next;
+	if (f->next)
+		f->next->at = f->at;
+	sfs_readq_fail(&f->readers, EIO); /* only if the kernel has gone */
+	if (f->poll)
+		fuse_pollhandle_destroy(f->poll);
+	f->poll = NULL;
+	if (f->type && f->type->close)
+		f->type->close(f);
+	ctl_file_unref(f);
+}
+
+void ctl_file_wake(struct ctl_file *f)
+{
+	if (!f->poll)
+		return;
+	fuse_lowlevel_notify_poll(f->poll);
+	fuse_pollhandle_destroy(f->poll);
+	f->poll = NULL;
+}
+
+/* ---- values ---- */
+
+static void file_serve(struct ctl_file *f, fuse_req_t req, size_t size,
+		       off_t off)
+{
+	/* pread from the start also finds it */
+	uint64_t at = (uint64_t)off < f->text_at ? (uint64_t)off
+						 : (uint64_t)off - f->text_at;
+	size_t len = sbx_buf_len(&f->text);
+
+	if (at >= len) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	if (size > len - at)
+		size = len - (size_t)at;
+	fuse_reply_buf(req, (char *)sbx_buf_at(&f->text) + at, size);
+}
+
+void ctl_file_loaded(struct ctl_file *f, const struct sbx_error *error)
+{
+	struct sbx_error e = {0};
+	fuse_req_t req;
+	size_t size;
+	off_t off;
+
+	if (error)
+		e = *error;
+	if (!e.err && f->text.err)
+		sbx_error_set(&e, f->text.err, "the text is too long");
+	f->state = e.err ? CTL_UNREAD : CTL_LOADED;
+	if (e.err) {
+		ctl_note(f->node, &e);
+		sbx_buf_clear(&f->text);
+	}
+	while ((req = sfs_readq_take(&f->readers, &size, &off))) {
+		if (e.err)
+			fuse_reply_err(req, ctl_errno(&e));
+		else
+			file_serve(f, req, size, off);
+	}
+	ctl_file_wake(f);
+	ctl_file_unref(f);
+}
+
+void ctl_file_load(struct ctl_file *f, uint64_t text_at)
+{
+	if (f->state != CTL_UNREAD)
+		return;
+	f->state = CTL_LOADING;
+	f->text_at = text_at;
+	sbx_buf_clear(&f->text);
+	f->type->load(ctl_file_ref(f));
+}
+
+static void file_read_value(fuse_req_t req, struct ctl_file *f, size_t size,
+			    off_t off)
+{
+	if (f->state == CTL_LOADED) {
+		file_serve(f, req, size, off);
+		return;
+	}
+	sfs_readq_add(&f->readers, req, size, off);
+	if (sfs_readq_is_empty(&f->readers))
+		return;
+	/* who reads on where his write ended reads the text from its start */
+	ctl_file_load(f, (uint64_t)off == f->write_end ? f->write_end : 0);
+}
+
+/* Only what may take for ever is not waited for by those who do not want to:
+ * a slow answer of a service is no more than a slow disk. */
+static bool file_would_block(struct ctl_file *f, int flags)
+{
+	return (flags & O_NONBLOCK) && f->type->poll &&
+	       !(f->type->poll(f) & POLLIN);
+}
+
+/* ---- operations ---- */
+
+static void file_open(fuse_req_t req, struct sfs_node *node,
+		      struct fuse_file_info *fi)
+{
+	struct ctl_node *n = (struct ctl_node *)node;
+	struct ctl_file *f;
+	int r = ctl_node_check(n);
+
+	f = r < 0 ? NULL : ctl_file_new(n, n->type->file->size);
+	if (!f) {
+		fuse_reply_err(req, r < 0 ? -r : ENOMEM);
+		return;
+	}
+	r = f->type->open ? f->type->open(f, fi->flags) : 0;
+	if (r < 0) {
+		ctl_file_close(f);
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fi->fh = (uintptr_t)f;
+	fi->direct_io = 1;
+	fi->nonseekable = f->type->read != NULL;
+	if (fuse_reply_open(req, fi) < 0)
+		ctl_file_close(f);
+}
+
+static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
+		      off_t off, struct fuse_file_info *fi)
+{
+	struct ctl_file *f = ctl_file_of(fi);
+	int r = ctl_node_check(f->node);
+
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else if (f->type->read)
+		f->type->read(req, f, size, fi->flags & O_NONBLOCK);
+	else if (file_would_block(f, fi->flags))
+		fuse_reply_err(req, EAGAIN);
+	else
+		file_read_value(req, f, size, off);
+}
+
+static void file_write(fuse_req_t req, struct sfs_node *node, const char *data,
+		       size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct ctl_file *f = ctl_file_of(fi);
+	int r = ctl_node_check(f->node);
+
+	if (r < 0 || !f->type->write) {
+		fuse_reply_err(req, r < 0 ? -r : EBADF);
+		return;
+	}
+	if (f->state == CTL_LOADED) {
+		f->state = CTL_UNREAD;
+		sbx_buf_clear(&f->text);
+	}
+	f->write_end = (uint64_t)off + size;
+	f->type->write(req, f, data, size);
+}
+
+static void file_flush(fuse_req_t req, struct sfs_node *node,
+		       struct fuse_file_info *fi)
+{
+	struct ctl_file *f = ctl_file_of(fi);
+
+	if (f->type->flush)
+		f->type->flush(req, f);
+	else
+		fuse_reply_err(req, 0);
+}
+
+static void file_fsync(fuse_req_t req, struct sfs_node *node, int datasync,
+		       struct fuse_file_info *fi)
+{
+	file_flush(req, node, fi);
+}
+
+void ctl_release(fuse_req_t req, struct sfs_node *node,
+		 struct fuse_file_info *fi)
+{
+	ctl_file_close(ctl_file_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+static void file_poll(fuse_req_t req, struct sfs_node *node,
+		      struct fuse_file_info *fi, struct fuse_pollhandle *ph)
+{
+	struct ctl_file *f = ctl_file_of(fi);
+	unsigned int events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
+
+	/* before asking: what is asked may change while it is looked at */
+	if (ph) {
+		if (f->poll)
+			fuse_pollhandle_destroy(f->poll);
+		f->poll = ph;
+	}
+	if (ctl_node_check(f->node) < 0)
+		events |= POLLERR;
+	else if (f->type->poll)
+		events = f->type->poll(f);
+	fuse_reply_poll(req, events & (fi->poll_events | POLLERR | POLLHUP));
+}
+
+const struct sfs_node_ops ctl_file_ops = {
+	.forget = ctl_forget,
+	.getattr = ctl_getattr,
+	.setattr = ctl_setattr,
+	.open = file_open,
+	.read = file_read,
+	.write = file_write,
+	.flush = file_flush,
+	.fsync = file_fsync,
+	.release = ctl_release,
+	.poll = file_poll,
+};

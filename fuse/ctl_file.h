@@ -1,0 +1,51 @@
+/*
+ * Open files of the control tree, for the ctl_*.c files.  Loop thread.
+ *
+ * Opening makes one of these, so each open file is a conversation of its
+ * own.  Files that hold a value render it at the first read and serve every
+ * offset from that text until something is written; what is read after a
+ * write starts a new text where the write ended, since both share the
+ * descriptor's position.
+ */
+#ifndef SFS_CTL_FILE_H
+#define SFS_CTL_FILE_H
+
+#include "fuse/control.h"
+
+#define CTL_TEXT_MAX (16 * 1024 * 1024) /* info.json of the largest service */
+
+struct ctl_file {
+	struct ctl_node *node; /* counted */
+	const struct ctl_file_type *type;
+	unsigned int refs;
+	bool closed;		     /* nobody reads or writes any more */
+	struct ctl_file *next, **at; /* in the mount's list */
+
+	struct sbx_buf text;
+	enum { CTL_UNREAD, CTL_LOADING, CTL_LOADED } state;
+	uint64_t text_at;   /* file offset of the text's first byte */
+	uint64_t write_end; /* where the last write ended; 0: none */
+	struct sfs_readq readers;
+	struct fuse_pollhandle *poll;
+};
+
+struct ctl_file *ctl_file_new(struct ctl_node *n, size_t size);
+struct ctl_file *ctl_file_ref(struct ctl_file *f);
+void ctl_file_unref(struct ctl_file *f);
+static inline struct ctl_file *ctl_file_of(const struct fuse_file_info *fi)
+{
+	return (struct ctl_file *)(uintptr_t)fi->fh;
+}
+/* The last close, also of what the kernel did not close before it went. */
+void ctl_file_close(struct ctl_file *f);
+/*
+ * Ends a load: answers the readers with f->text, or with error (NULL or .err
+ * 0: none), which is recorded.
+ */
+void ctl_file_loaded(struct ctl_file *f, const struct sbx_error *error);
+/* Begins a load unless one is under way or done: for poll. */
+void ctl_file_load(struct ctl_file *f, uint64_t text_at);
+/* Tells pollers to look again. */
+void ctl_file_wake(struct ctl_file *f);
+
+#endif

@@ -1,0 +1,12 @@
+/*
+ * The files of jobs/<n>/ that can make a reader wait, for ctl_jobs.c.
+ */
+#ifndef SFS_CTL_JOB_H
+#define SFS_CTL_JOB_H
+
+#include "fuse/control.h"
+
+extern const struct ctl_type ctl_job_stdout, ctl_job_stderr, ctl_job_output;
+extern const struct ctl_type ctl_job_exit;
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * jobs/<n>/exit_code: the exit status, or 128 plus the signal.  Reading
+ * waits for the end of the command, and for the kernel to have dropped what
+ * the command has changed.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "fuse/ctl_file.h"
+#include "fuse/ctl_job.h"
+#include "fuse/sandbox.h"
+#include "fuse/text.h"
+
+struct exit_file {
+	struct ctl_file f;
+	struct sfs_job_wait wait;
+	bool waiting;
+};
+
+static struct exit_file *exit_of(struct ctl_file *f)
+{
+	return (struct exit_file *)f;
+}
+
+static void on_settled(void *arg)
+{
+	struct ctl_file *f = arg;
+	const struct sfs_job *j = f->node->job;
+	struct sbx_error e = {0};
+
+	if (j->error)
+		sbx_error_set(&e, j->error, "the command has no exit code: %s",
+			      strerror(-j->error));
+	else
+		sfs_text_printf(&f->text, "%d\n", j->exit_code);
+	ctl_file_loaded(f, &e);
+}
+
+static void on_ended(void *arg)
+{
+	struct ctl_file *f = arg;
+
+	exit_of(f)->waiting = false;
+	if (f->node->sb->notify)
+		sfs_notify_after(f->node->sb->notify, on_settled, f);
+	else
+		on_settled(f);
+}
+
+static void exit_load(struct ctl_file *f)
+{
+	struct exit_file *ef = exit_of(f);
+
+	ef->waiting = true;
+	ef->wait = (struct sfs_job_wait){
+		.state = SBX_JOB_ENDED,
+		.fn = on_ended,
+		.arg = f,
+	};
+	sfs_job_wait_add(f->node->job, &ef->wait);
+}
+
+static unsigned int exit_poll(struct ctl_file *f)
+{
+	if (f->node->job->state != SBX_JOB_ENDED)
+		ctl_file_load(f, 0); /* so that its end wakes pollers */
+	return f->node->job->state == SBX_JOB_ENDED ? POLLIN | POLLRDNORM : 0;
+}
+
+static void exit_close(struct ctl_file *f)
+{
+	struct exit_file *ef = exit_of(f);
+
+	if (!ef->waiting)
+		return;
+	ef->waiting = false;
+	sfs_job_wait_del(f->node->job, &ef->wait);
+	ctl_file_unref(f); /* the load's */
+}
+
+static const struct ctl_file_type exit_file = {
+	.size = sizeof(struct exit_file),
+	.load = exit_load,
+	.poll = exit_poll,
+	.close = exit_close,
+};
+
+const struct ctl_type ctl_job_exit = {
+	.name = "exit_code",
+	.mode = S_IFREG | 0400,
+	.ops = &ctl_file_ops,
+	.file = &exit_file,
+};

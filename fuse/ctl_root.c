@@ -1,0 +1,273 @@
+/*
+ * The top directory of a mount of many sandboxes: listing and finding them,
+ * making them with mkdir, ending them with rmdir.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/spec.h"
+#include "fuse/control.h"
+#include "fuse/limits.h"
+#include "fuse/sandbox.h"
+
+static struct ctl_node *folder_node(struct sfs_mount *m, struct sbx_box *box)
+{
+	struct sfs_sandbox *sb = sfs_sandbox_get(m, box);
+
+	return sb ? ctl_node_get(&sb->nodes, &ctl_sandbox, m, sb, NULL) : NULL;
+}
+
+static void reply_folder(fuse_req_t req, struct sfs_mount *m,
+			 struct sbx_box *box)
+{
+	ctl_reply_node(req, folder_node(m, box), SFS_BRIEF);
+}
+
+/* ---- finding ---- */
+
+/* A sandbox that we are talking to need not be asked for. */
+static struct sbx_box *known_and_up(struct sfs_mount *m, const char *name)
+{
+	struct sbx_box *box = sbx_client_known(m->client, name);
+	struct sfs_sandbox *sb = box ? box->user : NULL;
+
+	if (sb && !sb->gone && sb->remote &&
+	    sbx_remote_state(sb->remote) == SBX_LINK_UP)
+		return box;
+	return NULL;
+}
+
+static void on_found(void *arg, struct sbx_box *box,
+		     const struct sbx_error *error)
+{
+	struct ctl_op *op = arg;
+	struct sfs_mount *m = op->node->m;
+	fuse_req_t req;
+
+	if (error->err && error->err != -ENOENT)
+		ctl_note(op->node, error);
+	req = ctl_op_end(op);
+	if (req && box)
+		reply_folder(req, m, box);
+	else if (req)
+		fuse_reply_err(req, -error->err);
+}
+
+static void root_lookup(fuse_req_t req, struct ctl_node *n, const char *name)
+{
+	struct sbx_box *box = known_and_up(n->m, name);
+	struct ctl_op *op;
+
+	if (box) {
+		reply_folder(req, n->m, box);
+		return;
+	}
+	op = ctl_op_new(req, n, NULL, 0);
+	if (op)
+		sbx_client_find(n->m->client, name, on_found, op);
+}
+
+/* ---- listing ---- */
+
+static void root_refresh(struct ctl_node *n, sbx_box_fn *fn, void *arg)
+{
+	sbx_client_list(n->m->client, fn, arg);
+}
+
+static void root_list(struct ctl_node *n, struct ctl_list *list)
+{
+	struct sbx_box *box;
+	size_t pos = 0;
+
+	while ((box = sbx_client_next(n->m->client, &pos)))
+		ctl_list_add(list, box->folder, ctl_sandbox.mode,
+			     ctl_ino(box->sb.id, ctl_sandbox.name, 0));
+}
+
+/* ---- making ---- */
+
+struct creation {
+	struct ctl_op *op;
+	char *options;
+};
+
+static void creation_end(struct creation *c, struct sbx_box *box,
+			 const struct sbx_error *error)
+{
+	struct ctl_node *n = c->op->node;
+	struct sfs_mount *m = n->m;
+	fuse_req_t req;
+
+	if (error->err)
+		ctl_note(n, error);
+	req = ctl_op_end(c->op);
+	free(c->options);
+	free(c);
+	if (req && box)
+		reply_folder(req, m, box);
+	else if (req)
+		fuse_reply_err(req, -error->err);
+}
+
+static void on_created(void *arg, struct sbx_box *box,
+		       const struct sbx_error *error)
+{
+	creation_end(arg, box, error);
+}
+
+static void on_name_looked_up(void *arg, struct sbx_box *box,
+			      const struct sbx_error *error)
+{
+	struct creation *c = arg;
+	struct sbx_error e = *error;
+
+	if (e.err == -ENOENT) {
+		sbx_client_create(c->op->node->m->client, c->options,
+				  on_created, c);
+		return;
+	}
+	if (!e.err)
+		sbx_error_set(&e, -EEXIST,
+			      "there is a sandbox of that name already");
+	creation_end(c, NULL, &e);
+}
+
+static void root_mkdir(fuse_req_t req, struct sfs_node *node, const char *name,
+		       mode_t mode)
+{
+	struct ctl_node *n = (struct ctl_node *)node;
+	struct creation *c;
+	struct sbx_error e;
+
+	if (!sbx_client_can(n->m->client, SBX_CALL_CREATE)) {
+		ctl_fail(req, n, -EOPNOTSUPP,
+			 "this service does not make sandboxes");
+		return;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (sbx_create_spec_named(&c->options, name, &e) < 0) {
+		ctl_fail(req, n, e.err, "%s", e.text);
+		free(c);
+		return;
+	}
+	c->op = ctl_op_new(req, n, NULL, 0);
+	if (!c->op) {
+		free(c->options);
+		free(c);
+		return;
+	}
+	sbx_client_find(n->m->client, name, on_name_looked_up, c);
+}
+
+/* ---- ending ---- */
+
+static void on_destroyed(void *arg, struct sbx_box *box,
+			 const struct sbx_error *error)
+{
+	ctl_op_finish(arg, error);
+}
+
+static void on_found_to_destroy(void *arg, struct sbx_box *box,
+				const struct sbx_error *error)
+{
+	struct ctl_op *op = arg;
+	fuse_req_t req;
+
+	if (box) {
+		sbx_client_destroy(op->node->m->client, box, on_destroyed, op);
+	} else if (error->err == -ENOENT) {
+		req = ctl_op_end(op);
+		if (req)
+			fuse_reply_err(req, ENOENT);
+	} else {
+		ctl_op_finish(op, error);
+	}
+}
+
+static void root_rmdir(fuse_req_t req, struct sfs_node *node, const char *name)
+{
+	struct ctl_node *n = (struct ctl_node *)node;
+	struct ctl_op *op;
+
+	if (!strcmp(name, ctl_new.name)) {
+		fuse_reply_err(req, ENOTDIR);
+	} else if (!strcmp(name, ctl_mount.name)) {
+		fuse_reply_err(req, EPERM);
+	} else if (n->m->opts->protect) {
+		ctl_fail(req, n, -EPERM,
+			 "sandboxes are not destroyed here: the mount has the "
+			 "option protect");
+	} else if (!sbx_client_can(n->m->client, SBX_CALL_DESTROY)) {
+		ctl_fail(req, n, -EOPNOTSUPP,
+			 "this service does not destroy sandboxes");
+	} else {
+		op = ctl_op_new(req, n, NULL, 0);
+		if (op)
+			sbx_client_find(n->m->client, name, on_found_to_destroy,
+					op);
+	}
+}
+
+static const struct sfs_node_ops root_ops = {
+	CTL_DIR_OPS,
+	.mkdir = root_mkdir,
+	.rmdir = root_rmdir,
+};
+
+static const struct ctl_type *const root_children[] = {
+	&ctl_mount,
+	&ctl_new,
+	NULL,
+};
+
+const struct ctl_type ctl_root = {
+	.name = "/",
+	.mode = S_IFDIR | 0755,
+	.ops = &root_ops,
+	.children = root_children,
+	.lookup = root_lookup,
+	.list = root_list,
+	.refresh = root_refresh,
+};
+
+/* ---- one sandbox's folder ---- */
+
+static void sandbox_lookup(fuse_req_t req, struct ctl_node *n, const char *name)
+{
+	uint64_t dir = !strcmp(name, "workspace") ? SBX_DIR_WORKSPACE
+		       : !strcmp(name, "root")	  ? SBX_DIR_ROOT
+						  : 0;
+	int r = dir ? sfs_sandbox_use(n->sb) : -ENOENT;
+
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		sfs_files_lookup_root(req, n->sb->files, dir);
+}
+
+static void sandbox_list(struct ctl_node *n, struct ctl_list *list)
+{
+	const char *id = n->sb->box->sb.id;
+
+	ctl_list_add(list, "workspace", S_IFDIR, ctl_ino(id, "workspace", 0));
+	ctl_list_add(list, "root", S_IFDIR, ctl_ino(id, "root", 0));
+}
+
+static const struct ctl_type *const sandbox_children[] = {
+	&ctl_exec, &ctl_status, &ctl_ports, &ctl_keepalive,
+	&ctl_info, &ctl_jobs,	NULL,
+};
+
+const struct ctl_type ctl_sandbox = {
+	.name = "sandbox",
+	.mode = S_IFDIR | 0755,
+	.ops = &ctl_dir_ops,
+	.children = sandbox_children,
+	.lookup = sandbox_lookup,
+	.list = sandbox_list,
+};

@@ -1,0 +1,227 @@
+/*
+ * "status": what is known of a sandbox, and the verbs that drive its life;
+ * "info.json": the service's own answer.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/spec.h"
+#include "fuse/ctl_file.h"
+#include "fuse/sandbox.h"
+#include "fuse/text.h"
+
+/* Who looks at the status of a service that does not answer wants to see
+ * that, not to wait for it. */
+#define LOOK_MS 3000
+
+/* ---- reading ---- */
+
+static void put_time(struct sbx_buf *to, const char *key, int64_t ms,
+		     const char *otherwise)
+{
+	char text[SFS_TIME_SIZE];
+
+	sfs_text_printf(to, "%s: %s\n", key,
+			ms ? sfs_text_time(ms, text) : otherwise);
+}
+
+static void put_service(struct sbx_buf *to, const struct sfs_sandbox *sb)
+{
+	const struct sbx_sandbox *s = &sb->box->sb;
+
+	sfs_text_printf(to, "id: %s\nname: %s\nservice: %s\nstate: %s\n", s->id,
+			s->name ? s->name : "",
+			sbx_client_service(sb->m->client)->type->name,
+			sbx_state_name(s->state));
+	put_time(to, "created", s->created_ms, "unknown");
+	put_time(to, "expires", s->expires_ms, "never");
+	sfs_text_printf(to, "template: %s\nurl: %s\n", s->image ? s->image : "",
+			s->url ? s->url : "");
+}
+
+static void put_helper(struct sbx_buf *to, const struct sfs_sandbox *sb)
+{
+	const struct sbx_remote_info *info =
+		sb->remote ? sbx_remote_info(sb->remote) : NULL;
+	const struct sbx_error *e =
+		sb->remote ? sbx_remote_error(sb->remote) : NULL;
+
+	if (info)
+		sfs_text_printf(to, "helper: %s\n", info->version);
+	else
+		sfs_text_printf(to, "helper: none: %s\n",
+				e && e->err ? e->text : "not needed so far");
+	if (info && !(info->features & SBX_FEATURE_INOTIFY))
+		sfs_text_printf(to, "push: none: changes made there are seen "
+				    "after a second\n");
+}
+
+static void put_connection(struct sbx_buf *to, const struct sfs_sandbox *sb)
+{
+	char text[200] = "none: not needed so far";
+
+	if (sb->remote)
+		sbx_remote_describe(sb->remote, text, sizeof(text));
+	sfs_text_printf(to, "connection: %s\nunsent: %zu\nlast_error: %s\n",
+			text, sb->remote ? sbx_remote_unsent(sb->remote) : 0,
+			sb->last_error.err ? sb->last_error.text : "");
+}
+
+static void put_own(struct sbx_buf *to, const struct sfs_sandbox *sb)
+{
+	/* what stands above in our words */
+	static const char *const skip[] = {
+		"id",	      "name",	    "status",	     "state",
+		"template",   "image",	    "url",	     "ws_url",
+		"created_at", "expires_at", "created_at_ms", "expires_at_ms",
+		"last_error", NULL,
+	};
+	char *lines = sb->box->sb.info ? sbx_info_lines(sb->box->sb.info, skip)
+				       : NULL;
+
+	if (lines)
+		sbx_buf_add(to, lines, strlen(lines));
+	free(lines);
+}
+
+static void on_looked(void *arg, struct sbx_box *box,
+		      const struct sbx_error *error)
+{
+	struct ctl_file *f = arg;
+	const struct sfs_sandbox *sb = f->node->sb;
+
+	if (error->err == -ENOENT || sb->gone) {
+		ctl_file_loaded(f, error);
+		return;
+	}
+	/* else what was known, and what is wrong */
+	if (error->err)
+		ctl_note(f->node, error);
+	put_service(&f->text, sb);
+	put_helper(&f->text, sb);
+	put_connection(&f->text, sb);
+	put_own(&f->text, sb);
+	ctl_file_loaded(f, NULL);
+}
+
+static void status_load(struct ctl_file *f)
+{
+	const struct sfs_mount *m = f->node->m;
+	unsigned int ms =
+		m->fs.timeout_ms < LOOK_MS ? m->fs.timeout_ms : LOOK_MS;
+
+	sbx_client_refresh(m->client, f->node->sb->box, false, ms, on_looked,
+			   f);
+}
+
+/* ---- writing ---- */
+
+static void on_verb_done(void *arg, struct sbx_box *box,
+			 const struct sbx_error *error)
+{
+	ctl_op_finish(arg, error);
+}
+
+static void verb_destroy(fuse_req_t req, struct ctl_file *f, size_t size)
+{
+	struct sfs_mount *m = f->node->m;
+	struct ctl_op *op;
+
+	if (m->opts->protect) {
+		ctl_fail(req, f->node, -EPERM,
+			 "sandboxes are not destroyed here: the mount has the "
+			 "option protect");
+		return;
+	}
+	op = ctl_op_new(req, f->node, f, size);
+	if (op)
+		sbx_client_destroy(m->client, f->node->sb->box, on_verb_done,
+				   op);
+}
+
+static void verb_refresh(fuse_req_t req, struct ctl_file *f, size_t size)
+{
+	struct ctl_op *op = ctl_op_new(req, f->node, f, size);
+
+	if (op)
+		sbx_client_refresh(f->node->m->client, f->node->sb->box, true,
+				   0, on_verb_done, op);
+}
+
+static bool is_other_verb(const char *word)
+{
+	static const char *const verbs[] = {
+		"pause", "resume", "stop", "start", "restart", "wipe", NULL,
+	};
+
+	for (size_t i = 0; verbs[i]; i++)
+		if (!strcmp(verbs[i], word))
+			return true;
+	return false;
+}
+
+static void status_write(fuse_req_t req, struct ctl_file *f, const char *data,
+			 size_t size)
+{
+	char word[64];
+
+	if (sfs_text_word(word, sizeof(word), data, size) < 0)
+		ctl_fail(req, f->node, -EINVAL,
+			 "status: one verb is wanted, for example refresh");
+	else if (!strcmp(word, "destroy"))
+		verb_destroy(req, f, size);
+	else if (!strcmp(word, "refresh"))
+		verb_refresh(req, f, size);
+	else if (is_other_verb(word))
+		ctl_fail(req, f->node, -EOPNOTSUPP,
+			 "status: this service cannot do \"%s\"", word);
+	else
+		ctl_fail(req, f->node, -EINVAL,
+			 "status: there is no verb \"%s\"; destroy and refresh "
+			 "are understood",
+			 word);
+}
+
+static const struct ctl_file_type status_file = {
+	.load = status_load,
+	.write = status_write,
+};
+
+const struct ctl_type ctl_status = {
+	.name = "status",
+	.mode = S_IFREG | 0600,
+	.ops = &ctl_file_ops,
+	.file = &status_file,
+};
+
+/* ---- info.json ---- */
+
+static void on_info(void *arg, struct sbx_box *box,
+		    const struct sbx_error *error)
+{
+	struct ctl_file *f = arg;
+	const char *info = box ? box->sb.info : NULL;
+
+	if (info) {
+		sbx_buf_add(&f->text, info, strlen(info));
+		if (!*info || info[strlen(info) - 1] != '\n')
+			sbx_buf_add(&f->text, "\n", 1);
+	}
+	ctl_file_loaded(f, error);
+}
+
+static void info_load(struct ctl_file *f)
+{
+	sbx_client_refresh(f->node->m->client, f->node->sb->box, false, 0,
+			   on_info, f);
+}
+
+static const struct ctl_file_type info_file = {.load = info_load};
+
+const struct ctl_type ctl_info = {
+	.name = "info.json",
+	.mode = S_IFREG | 0400,
+	.ops = &ctl_file_ops,
+	.file = &info_file,
+};

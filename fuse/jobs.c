@@ -1,0 +1,289 @@
+/*
+ * Commands of a sandbox: see jobs.h.
+ */
+#include "fuse/jobs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse/control.h"
+#include "fuse/sandbox.h"
+#include "fuse/text.h"
+
+#define KILL_AFTER_MS 2000 /* what its timeout did not end */
+
+/* ---- records ---- */
+
+struct sfs_job *sfs_job_ref(struct sfs_job *j)
+{
+	j->refs++;
+	return j;
+}
+
+static void job_drop_input(struct sfs_job *j)
+{
+	free(j->input);
+	j->input = NULL;
+	j->input_len = j->input_off = 0;
+}
+
+static void job_drop_output(struct sfs_job *j)
+{
+	struct sbx_job *job = j->job;
+
+	if (!job)
+		return;
+	j->job = NULL;
+	sbx_job_watch_del(job, &j->watch);
+	sbx_job_unref(job);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
+static void job_stop_timer(struct sfs_job *j)
+{
+	if (j->timer)
+		uv_close((uv_handle_t *)j->timer, on_timer_closed);
+	j->timer = NULL;
+}
+
+void sfs_job_unref(struct sfs_job *j)
+{
+	if (!j || --j->refs > 0)
+		return;
+	job_stop_timer(j);
+	job_drop_input(j);
+	job_drop_output(j);
+	free(j->command);
+	free(j->cwd);
+	free(j);
+}
+
+/* ---- waiting ---- */
+
+void sfs_job_wait_add(struct sfs_job *j, struct sfs_job_wait *w)
+{
+	if (j->state >= w->state) {
+		w->fn(w->arg);
+		return;
+	}
+	w->next = j->waits;
+	j->waits = w;
+}
+
+void sfs_job_wait_del(struct sfs_job *j, struct sfs_job_wait *w)
+{
+	struct sfs_job_wait **at = &j->waits;
+
+	while (*at && *at != w)
+		at = &(*at)->next;
+	if (*at)
+		*at = w->next;
+}
+
+static void job_wake(struct sfs_job *j)
+{
+	struct sfs_job_wait **at = &j->waits, *w;
+
+	while ((w = *at)) {
+		if (j->state < w->state) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		w->fn(w->arg);
+		at = &j->waits; /* others may have come or gone */
+	}
+}
+
+/* ---- news ---- */
+
+static void job_feed(struct sfs_job *j)
+{
+	while (j->input && j->job) {
+		size_t left = j->input_len - j->input_off;
+		long n = sbx_job_write(j->job, j->input + j->input_off, left);
+
+		if (n == -EAGAIN)
+			return;
+		if (n < 0 || left == 0) { /* it does not read, or was told */
+			job_drop_input(j);
+			return;
+		}
+		j->input_off += (size_t)n;
+	}
+}
+
+/* Output of old commands goes first: a record costs little. */
+static void jobs_trim(struct sfs_sandbox *sb)
+{
+	struct sfs_job *j, *next;
+	unsigned int records = 0, outputs = 0;
+
+	for (j = sb->jobs.newest; j; j = next) {
+		next = j->next;
+		if (j->state != SBX_JOB_ENDED)
+			continue;
+		if (++records > SFS_MAX_JOB_RECORDS)
+			sfs_jobs_remove(sb, j);
+		else if (j->job && ++outputs > SFS_MAX_JOB_OUTPUTS)
+			job_drop_output(j);
+	}
+}
+
+static void on_news(void *arg)
+{
+	struct sfs_job *j = sfs_job_ref(arg);
+
+	job_feed(j);
+	if (j->job && j->state != SBX_JOB_ENDED) {
+		j->state = sbx_job_state(j->job);
+		j->error = sbx_job_error(j->job);
+		j->exit_code = sbx_job_exit_code(j->job);
+		j->pid = sbx_job_pid(j->job);
+		j->duration_ms = sbx_job_duration_ms(j->job);
+		if (j->state == SBX_JOB_ENDED) {
+			job_stop_timer(j);
+			job_drop_input(j);
+		}
+		job_wake(j);
+	}
+	sfs_job_unref(j);
+}
+
+/* First politely, then not. */
+static void on_timeout(uv_timer_t *t)
+{
+	struct sfs_job *j = t->data;
+
+	if (j->job)
+		sbx_job_signal(j->job, j->shots++ ? SIGKILL : SIGTERM);
+	if (j->shots == 1)
+		uv_timer_start(t, on_timeout, KILL_AFTER_MS, 0);
+}
+
+/* ---- starting and forgetting ---- */
+
+static int job_start_timer(struct sfs_job *j, uv_loop_t *loop, unsigned int ms)
+{
+	if (!ms)
+		return 0;
+	j->timer = malloc(sizeof(*j->timer));
+	if (!j->timer)
+		return -ENOMEM;
+	uv_timer_init(loop, j->timer);
+	j->timer->data = j;
+	return uv_timer_start(j->timer, on_timeout, ms, 0);
+}
+
+static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
+		     const struct sbx_exec_spec *spec)
+{
+	struct sbx_job_conf conf = {
+		.argv = (const char *const *)spec->argv,
+		.cwd = spec->cwd,
+		.env = (const char *const *)spec->env,
+		.flags = spec->flags,
+	};
+
+	if (job_start_timer(j, sb->m->fs.loop, spec->timeout_ms) < 0)
+		return -ENOMEM;
+	j->job = sbx_job_start(sb->remote, &conf);
+	if (!j->job)
+		return -ENOMEM;
+	j->started_ms = sbx_job_started_ms(j->job);
+	j->watch = (struct sbx_job_watch){.on_news = on_news, .arg = j};
+	sbx_job_watch_add(j->job, &j->watch);
+	return 0;
+}
+
+/* Commands run as the user that the helper runs as, and as no other. */
+static int check_user(struct sfs_sandbox *sb, const struct sbx_exec_spec *spec,
+		      struct sbx_error *reterr)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(sb->remote);
+	char uid[16];
+
+	if (!spec->user)
+		return 0;
+	if (info) {
+		snprintf(uid, sizeof(uid), "%u", info->uid);
+		if (!strcmp(spec->user, uid) ||
+		    (info->uid == 0 && !strcmp(spec->user, "root")))
+			return 0;
+	}
+	return sbx_error_set(reterr, -EOPNOTSUPP,
+			     "exec: commands run as the sandbox's own user "
+			     "(give its uid, or no \"user\")");
+}
+
+int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
+		   struct sfs_job **ret, struct sbx_error *reterr)
+{
+	struct sfs_job *j;
+	int r = sfs_sandbox_use(sb);
+
+	if (r < 0)
+		return sbx_error_set(reterr, r, "the sandbox cannot be used");
+	r = check_user(sb, spec, reterr);
+	if (r < 0)
+		return r;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return sbx_error_set(reterr, -ENOMEM, "out of memory");
+	j->refs = 1;
+	j->sb = sb;
+	j->exit_code = -1;
+	j->command = spec->text;
+	j->cwd = spec->cwd;
+	j->input = spec->input;
+	j->input_len = spec->input_len;
+	r = job_start(j, sb, spec);
+	spec->text = spec->cwd = spec->input = NULL;
+	if (r < 0) {
+		sfs_job_unref(j);
+		return sbx_error_set(reterr, r, "out of memory");
+	}
+	j->number = ++sb->jobs.last_number;
+	j->next = sb->jobs.newest;
+	sb->jobs.newest = j;
+	on_news(j);
+	jobs_trim(sb);
+	*ret = j;
+	return 0;
+}
+
+struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number)
+{
+	struct sfs_job *j = sb->jobs.newest;
+
+	while (j && j->number != number)
+		j = j->next;
+	return j;
+}
+
+void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j)
+{
+	struct sfs_job **at = &sb->jobs.newest;
+
+	while (*at && *at != j)
+		at = &(*at)->next;
+	if (!*at)
+		return;
+	*at = j->next;
+	j->next = NULL;
+	j->sb = NULL;
+	sfs_job_unref(j);
+}
+
+void sfs_jobs_clear(struct sfs_sandbox *sb)
+{
+	while (sb->jobs.newest)
+		sfs_jobs_remove(sb, sb->jobs.newest);
+}

@@ -1,0 +1,73 @@
+/*
+ * The commands started in one sandbox through this mount, numbered from 1.
+ * Records stay after the end, at most SFS_MAX_JOB_RECORDS; output is kept
+ * for the newest ended ones only (each keeps up to 1 MiB).  Loop thread.
+ */
+#ifndef SFS_JOBS_H
+#define SFS_JOBS_H
+
+#include <uv.h>
+
+#include "client/job.h"
+#include "client/spec.h"
+
+#define SFS_MAX_JOB_RECORDS 1000
+#define SFS_MAX_JOB_OUTPUTS 16
+
+struct ctl_node;
+struct sfs_sandbox;
+struct sfs_job_wait;
+
+struct sfs_job {
+	unsigned int refs;
+	uint32_t number;
+	struct sfs_sandbox *sb; /* not counted; NULL: forgotten */
+	struct sbx_job *job;	/* NULL: its output is not kept any more */
+	struct sbx_job_watch watch;
+	struct sfs_job_wait *waits;
+	struct ctl_node *nodes;
+	struct sfs_job *next; /* an older one */
+
+	/* the record; valid without job, too */
+	char *command, *cwd;
+	enum sbx_job_state state;
+	int error, exit_code;
+	uint32_t pid;
+	int64_t started_ms, duration_ms;
+
+	char *input; /* what its stdin still gets */
+	size_t input_len, input_off;
+	uv_timer_t *timer;  /* of timeout_ms; NULL: none */
+	unsigned int shots; /* signals that its timeout has sent */
+};
+
+struct sfs_jobs {
+	struct sfs_job *newest;
+	uint32_t last_number;
+};
+
+/* Starts a command and takes the spec's content.  *ret is borrowed. */
+int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
+		   struct sfs_job **ret, struct sbx_error *reterr);
+struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number);
+/* Forgets one, or all; commands go on. */
+void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j);
+void sfs_jobs_clear(struct sfs_sandbox *sb);
+
+struct sfs_job *sfs_job_ref(struct sfs_job *j);
+void sfs_job_unref(struct sfs_job *j);
+
+/*
+ * Calls fn once the command has reached that state, at once if it has.  w
+ * stays where it is until then or until sfs_job_wait_del.
+ */
+struct sfs_job_wait {
+	enum sbx_job_state state;
+	void (*fn)(void *arg);
+	void *arg;
+	struct sfs_job_wait *next;
+};
+void sfs_job_wait_add(struct sfs_job *j, struct sfs_job_wait *w);
+void sfs_job_wait_del(struct sfs_job *j, struct sfs_job_wait *w);
+
+#endif

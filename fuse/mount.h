@@ -1,0 +1,42 @@
+/*
+ * All that one mount owns.  Made by main, used by every part of the control
+ * tree.  Loop thread.
+ */
+#ifndef SFS_MOUNT_H
+#define SFS_MOUNT_H
+
+#include "client/client.h"
+#include "client/conf.h"
+#include "fuse/errlog.h"
+#include "fuse/fs.h"
+#include "fuse/opts.h"
+
+struct ctl_file;
+struct ctl_node;
+struct sfs_sandbox;
+
+struct sfs_mount {
+	struct sfs fs; /* first: what libfuse hands to the handlers */
+	const struct sfs_opts *opts;
+	char *path; /* the mountpoint, absolute */
+	struct sbx_conf conf;
+	struct sbx_client *client;
+	int64_t made_ms; /* Unix epoch */
+	struct sfs_errlog errors;
+	struct sbx_box *only; /* SOURCE/ID: that sandbox, counted; or NULL */
+	bool probed;	      /* the service has answered once ... */
+	struct sbx_error probe_error; /* ... with this */
+
+	struct ctl_node *nodes; /* those that belong to no sandbox */
+	struct ctl_node *all_nodes;
+	struct ctl_file *files; /* everything open in the control tree */
+	struct sfs_sandbox *sandboxes;
+	uv_timer_t reaper; /* closes what is gone, outside of callbacks */
+};
+
+static inline struct sfs_mount *sfs_mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+#endif

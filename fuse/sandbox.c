@@ -1,0 +1,168 @@
+/*
+ * One sandbox of the mount: see sandbox.h.
+ */
+#include "fuse/sandbox.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "client/log.h"
+#include "fuse/control.h"
+#include "fuse/ctl_ports.h"
+
+struct sfs_sandbox *sfs_sandbox_ref(struct sfs_sandbox *sb)
+{
+	sb->refs++;
+	return sb;
+}
+
+void sfs_sandbox_unref(struct sfs_sandbox *sb)
+{
+	if (!sb || --sb->refs > 0)
+		return;
+	sbx_box_unref(sb->box);
+	free(sb);
+}
+
+struct sfs_sandbox *sfs_sandbox_get(struct sfs_mount *m, struct sbx_box *box)
+{
+	struct sfs_sandbox *sb = box->user;
+
+	if (sb)
+		return sb;
+	sb = calloc(1, sizeof(*sb));
+	if (!sb)
+		return NULL;
+	sb->m = m;
+	sb->box = sbx_box_ref(box);
+	sb->refs = 1;
+	sb->next = m->sandboxes;
+	sb->at = &m->sandboxes;
+	if (sb->next)
+		sb->next->at = &sb->next;
+	m->sandboxes = sb;
+	box->user = sb;
+	return sb;
+}
+
+/* ---- coming up ---- */
+
+static void on_state(void *arg, enum sbx_link_state state)
+{
+	struct sfs_sandbox *sb = arg;
+
+	if (state == SBX_LINK_DEAD)
+		sbx_client_gone(sb->m->client, sb->box);
+	else if (state == SBX_LINK_UP)
+		sfs_ports_on_up(sb);
+}
+
+static void on_port(void *arg, uint16_t port, bool open)
+{
+	sfs_ports_on_port(arg, port, open);
+}
+
+static const struct sbx_remote_listener listener = {
+	.on_state = on_state,
+	.on_port = on_port,
+};
+
+int sfs_sandbox_use(struct sfs_sandbox *sb)
+{
+	struct sfs_mount *m = sb->m;
+
+	if (sb->gone || sb->closing)
+		return -ESTALE;
+	if (sb->files)
+		return 0;
+	if (!sb->remote)
+		sb->remote = sbx_remote_new(m->fs.loop,
+					    sbx_client_service(m->client),
+					    sb->box->sb.id, m->fs.timeout_ms);
+	if (!sb->remote)
+		return -ENOMEM;
+	sbx_remote_set_listener(sb->remote, &listener, sb);
+	if (!sb->notify)
+		sb->notify = sfs_notify_new(&m->fs);
+	if (sb->notify)
+		sb->files = sfs_files_new(&m->fs, sb->remote, sb->notify);
+	return sb->files ? 0 : -ENOMEM;
+}
+
+/* ---- going down ---- */
+
+static void sandbox_closed(struct sfs_sandbox *sb)
+{
+	void (*on_closed)(void *arg) = sb->on_closed;
+	void *arg = sb->closed_arg;
+
+	*sb->at = sb->next;
+	if (sb->next)
+		sb->next->at = sb->at;
+	sfs_sandbox_unref(sb);
+	if (on_closed)
+		on_closed(arg);
+}
+
+static void on_remote_closed(void *arg)
+{
+	struct sfs_sandbox *sb = arg;
+
+	sb->remote = NULL;
+	sb->files = sfs_files_free(sb->files);
+	sb->notify = sfs_notify_free(sb->notify);
+	sandbox_closed(sb);
+}
+
+void sfs_sandbox_close(struct sfs_sandbox *sb, void (*on_closed)(void *arg),
+		       void *arg)
+{
+	if (on_closed) {
+		sb->on_closed = on_closed;
+		sb->closed_arg = arg;
+	}
+	if (sb->closing)
+		return;
+	sb->closing = true;
+	sb->gone = true;
+	sb->box->user = NULL;
+	sfs_ports_fail(sb, -ESTALE);
+	if (sb->remote)
+		sbx_remote_set_listener(sb->remote, NULL, NULL);
+	sfs_jobs_clear(sb);
+	if (sb->remote)
+		sbx_remote_close(sb->remote, on_remote_closed, sb);
+	else
+		sandbox_closed(sb);
+}
+
+static void on_reap(uv_timer_t *t)
+{
+	struct sfs_mount *m = t->data;
+	struct sfs_sandbox *sb, *next;
+
+	for (sb = m->sandboxes; sb; sb = next) {
+		next = sb->next;
+		if (sb->gone)
+			sfs_sandbox_close(sb, NULL, NULL);
+	}
+}
+
+/*
+ * May come from within a callback of the remote, which cannot be closed from
+ * there: what waits is ended at once, the rest in the loop's next turn.
+ */
+void sfs_sandbox_on_gone(void *arg, struct sbx_box *box)
+{
+	struct sfs_mount *m = arg;
+	struct sfs_sandbox *sb = box->user;
+
+	if (!sb || sb->gone)
+		return;
+	sb->gone = true;
+	sbx_log(SBX_LOG_INFO, "control", "sandbox %s is gone", box->folder);
+	sfs_ports_fail(sb, -ESTALE);
+	if (sb->remote)
+		sbx_remote_die(sb->remote);
+	uv_timer_start(&m->reaper, on_reap, 0, 0);
+}

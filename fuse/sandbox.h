@@ -1,0 +1,60 @@
+/*
+ * One sandbox of the mount: what is known of it, its connection, its files,
+ * its commands, its control files.  Made at the first lookup of its folder;
+ * the connection and the files when they are first needed.  When the sandbox
+ * is gone all of it is taken down, and what the kernel still holds answers
+ * ESTALE.  Loop thread.
+ */
+#ifndef SFS_SANDBOX_H
+#define SFS_SANDBOX_H
+
+#include "client/client.h"
+#include "client/remote.h"
+#include "fuse/files.h"
+#include "fuse/jobs.h"
+#include "fuse/mount.h"
+#include "fuse/notify.h"
+
+struct sfs_portwait;
+
+struct sfs_sandbox {
+	struct sfs_mount *m;
+	struct sbx_box *box; /* counted */
+	unsigned int refs;
+	bool gone;    /* everything is ESTALE */
+	bool closing; /* the parts below are being closed */
+	struct ctl_node *nodes;
+	struct sbx_error last_error;
+
+	/* NULL until first used, and after closing */
+	struct sbx_remote *remote;
+	struct sfs_notify *notify;
+	struct sfs_files *files;
+	struct sfs_jobs jobs;
+
+	struct sfs_portwait *portwaits; /* ctl_ports.c's */
+	uint32_t port_epoch; /* the helper that was told to watch; 0: none */
+
+	void (*on_closed)(void *arg); /* while closing; may be NULL */
+	void *closed_arg;
+	struct sfs_sandbox *next, **at; /* in the mount's list */
+};
+
+/* Of that box, made if need be; borrowed: the mount keeps it while the
+ * sandbox exists.  NULL: no memory. */
+struct sfs_sandbox *sfs_sandbox_get(struct sfs_mount *m, struct sbx_box *box);
+struct sfs_sandbox *sfs_sandbox_ref(struct sfs_sandbox *sb);
+void sfs_sandbox_unref(struct sfs_sandbox *sb);
+
+/* Makes sure that remote, notify and files are there. */
+int sfs_sandbox_use(struct sfs_sandbox *sb);
+/* For struct sbx_client_listener; arg is the mount. */
+void sfs_sandbox_on_gone(void *arg, struct sbx_box *box);
+/*
+ * Takes down all parts, then calls on_closed.  What waits for them is ended
+ * with errors.
+ */
+void sfs_sandbox_close(struct sfs_sandbox *sb, void (*on_closed)(void *arg),
+		       void *arg);
+
+#endif

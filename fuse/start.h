@@ -1,0 +1,23 @@
+/*
+ * From options to a service that answers.  Used by main, on the loop's
+ * thread, before the mount is made.
+ */
+#ifndef SFS_START_H
+#define SFS_START_H
+
+#include "fuse/mount.h"
+#include "fuse/stop.h"
+
+/* Source, profile, key and options to m->conf. */
+int sfs_start_conf(struct sfs_mount *m, struct sbx_error *reterr);
+/*
+ * Opens the service and asks it once, so that a wrong key, a dead address or
+ * a sandbox that does not exist is found here.  Runs the loop; -EINTR if a
+ * signal came meanwhile.  m->client must be closed also after a failure.
+ */
+int sfs_start_client(struct sfs_mount *m, struct sfs_stop *stop,
+		     struct sbx_error *reterr);
+/* The top of the tree. */
+int sfs_start_root(struct sfs_mount *m, struct sbx_error *reterr);
+
+#endif

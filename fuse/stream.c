@@ -1,0 +1,185 @@
+/*
+ * Output of a command for the readers of an open file: see stream.h.
+ */
+#include "fuse/stream.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse/jobs.h"
+#include "fuse/notify.h"
+#include "fuse/sandbox.h"
+
+#define HOLD_SIZE (128 * 1024)
+#define NOTE_SIZE 80 /* room for the sentence about lost bytes */
+
+/* Waits for the kernel; outlives the stream if need be. */
+struct settle {
+	struct sfs_stream *st; /* NULL: it is gone */
+};
+
+struct sfs_stream {
+	struct sfs_sandbox *sb; /* counted */
+	struct sbx_job *job;	/* counted */
+	struct sbx_job_reader *reader;
+	struct sbx_job_watch watch;
+	void (*on_ready)(void *arg);
+	void *arg;
+
+	char *hold; /* NULL: nothing is held */
+	size_t len, off;
+	bool ended; /* behind what is held comes the end ... */
+	int err;    /* ... and it is this error; 0: none */
+	struct settle *settle;
+	bool quiet; /* somebody is looking: no on_ready */
+};
+
+static void stream_news(struct sfs_stream *st)
+{
+	if (!st->quiet && sfs_stream_is_ready(st))
+		st->on_ready(st->arg);
+}
+
+static void on_settled(void *arg)
+{
+	struct settle *s = arg;
+	struct sfs_stream *st = s->st;
+
+	free(s);
+	if (!st)
+		return;
+	st->settle = NULL;
+	stream_news(st);
+}
+
+static void stream_settle(struct sfs_stream *st)
+{
+	struct settle *s;
+
+	if (!st->sb->notify)
+		return; /* the sandbox is gone: nothing is cached */
+	s = malloc(sizeof(*s));
+	if (!s) {
+		st->err = -ENOMEM;
+		st->ended = true;
+		st->len = st->off = 0;
+		return;
+	}
+	s->st = st;
+	st->settle = s;
+	sfs_notify_after(st->sb->notify, on_settled, s);
+}
+
+/* Takes what there is from the command; false: nothing yet. */
+static bool stream_take(struct sfs_stream *st)
+{
+	uint64_t lost;
+	long n;
+	int note;
+
+	if (!st->hold)
+		st->hold = malloc(NOTE_SIZE + HOLD_SIZE);
+	if (!st->hold) {
+		st->err = -ENOMEM;
+		st->ended = true;
+		return true;
+	}
+	n = sbx_job_read(st->reader, st->hold + NOTE_SIZE, HOLD_SIZE, &lost);
+	if (n == -EAGAIN)
+		return false;
+	st->off = NOTE_SIZE;
+	st->len = NOTE_SIZE + (n > 0 ? (size_t)n : 0);
+	st->ended = n <= 0;
+	st->err = n < 0 ? (int)n : 0;
+	if (lost) {
+		note = snprintf(st->hold, NOTE_SIZE,
+				"[sbxfs: the first %llu bytes were not "
+				"kept]\n",
+				(unsigned long long)lost);
+		st->off -= (size_t)note;
+		memmove(st->hold + st->off, st->hold, (size_t)note);
+	}
+	return true;
+}
+
+bool sfs_stream_is_ready(struct sfs_stream *st)
+{
+	bool quiet = st->quiet;
+
+	st->quiet = true;
+	if (!st->settle && st->off == st->len && !st->ended && stream_take(st))
+		stream_settle(st);
+	st->quiet = quiet;
+	return !st->settle && (st->off < st->len || st->ended);
+}
+
+bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size)
+{
+	size_t n = st->len - st->off;
+
+	if (n > size)
+		n = size;
+	if (n) {
+		fuse_reply_buf(req, st->hold + st->off, n);
+		st->off += n;
+	} else if (st->err) {
+		fuse_reply_err(req, -st->err);
+	} else {
+		fuse_reply_buf(req, NULL, 0);
+	}
+	if (st->off == st->len) { /* idle streams cost no memory */
+		free(st->hold);
+		st->hold = NULL;
+		st->off = st->len = 0;
+	}
+	return !n;
+}
+
+static void on_news(void *arg)
+{
+	stream_news(arg);
+}
+
+struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
+				  unsigned int which, void (*on_ready)(void *),
+				  void *arg, int *ret_err)
+{
+	struct sfs_stream *st;
+
+	*ret_err = -ENODATA;
+	if (!job->job)
+		return NULL;
+	*ret_err = -ENOMEM;
+	st = calloc(1, sizeof(*st));
+	if (!st)
+		return NULL;
+	st->reader = sbx_job_reader_new(job->job, which);
+	if (!st->reader) {
+		free(st);
+		return NULL;
+	}
+	st->sb = sfs_sandbox_ref(sb);
+	st->job = sbx_job_ref(job->job);
+	st->on_ready = on_ready;
+	st->arg = arg;
+	st->watch = (struct sbx_job_watch){.on_news = on_news, .arg = st};
+	sbx_job_watch_add(st->job, &st->watch);
+	return st;
+}
+
+struct sfs_stream *sfs_stream_free(struct sfs_stream *st)
+{
+	if (!st)
+		return NULL;
+	if (st->settle)
+		st->settle->st = NULL;
+	sbx_job_watch_del(st->job, &st->watch);
+	sbx_job_reader_free(st->reader);
+	sbx_job_unref(st->job);
+	sfs_sandbox_unref(st->sb);
+	free(st->hold);
+	free(st);
+	return NULL;
+}

@@ -1,0 +1,34 @@
+/*
+ * What a command prints, on its way to the readers of one open file.
+ * Loop thread.
+ *
+ * What was taken from the command is held until the kernel has dropped from
+ * its caches what the command had changed by then; so who has seen its
+ * output, or its end, sees its changes, too.
+ */
+#ifndef SFS_STREAM_H
+#define SFS_STREAM_H
+
+#include "fuse/node.h"
+
+struct sfs_job;
+struct sfs_sandbox;
+struct sfs_stream;
+
+/*
+ * From the beginning of what the command printed; which as in
+ * sbx_job_reader_new.  on_ready is called when something can be read that
+ * could not before, never from within these functions.  NULL: no memory, or
+ * (then *ret_err is -ENODATA) its output is not kept any more.
+ */
+struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
+				  unsigned int which, void (*on_ready)(void *),
+				  void *arg, int *ret_err);
+struct sfs_stream *sfs_stream_free(struct sfs_stream *st);
+
+/* Whether sfs_stream_reply can answer now. */
+bool sfs_stream_is_ready(struct sfs_stream *st);
+/* Answers a read; true: with the end of the stream, or an error. */
+bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size);
+
+#endif

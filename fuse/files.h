@@ -34,7 +34,6 @@ int sfs_files_path(const struct sfs_files *files, const struct sfs_node *n,
 		   char *dst, size_t size);
 /* Calls fn once every change made so far has been acknowledged, or could not
  * be (its errors stay with its file): for unmounting. */
-void sfs_files_flush(struct sfs_files *files, void (*fn)(void *arg),
-		     void *arg);
+void sfs_files_flush(struct sfs_files *files, void (*fn)(void *arg), void *arg);
 
 #endif

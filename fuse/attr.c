@@ -1,0 +1,194 @@
+/*
+ * Attributes on their way: see attr.h.
+ */
+#include "fuse/attr.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+#include "fuse/tell.h"
+
+/*
+ * inode->refresh is the newest one; older ones under way (a later change was
+ * sent behind them) still answer those who wait for them.
+ */
+struct sfs_refresh {
+	struct sfs_inode *inode; /* referenced */
+	struct sfs_calls waiting;
+	uint8_t tries;
+	bool own; /* behind a change of ours, which the kernel knows */
+};
+
+static int refresh_send(struct sfs_refresh *r);
+
+static void refresh_end(struct sfs_refresh *r, int err)
+{
+	struct sfs_inode *i = r->inode;
+
+	if (i->refresh == r) {
+		i->refresh = NULL;
+		if (!err)
+			i->attr_gen = i->files->gen;
+	}
+	sfs_calls_resume(&r->waiting, err);
+	free(r);
+	sfs_inode_unref(i);
+}
+
+static void on_attr(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_refresh *r = arg;
+	struct sfs_inode *i = r->inode;
+	struct sbx_attr attr;
+
+	if (err == -ERESTART && r->tries++ < SFS_MAX_RESTARTS &&
+	    refresh_send(r) == 0)
+		return;
+	if (err == -ERESTART)
+		err = -EIO;
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	if (!err && !sfs_inode_is(i, &attr) && !(i->flags & SFS_INODE_GONE))
+		err = -ESTALE;
+	if (!err)
+		sfs_cache_attr(i, &attr, r->own ? SFS_PUT_OWN : 0);
+	refresh_end(r, err);
+}
+
+static void refresh_send_at(struct sfs_refresh *r, const struct sfs_at *at)
+{
+	struct sbx_remote *remote = r->inode->files->remote;
+
+	sfs_put_at(sbx_remote_begin(remote, SBX_OP_GETATTR, 3), at);
+	sbx_remote_submit(remote, on_attr, NULL, r);
+}
+
+static int refresh_send(struct sfs_refresh *r)
+{
+	struct sfs_at at;
+	int err =
+		r->inode->files->closed ? -ESTALE : sfs_inode_at(r->inode, &at);
+
+	if (!err)
+		refresh_send_at(r, &at);
+	return err;
+}
+
+/* at: NULL to find out */
+static struct sfs_refresh *refresh_new(struct sfs_inode *i,
+				       const struct sfs_at *at, int *ret_err)
+{
+	struct sfs_refresh *r = calloc(1, sizeof(*r));
+
+	*ret_err = -ENOMEM;
+	if (!r)
+		return NULL;
+	r->inode = sfs_inode_ref(i);
+	sfs_calls_init(&r->waiting);
+	*ret_err = 0;
+	if (at)
+		refresh_send_at(r, at);
+	else
+		*ret_err = refresh_send(r);
+	if (*ret_err < 0) {
+		sfs_inode_unref(i);
+		free(r);
+		return NULL;
+	}
+	i->refresh = r;
+	return r;
+}
+
+/*
+ * A directory that was only seen from its parent has no watch of its own;
+ * whoever asks for one again will ask for those beside it next (ls -l).
+ */
+static void tell_siblings(const struct sfs_inode *i)
+{
+	const struct sfs_entry *e, *up = i->names;
+	int n = 0;
+	uint64_t at = 0;
+
+	if (!up || !sfs_dir_is_true(up->dir))
+		return;
+	while (n < SFS_MAX_SIBLINGS &&
+	       (e = sfs_entries_after(&up->dir->entries, at))) {
+		at = e->cookie;
+		if (!e->inode || !sfs_inode_is_dir(e->inode) ||
+		    !sfs_inode_is_held(e->inode) ||
+		    sfs_dir_is_told(e->inode->dir))
+			continue;
+		if (sfs_dir_tell(e->inode) < 0)
+			return;
+		n++;
+	}
+}
+
+static void on_drained(struct sfs_call *c, int err)
+{
+	struct sfs_refresh *r = c->inode->refresh;
+
+	c->resume = c->then;
+	if (sfs_inode_is_known(c->inode)) {
+		c->resume(c, 0);
+		return;
+	}
+	if (!r) {
+		if (sfs_inode_is_dir(c->inode) &&
+		    !sfs_dir_is_told(c->inode->dir))
+			tell_siblings(c->inode);
+		r = refresh_new(c->inode, NULL, &err);
+	}
+	if (!r) {
+		c->resume(c, err);
+		return;
+	}
+	sfs_calls_add(&r->waiting, c);
+	sfs_call_waits(c);
+}
+
+void sfs_attr_wait(struct sfs_call *c)
+{
+	c->then = c->resume;
+	if (!sfs_file_is_dirty(c->inode)) {
+		on_drained(c, 0);
+		return;
+	}
+	c->resume = on_drained;
+	sfs_calls_add(&c->inode->file->drain, c);
+	sfs_call_waits(c);
+}
+
+/* If it fails the attributes are asked for when they are needed. */
+static void touch(struct sfs_inode *i, const struct sfs_at *at)
+{
+	struct sfs_refresh *r;
+	int err;
+
+	i->attr_gen = 0;
+	r = refresh_new(i, at, &err);
+	if (r)
+		r->own = true;
+}
+
+void sfs_attr_touch(struct sfs_inode *i)
+{
+	touch(i, NULL);
+}
+
+void sfs_attr_touch_at(struct sfs_inode *i, const struct sfs_at *at)
+{
+	touch(i, at);
+}
+
+void sfs_attr_touch_dir(struct sfs_inode *i)
+{
+	if (i->dir)
+		i->dir->changed_ms = (uint32_t)files_now(i->files) | 1;
+	if (sfs_inode_is_held(i))
+		sfs_attr_touch(i);
+	else
+		i->attr_gen = 0;
+}

@@ -1,0 +1,28 @@
+/*
+ * Attributes on their way: one GETATTR per inode at a time, shared by all who
+ * wait for it, and one sent along with each change of our own that alters an
+ * inode whose new state its reply does not bring.  Loop thread only.
+ */
+#ifndef SFS_ATTR_H
+#define SFS_ATTR_H
+
+#include "fuse/call.h"
+
+/*
+ * Calls c->resume(c, 0) once the attributes of c->inode are what the sandbox
+ * says after every change that was sent so far, at once if they are; or with
+ * a negative errno.
+ */
+void sfs_attr_wait(struct sfs_call *c);
+/*
+ * A request just sent changes this inode: asks for its attributes right
+ * behind it.
+ */
+void sfs_attr_touch(struct sfs_inode *i);
+/* The same for one that will be found there by then. */
+struct sfs_at;
+void sfs_attr_touch_at(struct sfs_inode *i, const struct sfs_at *at);
+/* The same for a directory one of whose entries is changed. */
+void sfs_attr_touch_dir(struct sfs_inode *i);
+
+#endif

@@ -1,0 +1,296 @@
+/*
+ * Entries and attributes as replies and events change them.
+ */
+#include "fuse/cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/handle.h"
+
+static fuse_ino_t ino_of(const struct sfs_inode *i)
+{
+	return sfs_node_ino(i->files->fs, &i->node);
+}
+
+/* ---- telling the kernel ---- */
+
+static void tell_inode(struct sfs_inode *i, bool data)
+{
+	const struct sfs_entry *e = i->names;
+
+	if (!sfs_inode_is_held(i))
+		return;
+	if (e && sfs_inode_is_held(e->dir->inode))
+		sfs_notify_child(i->files->notify, ino_of(e->dir->inode),
+				 e->name, e->len, ino_of(i), data);
+	else
+		sfs_notify_inode(i->files->notify, ino_of(i), data);
+}
+
+void sfs_dir_tell_entry(struct sfs_dir *d, const char *name, size_t len)
+{
+	struct sfs_inode *i = d->inode;
+
+	if (sfs_inode_is_held(i))
+		sfs_notify_entry(i->files->notify, ino_of(i), name, len);
+}
+
+void sfs_dir_changed(struct sfs_dir *d)
+{
+	d->changed = true;
+	d->inode->attr_gen = 0; /* its times and links changed, too */
+	tell_inode(d->inode, true);
+}
+
+/*
+ * Negative entries are not listed anywhere: only dropping the directory's
+ * own entry makes the kernel forget them.
+ */
+void sfs_dir_distrust(struct sfs_dir *d)
+{
+	const struct sfs_entry *up = d->inode->names;
+	struct sfs_entry *e;
+	uint64_t at = 0;
+
+	sfs_dir_changed(d);
+	while ((e = sfs_entries_after(&d->entries, at))) {
+		at = e->cookie;
+		if (e->inode && sfs_inode_is_held(e->inode)) {
+			sfs_dir_tell_entry(d, e->name, e->len);
+			sfs_cache_changed(e->inode,
+					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
+		}
+	}
+	if (up && d->negatives)
+		sfs_dir_tell_entry(up->dir, up->name, up->len);
+	d->negatives = false;
+}
+
+/* ---- attributes ---- */
+
+void sfs_cache_changed(struct sfs_inode *i, unsigned int diff)
+{
+	bool data = diff & SFS_DIFF_DATA && sfs_inode_is_file(i);
+
+	if (data)
+		sfs_file_stale(i);
+	if (diff)
+		tell_inode(i, data);
+}
+
+void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
+		    unsigned int how)
+{
+	unsigned int diff;
+
+	if ((attr->mode & S_IFMT) != (i->mode & S_IFMT))
+		return; /* an answer about something else */
+	diff = sfs_inode_set(i, attr);
+	if (how & SFS_PUT_DATA)
+		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
+	i->attr_ms = (uint32_t)files_now(i->files);
+	if (!i->refresh)
+		i->attr_gen = i->files->gen;
+	if (diff && !(how & SFS_PUT_OWN))
+		sfs_cache_changed(i, diff);
+}
+
+/* ---- names of inodes ---- */
+
+static void name_link(struct sfs_entry *e, struct sfs_inode *i)
+{
+	e->inode = sfs_inode_ref(i);
+	e->next_name = i->names;
+	e->prev_name = &i->names;
+	if (e->next_name)
+		e->next_name->prev_name = &e->next_name;
+	i->names = e;
+}
+
+/*
+ * What happens to the inode depends on why it lost the name: unless it moved
+ * its number may from now on be another file's.
+ */
+static void name_unlink(struct sfs_entry *e, unsigned int how)
+{
+	struct sfs_inode *i = e->inode;
+
+	if (!i)
+		return;
+	e->inode = NULL;
+	*e->prev_name = e->next_name;
+	if (e->next_name)
+		e->next_name->prev_name = e->prev_name;
+	if (!(how & SFS_PUT_MOVED)) {
+		if (i->nlink)
+			i->nlink--;
+		if (!i->names && (sfs_inode_is_dir(i) || !i->nlink))
+			i->flags |= SFS_INODE_GONE;
+		i->attr_gen = 0; /* links and ctime */
+		if (!(how & SFS_PUT_OWN))
+			tell_inode(i, false);
+	}
+	sfs_inode_unref(i);
+}
+
+/* ---- entries ---- */
+
+void sfs_cache_remove_entry(struct sfs_dir *d, struct sfs_entry *e,
+			    unsigned int how)
+{
+	if (!(how & SFS_PUT_OWN)) {
+		if (!(how & SFS_PUT_ASKED))
+			sfs_dir_tell_entry(d, e->name, e->len);
+		sfs_dir_changed(d);
+	}
+	name_unlink(e, how);
+	sfs_entries_remove(&d->entries, e);
+	d->inode->files->nr_entries--;
+}
+
+void sfs_cache_remove(struct sfs_dir *d, const char *name, size_t len,
+		      unsigned int how)
+{
+	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
+
+	if (e)
+		sfs_cache_remove_entry(d, e, how);
+}
+
+static struct sfs_inode *inode_new(struct sfs_files *f, uint8_t tree,
+				   const struct sbx_attr *attr, uint8_t flags)
+{
+	struct sfs_inode *i = sfs_inodes_add(&f->inodes, tree, attr);
+
+	if (!i)
+		return NULL;
+	i->node.ops = &sfs_file_ops;
+	i->files = f;
+	i->flags |= flags;
+	i->attr_gen = f->gen;
+	i->attr_ms = (uint32_t)files_now(f);
+	return i;
+}
+
+/*
+ * A directory has one name.  Met under another, it was moved, and the event
+ * is missing since nobody watched; or, if the old name is certainly still
+ * there, it is mounted twice.
+ */
+static struct sfs_inode *dir_elsewhere(struct sfs_inode *i,
+				       const struct sbx_attr *attr)
+{
+	struct sfs_entry *old = i->names;
+
+	if (!old)
+		return i->flags & SFS_INODE_ROOT ? NULL : i;
+	if (sfs_dir_is_true(old->dir))
+		return inode_new(i->files, i->tree, attr, SFS_INODE_ALIAS);
+	sfs_inode_ref(i);
+	sfs_cache_remove_entry(old->dir, old, SFS_PUT_MOVED);
+	i->refs--; /* not freed: it is given its new name next */
+	return i;
+}
+
+/* The inode for attributes that a name was found with. */
+static struct sfs_inode *
+inode_for(struct sfs_dir *d, const struct sbx_attr *attr, unsigned int how)
+{
+	struct sfs_files *f = d->inode->files;
+	uint8_t tree = d->inode->tree;
+	struct sfs_inode *i = sfs_inodes_find(&f->inodes, tree, attr);
+
+	if (i && how & SFS_PUT_NEW &&
+	    (attr->nlink <= 1 || S_ISDIR(attr->mode))) {
+		i->flags |= SFS_INODE_GONE;
+		i = NULL;
+	}
+	if (i && sfs_inode_is_dir(i))
+		return dir_elsewhere(i, attr);
+	return i ? i : inode_new(f, tree, attr, 0);
+}
+
+static struct sfs_entry *entry_new(struct sfs_dir *d, const char *name,
+				   size_t len, unsigned int how)
+{
+	struct sfs_entry *e = sfs_entries_add(&d->entries, name, len);
+
+	if (!e)
+		return NULL;
+	e->dir = d;
+	d->inode->files->nr_entries++;
+	if (how & SFS_PUT_OWN)
+		return e;
+	if (!(how & SFS_PUT_ASKED) && d->negatives)
+		sfs_dir_tell_entry(d, name, len);
+	if (!d->listing && !(how & SFS_PUT_ASKED))
+		sfs_dir_changed(d);
+	return e;
+}
+
+struct sfs_entry *sfs_cache_put(struct sfs_dir *d, const char *name, size_t len,
+				const struct sbx_attr *attr, unsigned int how)
+{
+	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
+	struct sfs_inode *i;
+
+	if (e && e->inode && attr && !(how & SFS_PUT_NEW) &&
+	    sfs_inode_is(e->inode, attr)) {
+		e->seen = true;
+		sfs_cache_attr(e->inode, attr, how);
+		return e;
+	}
+	if (e && e->inode) {
+		sfs_cache_remove_entry(d, e, how);
+		e = NULL;
+	}
+	/* this may remove an entry, elsewhere */
+	i = attr ? inode_for(d, attr, how) : NULL;
+	if (attr && !i)
+		return NULL;
+	if (!e)
+		e = entry_new(d, name, len, how);
+	if (!e) {
+		if (i && !i->refs)
+			sfs_inode_unref(sfs_inode_ref(i));
+		return NULL;
+	}
+	e->seen = true;
+	if (i) {
+		name_link(e, i);
+		sfs_cache_attr(i, attr, how);
+	}
+	return e;
+}
+
+struct sfs_entry *sfs_cache_put_inode(struct sfs_dir *d, const char *name,
+				      size_t len, struct sfs_inode *i)
+{
+	struct sfs_entry *e = entry_new(d, name, len, SFS_PUT_OWN);
+
+	if (!e)
+		return NULL;
+	e->seen = true;
+	if (i)
+		name_link(e, i);
+	return e;
+}
+
+struct sfs_inode *sfs_cache_root(struct sfs_files *f, uint8_t tree,
+				 const struct sbx_attr *attr)
+{
+	struct sfs_inode *i = f->root[tree];
+
+	if (i) {
+		sfs_cache_attr(i, attr, 0);
+		return i;
+	}
+	if (!S_ISDIR(attr->mode))
+		return NULL;
+	i = inode_new(f, tree, attr, SFS_INODE_ROOT);
+	f->root[tree] = i ? sfs_inode_ref(i) : NULL;
+	if (i)
+		f->owners[tree].dev = i->dev;
+	return i;
+}

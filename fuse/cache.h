@@ -1,0 +1,104 @@
+/*
+ * What is known of one sandbox's tree, kept true: takes over what replies
+ * and events say, finds out what the kernel believes otherwise, and tells
+ * it.  Makes no requests but FORGET.  Loop thread only.
+ *
+ * Replies and events come in one order, the one in which things happened, so
+ * whatever comes last is right; nothing needs to be compared with when it was
+ * asked for.  Two things are watched over all the same: files->gen grows when
+ * events may have been missed, and then nothing is trusted that was not
+ * confirmed since; and while a change of our own is under way to an inode
+ * (inode->refresh, unacknowledged writes) its attributes are not handed to
+ * the kernel for keeping, since they would outlive the change there.
+ */
+#ifndef SFS_CACHE_H
+#define SFS_CACHE_H
+
+#include "fuse/files_int.h"
+
+/* ---- references ---- */
+
+struct sfs_inode *sfs_inode_ref(struct sfs_inode *i);
+void sfs_inode_unref(struct sfs_inode *i);
+/* Before the kernel learns of it: counts its reference. */
+void sfs_inode_hold(struct sfs_inode *i);
+/* The kernel let go (node operation). */
+void sfs_inode_forget(struct sfs_node *n);
+static inline bool sfs_inode_is_held(const struct sfs_inode *i)
+{
+	return i->flags & SFS_INODE_HELD;
+}
+
+/* ---- what may be trusted ---- */
+
+bool sfs_dir_is_told(const struct sfs_dir *d);
+/* Every change of its entries is told, and they are true. */
+bool sfs_dir_is_true(const struct sfs_dir *d);
+/* ... and all of them are known */
+bool sfs_dir_is_complete(const struct sfs_dir *d);
+/* Every change of its attributes (and content) would be told. */
+bool sfs_inode_is_covered(const struct sfs_inode *i);
+/* Its attributes are true now. */
+bool sfs_inode_is_known(const struct sfs_inode *i);
+/* ... or are not older than what is trusted without a watch */
+bool sfs_inode_is_recent(const struct sfs_inode *i);
+
+/* For the kernel. */
+double sfs_inode_timeout(const struct sfs_inode *i);
+double sfs_dir_timeout(const struct sfs_dir *d);
+void sfs_inode_attr(const struct sfs_inode *i, struct stat *ret);
+void sfs_inode_entry(struct sfs_inode *i, const struct sfs_dir *in,
+		     struct fuse_entry_param *ret);
+
+/* ---- changing it ---- */
+
+enum sfs_put {
+	SFS_PUT_OWN = 1,    /* by a request of ours: the kernel knows */
+	SFS_PUT_ASKED = 2,  /* the kernel is asking for this very entry */
+	SFS_PUT_NEW = 4,    /* a new file, even if it has an old number */
+	SFS_PUT_DATA = 8,   /* the content may differ */
+	SFS_PUT_MOVED = 16, /* (removal) it will be found elsewhere */
+};
+
+/* The directory part of an inode, made if need be; NULL: no memory. */
+struct sfs_dir *sfs_dir_of(struct sfs_inode *i);
+void sfs_dir_used(struct sfs_dir *d);
+struct sfs_dir *sfs_dir_by_number(const struct sfs_files *f, uint64_t number);
+int sfs_dir_give_number(struct sfs_dir *d);
+
+/* New attributes of an inode (how: enum sfs_put). */
+void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
+		    unsigned int how);
+/* Its content, or attributes (enum sfs_diff), changed otherwise. */
+void sfs_cache_changed(struct sfs_inode *i, unsigned int diff);
+/*
+ * The name leads to what attr describes (NULL: something unknown).  Returns
+ * the entry, NULL without memory.
+ */
+struct sfs_entry *sfs_cache_put(struct sfs_dir *d, const char *name, size_t len,
+				const struct sbx_attr *attr, unsigned int how);
+/* The name leads to this inode (rename). */
+struct sfs_entry *sfs_cache_put_inode(struct sfs_dir *d, const char *name,
+				      size_t len, struct sfs_inode *i);
+/* There is no such name. */
+void sfs_cache_remove(struct sfs_dir *d, const char *name, size_t len,
+		      unsigned int how);
+void sfs_cache_remove_entry(struct sfs_dir *d, struct sfs_entry *e,
+			    unsigned int how);
+/* The root of a tree, which is no directory's entry. */
+struct sfs_inode *sfs_cache_root(struct sfs_files *f, uint8_t tree,
+				 const struct sbx_attr *attr);
+
+/* What the kernel holds under this name is not true any more. */
+void sfs_dir_tell_entry(struct sfs_dir *d, const char *name, size_t len);
+/* The kernel's listing of a directory is not true any more. */
+void sfs_dir_changed(struct sfs_dir *d);
+/* Nothing the kernel holds of it can be kept true any more. */
+void sfs_dir_distrust(struct sfs_dir *d);
+
+/* Drops what was used longest ago until the limits are kept. */
+void sfs_cache_trim(struct sfs_files *f);
+/* Drops everything; what the kernel holds stays as a shell. */
+void sfs_cache_clear(struct sfs_files *f);
+
+#endif

@@ -1,0 +1,342 @@
+/*
+ * Calls: see call.h.
+ */
+#include "fuse/call.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fuse/attr.h"
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+#include "fuse/list.h"
+
+#define TICK_MS 100
+
+void sfs_calls_init(struct sfs_calls *l)
+{
+	l->first = NULL;
+	l->end = &l->first;
+}
+
+void sfs_calls_add(struct sfs_calls *l, struct sfs_call *c)
+{
+	c->next = NULL;
+	*l->end = c;
+	l->end = &c->next;
+}
+
+void sfs_calls_resume(struct sfs_calls *l, int err)
+{
+	struct sfs_call *c = l->first, *next;
+
+	sfs_calls_init(l);
+	for (; c; c = next) {
+		next = c->next;
+		c->resume(c, err);
+	}
+}
+
+struct sfs_call *sfs_call_new(fuse_req_t req, struct sfs_inode *inode,
+			      const char *name, const char *name2)
+{
+	size_t len = name ? strlen(name) : 0;
+	size_t len2 = name2 ? strlen(name2) : 0;
+	struct sfs_call *c = calloc(1, sizeof(*c) + len + len2 + 2);
+
+	if (!c) {
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	c->req = req;
+	c->files = inode->files;
+	c->inode = sfs_inode_ref(inode);
+	c->len = len;
+	c->len2 = len2;
+	c->name = c->text;
+	c->name2 = c->text + len + 1;
+	if (len)
+		memcpy(c->text, name, len);
+	if (len2)
+		memcpy(c->text + len + 1, name2, len2);
+	return c;
+}
+
+int sfs_call_keep(struct sfs_call *c, const char *data, size_t size)
+{
+	c->data = malloc(size ? size : 1);
+	if (!c->data)
+		return -ENOMEM;
+	memcpy(c->data, data, size);
+	c->size = size;
+	return 0;
+}
+
+/* ---- interrupts ---- */
+
+static void interrupted_del(struct sfs_call *c)
+{
+	if (!c->int_at)
+		return;
+	*c->int_at = c->int_next;
+	if (c->int_next)
+		c->int_next->int_at = c->int_at;
+	c->int_at = NULL;
+}
+
+static void interrupted_add(struct sfs_call *c)
+{
+	struct sfs_files *f = c->files;
+
+	if (c->int_at)
+		return;
+	c->int_ms = files_now(f);
+	c->int_next = f->interrupted;
+	c->int_at = &f->interrupted;
+	if (c->int_next)
+		c->int_next->int_at = &c->int_next;
+	f->interrupted = c;
+	if (!uv_is_active((uv_handle_t *)f->timer))
+		uv_timer_start(f->timer, sfs_call_on_timer, TICK_MS, TICK_MS);
+}
+
+/* Answers now.  May free the call. */
+static void call_let_go(struct sfs_call *c)
+{
+	fuse_req_t req = c->req;
+
+	interrupted_del(c);
+	c->req = NULL;
+	fuse_reply_err(req, EINTR);
+	if (!c->change && c->number)
+		sbx_remote_cancel(c->files->remote, c->number);
+}
+
+void sfs_call_on_timer(uv_timer_t *t)
+{
+	struct sfs_files *f = t->data;
+	uint64_t now = files_now(f);
+	struct sfs_call *c;
+	bool found;
+
+	do { /* letting one go may end others */
+		found = false;
+		for (c = f->interrupted; c && !found; c = c->int_next) {
+			if (now - c->int_ms < SFS_INTERRUPT_MS)
+				continue;
+			call_let_go(c);
+			found = true;
+			break;
+		}
+	} while (found);
+	if (!f->interrupted)
+		uv_timer_stop(t);
+}
+
+static uint64_t status_mask(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 16) : 0;
+}
+
+/* Whether a signal waits for the thread that it does not handle. */
+static bool is_dying(pid_t tid)
+{
+	char path[40], text[4096];
+	uint64_t pending, kept;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%ld/status", (long)tid);
+	fd = tid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return true;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return true;
+	text[n] = '\0';
+	pending =
+		status_mask(text, "\nSigPnd:") | status_mask(text, "\nShdPnd:");
+	kept = status_mask(text, "\nSigBlk:") | status_mask(text, "\nSigIgn:") |
+	       status_mask(text, "\nSigCgt:");
+	/* those that are ignored unless handled: CHLD CONT URG WINCH, and
+	 * those that stop a program, which goes on later */
+	kept |= 1u << 16 | 1u << 17 | 1u << 22 | 1u << 27 | 1u << 18 |
+		1u << 19 | 1u << 20 | 1u << 21;
+	return pending & ~kept;
+}
+
+static void call_interrupt(struct sfs_call *c)
+{
+	if (!c->req)
+		return;
+	if (sbx_remote_state(c->files->remote) != SBX_LINK_UP ||
+	    is_dying(fuse_req_ctx(c->req)->pid))
+		call_let_go(c);
+	else
+		interrupted_add(c);
+}
+
+static void on_interrupt(fuse_req_t req, void *data)
+{
+	struct sfs_call *c = data;
+
+	/* libfuse calls this from within the registration, too, and holds
+	 * the request's lock then: answering must wait */
+	if (c->int_ms == UINT64_MAX)
+		return;
+	call_interrupt(c);
+}
+
+void sfs_call_waits(struct sfs_call *c)
+{
+	if (!c->req || c->int_at)
+		return;
+	c->int_ms = UINT64_MAX;
+	fuse_req_interrupt_func(c->req, on_interrupt, c);
+	c->int_ms = 0;
+	/* what interrupted it before now is dealt with by the timer, since
+	 * the caller still uses the call */
+	if (fuse_req_interrupted(c->req)) {
+		interrupted_add(c);
+		c->int_ms = 0;
+	}
+}
+
+/* ---- requests ---- */
+
+static void call_count(struct sfs_call *c, bool on)
+{
+	if (!c->change || c->counted == on)
+		return;
+	c->counted = on;
+	c->files->changes += on ? 1u : -1u;
+}
+
+static void call_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	call_count(c, false);
+	c->done(c, err, rd);
+}
+
+static void call_send(struct sfs_call *c)
+{
+	struct sbx_rd none = {0};
+	int err;
+
+	call_count(c, true);
+	err = c->files->closed ? -ESTALE : c->send(c);
+	if (err < 0)
+		call_done(c, err, &none);
+}
+
+static void on_reply(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_call *c = arg;
+
+	c->number = 0;
+	if (err == -ERESTART && c->tries < SFS_MAX_RESTARTS && c->files &&
+	    (c->req || c->change)) {
+		c->tries++;
+		call_send(c);
+		return;
+	}
+	call_done(c, err == -ERESTART ? -EIO : err, rd);
+}
+
+int sfs_call_submit(struct sfs_call *c, sbx_part_fn *part)
+{
+	c->number = sbx_remote_submit(c->files->remote, on_reply, part, c);
+	return 0;
+}
+
+void sfs_call_go(struct sfs_call *c)
+{
+	sfs_call_waits(c);
+	call_send(c);
+}
+
+/* ---- answers ---- */
+
+void sfs_call_free(struct sfs_call *c)
+{
+	interrupted_del(c);
+	if (c->handle)
+		sfs_handle_unref(c->handle);
+	if (c->handle2)
+		sfs_handle_unref(c->handle2);
+	if (c->other)
+		sfs_inode_unref(c->other);
+	sfs_inode_unref(c->inode);
+	free(c->data);
+	free(c);
+}
+
+void sfs_call_err(struct sfs_call *c, int err)
+{
+	if (c->req)
+		fuse_reply_err(c->req, err < 0 ? -err : err);
+	sfs_call_free(c);
+}
+
+void sfs_call_attr(struct sfs_call *c)
+{
+	struct stat st;
+
+	if (c->req) {
+		sfs_inode_attr(c->inode, &st);
+		fuse_reply_attr(c->req, &st, sfs_inode_timeout(c->inode));
+	}
+	sfs_call_free(c);
+}
+
+static void reply_negative(struct sfs_call *c, struct sfs_dir *d)
+{
+	struct fuse_entry_param e = {0};
+
+	e.entry_timeout = sfs_dir_timeout(d);
+	d->negatives = true;
+	if (e.entry_timeout > 0)
+		fuse_reply_entry(c->req, &e);
+	else
+		fuse_reply_err(c->req, ENOENT);
+}
+
+void sfs_call_entry(struct sfs_call *c, struct sfs_dir *d,
+		    struct sfs_inode *found)
+{
+	struct fuse_entry_param e;
+
+	if (c->req && !found) {
+		reply_negative(c, d);
+	} else if (c->req) {
+		sfs_inode_entry(found, d, &e);
+		sfs_reply_entry(c->req, &found->node, &e);
+	}
+	sfs_call_free(c);
+}
+
+/* ---- changes ---- */
+
+unsigned int sfs_call_how(const struct sfs_call *c)
+{
+	return c->req ? SFS_PUT_OWN : 0;
+}
+
+void sfs_call_unsure(struct sfs_call *c, struct sfs_inode *dir, int err)
+{
+	struct sfs_dir *d = dir->dir;
+
+	if (err != -ETIMEDOUT && err != -EPROTO && err != -EIO)
+		return;
+	if (!d || !d->gen)
+		return;
+	d->gen = 0;
+	sfs_dir_distrust(d);
+	sfs_compare_add(d);
+}

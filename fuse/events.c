@@ -1,0 +1,114 @@
+/*
+ * Changes that were made inside the sandbox, applied to what is known.
+ * Called by the remote, on the loop thread, in the order of the events.
+ */
+#include "fuse/events.h"
+
+#include "fuse/cache.h"
+#include "fuse/list.h"
+
+enum {
+	NAME_CHANGES = SBX_CHANGE_CREATED | SBX_CHANGE_DELETED |
+		       SBX_CHANGE_MOVED_FROM | SBX_CHANGE_MOVED_TO,
+};
+
+/* The inode between the two ends of a rename stays known until the next
+ * event, so that it is recognised at the other end. */
+static void moving_set(struct sfs_files *f, struct sfs_inode *i)
+{
+	struct sfs_inode *old = f->moving;
+
+	f->moving = i ? sfs_inode_ref(i) : NULL;
+	if (old)
+		sfs_inode_unref(old);
+}
+
+static void entry_gone(struct sfs_dir *d, const char *name, size_t len,
+		       unsigned int what)
+{
+	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
+	unsigned int how = 0;
+
+	if (!e)
+		return;
+	if (what & SBX_CHANGE_MOVED_FROM) {
+		how |= SFS_PUT_MOVED;
+		moving_set(d->inode->files, e->inode);
+	}
+	sfs_cache_remove_entry(d, e, how);
+}
+
+static void entry_is(struct sfs_dir *d, const char *name, size_t len,
+		     unsigned int what, const struct sbx_attr *attr)
+{
+	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
+	unsigned int how = 0;
+
+	if (what & SBX_CHANGE_DATA)
+		how |= SFS_PUT_DATA;
+	if (what & SBX_CHANGE_DELETED && what & SBX_CHANGE_CREATED)
+		how |= SFS_PUT_NEW;
+	if (e || d->complete || d->listing) {
+		sfs_cache_put(d, name, len, attr, how);
+	} else if (what & NAME_CHANGES) {
+		/* not worth remembering, but the kernel may know that there
+		 * was no such name */
+		if (d->negatives)
+			sfs_dir_tell_entry(d, name, len);
+		sfs_dir_changed(d);
+	}
+}
+
+static void on_change(void *arg, uint64_t dir, const char *name, size_t len,
+		      unsigned int what, const struct sbx_attr *attr,
+		      uint32_t cookie)
+{
+	struct sfs_files *f = arg;
+	struct sfs_dir *d = sfs_dir_by_number(f, dir);
+
+	if (!d)
+		return;
+	sfs_inode_ref(d->inode);
+	if (!len && attr)
+		sfs_cache_attr(d->inode, attr, 0);
+	else if (len && attr)
+		entry_is(d, name, len, what, attr);
+	else if (len)
+		entry_gone(d, name, len, what);
+	if (len && attr)
+		moving_set(f, NULL);
+	sfs_inode_unref(d->inode);
+	sfs_cache_trim(f);
+}
+
+static void on_doubt(void *arg, bool new_epoch)
+{
+	struct sfs_files *f = arg;
+	struct sfs_dir *d, *next;
+
+	if (!++f->gen)
+		f->gen = 1;
+	for (d = f->lru_first; d; d = next) {
+		next = d->lru_next;
+		if (d->gen && sfs_inode_is_held(d->inode))
+			sfs_compare_add(d);
+	}
+}
+
+static void on_unwatched(void *arg, uint64_t dir, int err)
+{
+	struct sfs_files *f = arg;
+	struct sfs_dir *d = sfs_dir_by_number(f, dir);
+
+	if (!d || !d->watched)
+		return;
+	d->watched = false;
+	sfs_dir_distrust(d);
+	d->gen = 0;
+}
+
+const struct sbx_remote_handler sfs_events = {
+	.on_change = on_change,
+	.on_doubt = on_doubt,
+	.on_unwatched = on_unwatched,
+};

@@ -1,0 +1,88 @@
+/*
+ * What the parts of a sandbox's file tree share: struct sfs_files itself.
+ * Only for inode.c, cache.c and their kind; everybody else includes files.h.
+ */
+#ifndef SFS_FILES_INT_H
+#define SFS_FILES_INT_H
+
+#include <string.h>
+
+#include "fuse/entries.h"
+#include "fuse/files.h"
+#include "fuse/inode.h"
+#include "fuse/limits.h"
+
+struct sfs_call;
+struct sfs_listing;
+
+/* Calls in order of arrival. */
+struct sfs_calls {
+	struct sfs_call *first, **end;
+};
+
+/* A directory that was used: its number, its watch and its entries. */
+struct sfs_dir {
+	struct sfs_inode *inode; /* whose this is */
+	struct sfs_entries entries;
+	uint64_t number; /* 0: none so far */
+	struct sfs_dir *number_next;
+	struct sfs_dir *lru_prev, *lru_next;
+	struct sfs_dir *compare_next;
+	struct sfs_listing *listing; /* under way */
+	uint32_t epoch;		     /* in which the number was told */
+	uint32_t gen;		     /* files->gen if the entries are true */
+	uint32_t listed_ms;	     /* when the listing was complete */
+	uint32_t changed_ms;	     /* the last change of our own */
+	uint32_t nr_open;	     /* open directories */
+	bool told, watched, complete;
+	bool negatives; /* the kernel may hold names that are not there */
+	bool changed;	/* the kernel may hold a listing that is not true */
+	bool comparing; /* in files->compare */
+};
+
+struct sfs_statfs {
+	struct statvfs st;
+	uint64_t ms; /* 0: never asked */
+};
+
+struct sfs_files {
+	struct sfs *fs;
+	struct sbx_remote *remote;
+	struct sfs_notify *notify;
+	struct sfs_inodes inodes;
+	struct sfs_inode *root[2]; /* made when first looked up */
+	struct sfs_owners owners[2];
+	bool owners_known;
+	/* grows whenever everything is in doubt; never 0 */
+	uint32_t gen;
+
+	/* directories */
+	struct sfs_dir **numbers;
+	size_t nr_number_slots;
+	struct sfs_dir *lru_first, *lru_last;
+	size_t nr_dirs, nr_entries;
+	struct sfs_dir *compare, **compare_end; /* to be listed anew */
+	unsigned int comparing;
+	struct sfs_inode *moving; /* between the two ends of a rename */
+
+	/* changes */
+	uint32_t changes; /* sent and not answered */
+	size_t unacked;	  /* bytes of writes among them */
+	struct sfs_calls throttled;
+
+	/* use */
+	uint32_t nr_handles, nr_open_dirs;
+	struct sfs_statfs statfs[2];
+	struct sfs_call *interrupted;
+	uv_timer_t *timer; /* of interrupted calls; freed by its own closing */
+	bool closed;	   /* no remote any more */
+};
+
+extern const struct sfs_node_ops sfs_file_ops; /* files.c */
+
+static inline uint64_t files_now(const struct sfs_files *f)
+{
+	return uv_now(f->fs->loop);
+}
+
+#endif

@@ -1,0 +1,206 @@
+/*
+ * Open files and their counterparts in the sandbox: see handle.h.
+ */
+#include "fuse/handle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+#include "fuse/tell.h"
+
+/* Flags that have done their work when the file was first opened. */
+#define ONCE (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)
+
+static struct sfs_file *file_of(struct sfs_inode *i)
+{
+	struct sfs_file *f = i->file;
+
+	if (f)
+		return f;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->pieces_end = &f->pieces;
+	sfs_calls_init(&f->drain);
+	i->file = f;
+	return f;
+}
+
+void sfs_file_put(struct sfs_inode *i)
+{
+	struct sfs_file *f = i->file;
+
+	if (!f || f->handles || f->pieces)
+		return;
+	i->file = NULL;
+	free(f);
+}
+
+bool sfs_file_is_dirty(const struct sfs_inode *i)
+{
+	return sfs_file_is_open(i) && i->file->nr_pieces;
+}
+
+void sfs_file_stale(struct sfs_inode *i)
+{
+	struct sfs_handle *h;
+
+	if (!sfs_file_is_open(i))
+		return;
+	i->file->gen++;
+	for (h = i->file->handles; h; h = h->next)
+		sfs_fetch_drop(h);
+}
+
+struct sfs_handle *sfs_handle_new(struct sfs_inode *i, int flags)
+{
+	struct sfs_file *f = file_of(i);
+	struct sfs_handle *h = f ? calloc(1, sizeof(*h)) : NULL;
+
+	if (!h) {
+		if (f)
+			sfs_file_put(i);
+		return NULL;
+	}
+	h->inode = sfs_inode_ref(i);
+	h->refs = 1;
+	h->flags = flags;
+	h->errors_seen = f->nr_errors;
+	sfs_calls_init(&h->reads);
+	h->next = f->handles;
+	h->at = &f->handles;
+	if (h->next)
+		h->next->at = &h->next;
+	f->handles = h;
+	i->files->nr_handles++;
+	return h;
+}
+
+struct sfs_handle *sfs_handle_ref(struct sfs_handle *h)
+{
+	h->refs++;
+	return h;
+}
+
+void sfs_handle_unref(struct sfs_handle *h)
+{
+	struct sfs_inode *i = h->inode;
+	struct sfs_files *f = i->files;
+
+	if (--h->refs)
+		return;
+	*h->at = h->next;
+	if (h->next)
+		h->next->at = h->at;
+	if (sfs_handle_is_told(h) && !f->closed) {
+		sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_CLOSE, 1),
+			    h->number);
+		sbx_remote_submit_quiet(f->remote);
+	}
+	f->nr_handles--;
+	free(h);
+	sfs_file_put(i);
+	sfs_inode_unref(i);
+}
+
+void sfs_handle_release(struct sfs_handle *h)
+{
+	struct sfs_handle *plain = h->plain;
+
+	h->released = true;
+	h->plain = NULL;
+	sfs_fetch_end(h);
+	if (plain)
+		sfs_handle_release(plain);
+	sfs_handle_unref(h);
+}
+
+/* ---- the sandbox's side ---- */
+
+bool sfs_handle_is_told(const struct sfs_handle *h)
+{
+	return h->told && !h->inode->files->closed &&
+	       h->epoch == sbx_remote_epoch(h->inode->files->remote);
+}
+
+struct sfs_handle *sfs_handle_any(const struct sfs_inode *i)
+{
+	struct sfs_handle *h;
+
+	for (h = i->file->handles; h; h = h->next)
+		if (sfs_handle_is_told(h))
+			return h;
+	return NULL;
+}
+
+static void on_opened(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_handle *h = arg;
+	struct sbx_attr attr;
+
+	h->open_err = err;
+	if (err) {
+		h->told = false;
+	} else {
+		h->epoch = sbx_remote_epoch(h->inode->files->remote);
+		if (sbx_get_attr(rd, &attr))
+			sfs_cache_attr(h->inode, &attr, 0);
+	}
+	sfs_handle_unref(h);
+}
+
+int sfs_handle_tell(struct sfs_handle *h)
+{
+	struct sfs_files *f = h->inode->files;
+	struct sfs_at at;
+	struct sbx_buf *b;
+	int err;
+
+	if (f->closed)
+		return -ESTALE;
+	if (sfs_handle_is_told(h))
+		return 0;
+	err = sfs_inode_at(h->inode, &at);
+	if (err < 0)
+		return err;
+	h->number = sbx_remote_number(f->remote);
+	h->epoch = sbx_remote_epoch(f->remote);
+	h->told = true;
+	h->open_err = 0;
+	b = sbx_remote_begin(f->remote, SBX_OP_OPEN, 5);
+	sbx_put_u64(b, h->number);
+	sfs_put_at(b, &at);
+	sbx_put_u64(b, (uint32_t)(h->flags & ~ONCE));
+	sbx_remote_submit(f->remote, on_opened, NULL, sfs_handle_ref(h));
+	return 0;
+}
+
+int sfs_handle_error(const struct sfs_handle *h, int err)
+{
+	return err == -ESTALE && h->open_err && h->open_err != -ERESTART
+		       ? h->open_err
+		       : err;
+}
+
+void sfs_handles_secure(struct sfs_inode *i)
+{
+	struct sfs_handle *h;
+
+	if (!sfs_file_is_open(i))
+		return;
+	for (h = i->file->handles; h; h = h->next)
+		if (!h->released && !sfs_handle_is_told(h))
+			sfs_handle_tell(h);
+}
+
+int sfs_handle_take_error(struct sfs_handle *h)
+{
+	const struct sfs_file *f = h->inode->file;
+
+	if (h->errors_seen == f->nr_errors)
+		return 0;
+	h->errors_seen = f->nr_errors;
+	return f->error;
+}

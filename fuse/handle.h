@@ -1,0 +1,103 @@
+/*
+ * Open files.  A handle is told to the sandbox (OPEN) when it is first
+ * needed there; many files are opened, read from the kernel's pages and
+ * closed without that.  Loop thread only.
+ */
+#ifndef SFS_HANDLE_H
+#define SFS_HANDLE_H
+
+#include "fuse/call.h"
+
+struct sfs_fetch;
+struct sfs_piece;
+
+/* A regular file's part that exists while it is open, or written. */
+struct sfs_file {
+	struct sfs_handle *handles;
+	/* writes not acknowledged, in order: write.c */
+	struct sfs_piece *pieces, **pieces_end;
+	uint32_t nr_pieces, nr_lost;
+	uint32_t epoch;		/* in which they were sent */
+	struct sfs_calls drain; /* waiting for all of them */
+	/* the last error of a write, and how many there were: each handle
+	 * reports what it has not yet reported */
+	int error;
+	uint32_t nr_errors;
+	uint32_t gen; /* grows when what was fetched is not true any more */
+};
+
+struct sfs_handle {
+	struct sfs_inode *inode;       /* referenced */
+	struct sfs_handle *next, **at; /* of the file's */
+	uint64_t number;
+	uint32_t epoch; /* in which it was told */
+	uint32_t refs;
+	uint32_t errors_seen;
+	int flags;    /* of open(2) */
+	int open_err; /* why the sandbox did not open it */
+	bool told, released;
+	/* for pages of a mapping when the handle itself is O_APPEND */
+	struct sfs_handle *plain;
+
+	/* reading: fetch.c */
+	struct sfs_fetch *fetches;
+	unsigned int nr_fetches;
+	struct sfs_calls reads;
+	uint64_t expect; /* where the next read is if they are in sequence */
+	uint64_t ahead;	 /* end of what was asked for */
+	size_t window;
+};
+
+/* An open file of this inode; NULL without memory. */
+struct sfs_handle *sfs_handle_new(struct sfs_inode *i, int flags);
+struct sfs_handle *sfs_handle_ref(struct sfs_handle *h);
+void sfs_handle_unref(struct sfs_handle *h);
+/* Nobody has it open any more: closed there, too. */
+void sfs_handle_release(struct sfs_handle *h);
+static inline struct sfs_handle *sfs_handle_of(const struct fuse_file_info *fi)
+{
+	return fi ? (struct sfs_handle *)(uintptr_t)fi->fh : NULL;
+}
+
+bool sfs_handle_is_told(const struct sfs_handle *h);
+/* Sends OPEN unless that was done.  Requests that follow may use the number.
+ * Negative errno: it cannot be opened again. */
+int sfs_handle_tell(struct sfs_handle *h);
+/* What an answer means: a number unknown there stands for the error that
+ * opening it gave. */
+int sfs_handle_error(const struct sfs_handle *h, int err);
+/* One that is told, of this inode; NULL: there is none. */
+struct sfs_handle *sfs_handle_any(const struct sfs_inode *i);
+/* Opens there all that are not, because the name is about to go. */
+void sfs_handles_secure(struct sfs_inode *i);
+
+/* Reports an error of a write once per handle; 0 or negative errno. */
+int sfs_handle_take_error(struct sfs_handle *h);
+
+bool sfs_file_is_dirty(const struct sfs_inode *i);
+static inline bool sfs_file_is_open(const struct sfs_inode *i)
+{
+	return sfs_inode_is_file(i) && i->file;
+}
+/* What was fetched is not true any more. */
+void sfs_file_stale(struct sfs_inode *i);
+/* Frees the part if nothing needs it. */
+void sfs_file_put(struct sfs_inode *i);
+
+/* ---- write.c ---- */
+
+/* Sends the data (copied).  The call is answered when that is due. */
+void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
+	       size_t size, uint64_t offset, bool wait);
+/* The remote is gone. */
+void sfs_writes_wake(struct sfs_files *f);
+
+/* ---- fetch.c ---- */
+
+/* Answers a read. */
+void sfs_fetch_read(struct sfs_call *c);
+/* What the handle fetched and nobody waits for. */
+void sfs_fetch_drop(struct sfs_handle *h);
+void sfs_fetch_end(struct sfs_handle *h);
+
+#endif

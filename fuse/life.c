@@ -1,0 +1,249 @@
+/*
+ * How long inodes and directories live, and the limits on how many.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+
+#define NUMBER_SLOTS_MIN 256
+#define TRIM_TRIES	 64 /* directories looked at in one go */
+
+/* ---- numbers ---- */
+
+static struct sfs_dir **number_slot(const struct sfs_files *f, uint64_t number)
+{
+	return &f->numbers[number & (f->nr_number_slots - 1)];
+}
+
+struct sfs_dir *sfs_dir_by_number(const struct sfs_files *f, uint64_t number)
+{
+	struct sfs_dir *d;
+
+	if (!f->numbers)
+		return NULL;
+	for (d = *number_slot(f, number); d; d = d->number_next)
+		if (d->number == number)
+			return d;
+	return NULL;
+}
+
+static int numbers_grow(struct sfs_files *f)
+{
+	size_t n =
+		f->nr_number_slots ? f->nr_number_slots * 2 : NUMBER_SLOTS_MIN;
+	struct sfs_dir **slots = calloc(n, sizeof(*slots)), *d;
+
+	if (!slots)
+		return f->numbers ? 0 : -ENOMEM;
+	free(f->numbers);
+	f->numbers = slots;
+	f->nr_number_slots = n;
+	for (d = f->lru_first; d; d = d->lru_next) {
+		if (!d->number)
+			continue;
+		d->number_next = *number_slot(f, d->number);
+		*number_slot(f, d->number) = d;
+	}
+	return 0;
+}
+
+int sfs_dir_give_number(struct sfs_dir *d)
+{
+	struct sfs_files *f = d->inode->files;
+
+	if (d->number)
+		return 0;
+	if (f->nr_dirs >= f->nr_number_slots && numbers_grow(f) < 0)
+		return -ENOMEM;
+	if (d->inode == f->root[0])
+		d->number = SBX_DIR_WORKSPACE;
+	else if (d->inode == f->root[1])
+		d->number = SBX_DIR_ROOT;
+	else
+		d->number = sbx_remote_number(f->remote);
+	d->number_next = *number_slot(f, d->number);
+	*number_slot(f, d->number) = d;
+	return 0;
+}
+
+static void number_drop(struct sfs_dir *d)
+{
+	struct sfs_files *f = d->inode->files;
+	struct sfs_dir **at;
+
+	if (!d->number)
+		return;
+	for (at = number_slot(f, d->number); *at != d;)
+		at = &(*at)->number_next;
+	*at = d->number_next;
+	if (!f->closed && sfs_dir_is_told(d) && d->number >= SBX_DIR_FIRST) {
+		sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_FORGET, 1),
+			    d->number);
+		sbx_remote_submit_quiet(f->remote);
+	}
+	d->number = 0;
+}
+
+/* ---- directories ---- */
+
+static void lru_add(struct sfs_files *f, struct sfs_dir *d)
+{
+	d->lru_prev = NULL;
+	d->lru_next = f->lru_first;
+	if (f->lru_first)
+		f->lru_first->lru_prev = d;
+	else
+		f->lru_last = d;
+	f->lru_first = d;
+}
+
+static void lru_del(struct sfs_files *f, struct sfs_dir *d)
+{
+	if (d->lru_prev)
+		d->lru_prev->lru_next = d->lru_next;
+	else
+		f->lru_first = d->lru_next;
+	if (d->lru_next)
+		d->lru_next->lru_prev = d->lru_prev;
+	else
+		f->lru_last = d->lru_prev;
+}
+
+void sfs_dir_used(struct sfs_dir *d)
+{
+	struct sfs_files *f = d->inode->files;
+
+	if (f->lru_first == d)
+		return;
+	lru_del(f, d);
+	lru_add(f, d);
+}
+
+struct sfs_dir *sfs_dir_of(struct sfs_inode *i)
+{
+	struct sfs_dir *d = i->dir;
+
+	if (d)
+		return d;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return NULL;
+	d->inode = i;
+	sfs_entries_init(&d->entries, i->files->inodes.seed);
+	i->dir = d;
+	lru_add(i->files, d);
+	i->files->nr_dirs++;
+	return d;
+}
+
+/* Entries go without a word to the kernel, which knows none of them. */
+static void dir_free(struct sfs_dir *d)
+{
+	struct sfs_files *f = d->inode->files;
+	struct sfs_entry *e;
+
+	while ((e = sfs_entries_after(&d->entries, 0)))
+		sfs_cache_remove_entry(d, e, SFS_PUT_OWN | SFS_PUT_MOVED);
+	sfs_entries_release(&d->entries);
+	number_drop(d);
+	lru_del(f, d);
+	f->nr_dirs--;
+	d->inode->dir = NULL;
+	free(d);
+}
+
+/* ---- references ---- */
+
+struct sfs_inode *sfs_inode_ref(struct sfs_inode *i)
+{
+	i->refs++;
+	return i;
+}
+
+void sfs_inode_unref(struct sfs_inode *i)
+{
+	struct sfs_files *f = i->files;
+
+	if (--i->refs)
+		return;
+	if (sfs_inode_is_dir(i) && i->dir) {
+		i->refs++; /* its entries' ends must not end it again */
+		dir_free(i->dir);
+		i->refs--;
+	}
+	sfs_inodes_free(&f->inodes, i);
+}
+
+void sfs_inode_hold(struct sfs_inode *i)
+{
+	if (sfs_inode_is_held(i))
+		return;
+	i->flags |= SFS_INODE_HELD;
+	sfs_inode_ref(i);
+}
+
+void sfs_inode_forget(struct sfs_node *n)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+
+	if (!sfs_inode_is_held(i))
+		return;
+	i->flags &= (uint8_t)~SFS_INODE_HELD;
+	sfs_inode_unref(i);
+}
+
+/* ---- limits ---- */
+
+static bool dir_is_idle(const struct sfs_dir *d)
+{
+	return !sfs_inode_is_held(d->inode) && !d->nr_open && !d->listing &&
+	       !d->comparing && !(d->inode->flags & SFS_INODE_ROOT);
+}
+
+/* Entries of a directory that is not needed: those that others use stay. */
+static bool has_used_child(const struct sfs_dir *d)
+{
+	const struct sfs_entry *e;
+	uint64_t at = 0;
+
+	while ((e = sfs_entries_after(&d->entries, at))) {
+		at = e->cookie;
+		if (e->inode && (e->inode->refs > 1 ||
+				 (sfs_inode_is_dir(e->inode) && e->inode->dir)))
+			return true;
+	}
+	return false;
+}
+
+void sfs_cache_trim(struct sfs_files *f)
+{
+	int tries = TRIM_TRIES;
+	struct sfs_dir *d;
+
+	while ((f->nr_entries > SFS_MAX_ENTRIES || f->nr_dirs > SFS_MAX_DIRS) &&
+	       tries-- && (d = f->lru_last)) {
+		if (dir_is_idle(d) && !has_used_child(d))
+			dir_free(d);
+		else
+			sfs_dir_used(d);
+	}
+}
+
+void sfs_cache_clear(struct sfs_files *f)
+{
+	int t;
+
+	if (f->moving)
+		sfs_inode_unref(f->moving);
+	f->moving = NULL;
+	while (f->lru_first)
+		dir_free(f->lru_first);
+	for (t = 0; t < 2; t++)
+		if (f->root[t])
+			sfs_inode_unref(f->root[t]);
+	f->root[0] = f->root[1] = NULL;
+	free(f->numbers);
+	f->numbers = NULL;
+}

@@ -1,0 +1,262 @@
+/*
+ * Listings: see list.h.
+ */
+#include "fuse/list.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+#include "fuse/tell.h"
+
+struct sfs_listing {
+	struct sfs_inode *inode; /* referenced */
+	struct sfs_calls waiting;
+	uint64_t first_cookie; /* of entries that were not known before */
+	uint32_t gen;	       /* files->gen when it was sent */
+	uint8_t tries;
+	bool compare; /* counted in files->comparing */
+	int err;
+};
+
+static void compare_run(struct sfs_files *f);
+static int listing_send(struct sfs_listing *l);
+
+/* ---- one listing ---- */
+
+static void on_part(void *arg, struct sbx_rd *rd)
+{
+	struct sfs_listing *l = arg;
+	struct sfs_files *f = l->inode->files;
+	struct sbx_rd all = sbx_get_array(rd), one;
+	struct sbx_attr attr;
+	const char *name;
+	size_t len;
+	bool has;
+
+	while (all.left && !all.err && !l->err && l->inode->dir) {
+		one = sbx_get_array(&all);
+		name = sbx_get_name(&one, &len);
+		has = sbx_get_attr(&one, &attr);
+		if (one.err || !name)
+			l->err = -EPROTO;
+		else if (f->nr_entries >= 2 * (size_t)SFS_MAX_ENTRIES ||
+			 !sfs_cache_put(l->inode->dir, name, len,
+					has ? &attr : NULL, 0))
+			l->err = -ENOMEM;
+	}
+	if (rd->err || all.err)
+		l->err = -EPROTO;
+}
+
+/* Drops what the listing did not show; whether there was any. */
+static bool listing_sweep(struct sfs_dir *d)
+{
+	struct sfs_entry *e;
+	uint64_t at = 0;
+	bool any = false;
+
+	while ((e = sfs_entries_after(&d->entries, at))) {
+		at = e->cookie;
+		if (e->seen)
+			continue;
+		sfs_cache_remove_entry(d, e, SFS_PUT_MOVED);
+		any = true;
+	}
+	return any;
+}
+
+static void listing_apply(struct sfs_listing *l)
+{
+	struct sfs_dir *d = l->inode->dir;
+	struct sfs_files *f = l->inode->files;
+	bool differs = listing_sweep(d);
+	bool before = d->complete || d->changed;
+
+	if (d->entries.next_cookie != l->first_cookie)
+		differs = true;
+	if (differs && before)
+		sfs_dir_changed(d);
+	d->complete = true;
+	d->listed_ms = (uint32_t)files_now(f);
+	if (sfs_dir_is_told(d) && d->watched) {
+		d->gen = f->gen;
+	} else if (d->gen) {
+		sfs_dir_distrust(d);
+		d->gen = 0;
+	}
+}
+
+static void listing_end(struct sfs_listing *l, int err)
+{
+	struct sfs_inode *i = l->inode;
+	struct sfs_files *f = i->files;
+	struct sfs_dir *d = i->dir;
+	bool compare = l->compare;
+
+	if (d)
+		d->listing = NULL;
+	if (err && d) {
+		d->complete = false;
+		if (d->gen && d->gen != f->gen) {
+			sfs_dir_distrust(d);
+			d->gen = 0;
+		}
+	}
+	if (d && compare)
+		d->comparing = false;
+	sfs_calls_resume(&l->waiting, err);
+	free(l);
+	if (compare) {
+		f->comparing--;
+		sfs_inode_unref(i); /* the queue's reference */
+		compare_run(f);
+	}
+	sfs_cache_trim(f);
+	sfs_inode_unref(i);
+}
+
+static void on_listed(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_listing *l = arg;
+	struct sfs_files *f = l->inode->files;
+
+	if (!err)
+		err = l->err;
+	if (!err && !l->inode->dir)
+		err = -ESTALE;
+	/* what came before everything was in doubt proves nothing */
+	if (!err && l->gen != f->gen)
+		err = -ERESTART;
+	if (err == -ERESTART && l->tries++ < SFS_MAX_RESTARTS) {
+		err = listing_send(l);
+		if (!err)
+			return;
+	}
+	if (!err)
+		listing_apply(l);
+	listing_end(l, err == -ERESTART ? -EIO : err);
+}
+
+static int listing_send(struct sfs_listing *l)
+{
+	struct sfs_inode *i = l->inode;
+	struct sfs_files *f = i->files;
+	struct sfs_entry *e;
+	struct sbx_buf *b;
+	uint64_t at = 0;
+	int err = l->compare ? sfs_dir_tell_again(i) : sfs_dir_tell(i);
+
+	if (err < 0)
+		return err;
+	while ((e = sfs_entries_after(&i->dir->entries, at))) {
+		at = e->cookie;
+		e->seen = false;
+	}
+	l->first_cookie = i->dir->entries.next_cookie;
+	l->gen = f->gen;
+	l->err = 0;
+	b = sbx_remote_begin(f->remote, SBX_OP_LIST, 2);
+	sbx_put_u64(b, i->dir->number);
+	sbx_put_u64(b, 0);
+	sbx_remote_submit(f->remote, on_listed, on_part, l);
+	return 0;
+}
+
+static struct sfs_listing *listing_new(struct sfs_dir *d, bool compare,
+				       int *ret_err)
+{
+	struct sfs_listing *l = calloc(1, sizeof(*l));
+
+	*ret_err = -ENOMEM;
+	if (!l)
+		return NULL;
+	l->inode = sfs_inode_ref(d->inode);
+	l->compare = compare;
+	sfs_calls_init(&l->waiting);
+	*ret_err = listing_send(l);
+	if (*ret_err < 0) {
+		sfs_inode_unref(l->inode);
+		free(l);
+		return NULL;
+	}
+	d->listing = l;
+	return l;
+}
+
+bool sfs_list_is_good(const struct sfs_dir *d)
+{
+	const struct sfs_files *f = d->inode->files;
+
+	if (!d->complete || d->inode->flags & SFS_INODE_VOLATILE)
+		return false;
+	return sfs_dir_is_true(d) ||
+	       (d->listed_ms &&
+		(uint32_t)files_now(f) - d->listed_ms < SFS_BRIEF_MS);
+}
+
+void sfs_list_wait(struct sfs_call *c)
+{
+	struct sfs_dir *d = sfs_dir_of(c->inode);
+	struct sfs_listing *l;
+	int err = -ENOMEM;
+
+	l = d ? d->listing : NULL;
+	if (d && !l)
+		l = listing_new(d, false, &err);
+	if (!l) {
+		c->resume(c, err);
+		return;
+	}
+	sfs_calls_add(&l->waiting, c);
+	sfs_call_waits(c);
+}
+
+/* ---- comparing ---- */
+
+static void compare_one(struct sfs_files *f, struct sfs_dir *d)
+{
+	struct sfs_inode *i = d->inode;
+	int err;
+
+	if (d->listing || d->gen == f->gen || f->closed) {
+		/* one under way starts again by itself */
+		d->comparing = false;
+		sfs_inode_unref(i);
+		return;
+	}
+	f->comparing++;
+	if (listing_new(d, true, &err))
+		return;
+	f->comparing--;
+	d->comparing = false;
+	sfs_dir_distrust(d);
+	d->gen = 0;
+	sfs_inode_unref(i);
+}
+
+static void compare_run(struct sfs_files *f)
+{
+	struct sfs_dir *d;
+
+	while (f->comparing < SFS_MAX_COMPARE && (d = f->compare)) {
+		f->compare = d->compare_next;
+		if (!f->compare)
+			f->compare_end = &f->compare;
+		compare_one(f, d);
+	}
+}
+
+void sfs_compare_add(struct sfs_dir *d)
+{
+	struct sfs_files *f = d->inode->files;
+
+	if (d->comparing || f->closed)
+		return;
+	d->comparing = true;
+	sfs_inode_ref(d->inode);
+	d->compare_next = NULL;
+	*f->compare_end = d;
+	f->compare_end = &d->compare_next;
+	compare_run(f);
+}

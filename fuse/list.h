@@ -1,0 +1,17 @@
+/*
+ * Listings: LIST requests, shared by all who wait for the same directory,
+ * and the comparison of everything after events were lost.  Loop thread only.
+ */
+#ifndef SFS_LIST_H
+#define SFS_LIST_H
+
+#include "fuse/call.h"
+
+/* Calls c->resume(c, err) once the directory c->inode has been listed. */
+void sfs_list_wait(struct sfs_call *c);
+/* Whether its entries are all known and may be shown without asking. */
+bool sfs_list_is_good(const struct sfs_dir *d);
+/* Lists the directory, in its turn, and tells the kernel what differs. */
+void sfs_compare_add(struct sfs_dir *d);
+
+#endif

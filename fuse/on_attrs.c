@@ -1,0 +1,297 @@
+/*
+ * Attributes: reading and setting them, link targets, statfs.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/attr.h"
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+#include "fuse/on.h"
+#include "fuse/tell.h"
+
+#define STATFS_MS 1000
+
+/* ---- getattr ---- */
+
+static void on_known(struct sfs_call *c, int err)
+{
+	if (err)
+		sfs_call_err(c, err);
+	else
+		sfs_call_attr(c);
+}
+
+void sfs_on_getattr(fuse_req_t req, struct sfs_node *n,
+		    struct fuse_file_info *fi)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
+
+	if (!c)
+		return;
+	c->resume = on_known;
+	if (sfs_inode_is_recent(i))
+		sfs_call_attr(c);
+	else
+		sfs_attr_wait(c);
+}
+
+/* ---- setattr ---- */
+
+static uint32_t valid_of(int to_set)
+{
+	static const struct {
+		int fuse;
+		uint32_t wire;
+	} map[] = {
+		{FUSE_SET_ATTR_MODE, SBX_SET_MODE},
+		{FUSE_SET_ATTR_UID, SBX_SET_UID},
+		{FUSE_SET_ATTR_GID, SBX_SET_GID},
+		{FUSE_SET_ATTR_SIZE, SBX_SET_SIZE},
+		{FUSE_SET_ATTR_ATIME, SBX_SET_ATIME},
+		{FUSE_SET_ATTR_MTIME, SBX_SET_MTIME},
+		{FUSE_SET_ATTR_ATIME_NOW, SBX_SET_ATIME_NOW},
+		{FUSE_SET_ATTR_MTIME_NOW, SBX_SET_MTIME_NOW},
+	};
+	uint32_t valid = 0;
+	size_t k;
+
+	for (k = 0; k < sizeof(map) / sizeof(map[0]); k++)
+		if (to_set & map[k].fuse)
+			valid |= map[k].wire;
+	if (valid & SBX_SET_ATIME_NOW)
+		valid &= ~(uint32_t)SBX_SET_ATIME;
+	if (valid & SBX_SET_MTIME_NOW)
+		valid &= ~(uint32_t)SBX_SET_MTIME;
+	return valid;
+}
+
+/* By handle where there is one: it may write what its name may not. */
+static int setattr_at(struct sfs_call *c, struct sfs_at *at)
+{
+	struct sfs_handle *h = c->handle;
+	int err;
+
+	if (h && (c->flags & SBX_SET_SIZE || sfs_handle_is_told(h))) {
+		err = sfs_handle_tell(h);
+		memset(at, 0, sizeof(*at));
+		at->ino = h->number;
+		return err;
+	}
+	return sfs_inode_at(c->inode, at);
+}
+
+static int setattr_send(struct sfs_call *c)
+{
+	const struct stat *st = &c->attr;
+	struct sbx_buf *b;
+	struct sfs_at at;
+	int err = setattr_at(c, &at);
+
+	if (err < 0)
+		return err;
+	if (c->flags & SBX_SET_SIZE)
+		sfs_file_stale(c->inode);
+	b = sbx_remote_begin(c->files->remote, SBX_OP_SETATTR, 12);
+	sfs_put_at(b, &at);
+	sbx_put_u64(b, c->flags);
+	sbx_put_u64(b, st->st_mode & 07777);
+	sbx_put_u64(b, st->st_uid);
+	sbx_put_u64(b, st->st_gid);
+	sbx_put_u64(b, (uint64_t)st->st_size);
+	sbx_put_i64(b, st->st_atim.tv_sec);
+	sbx_put_u64(b, (uint64_t)st->st_atim.tv_nsec);
+	sbx_put_i64(b, st->st_mtim.tv_sec);
+	sbx_put_u64(b, (uint64_t)st->st_mtim.tv_nsec);
+	return sfs_call_submit(c, NULL);
+}
+
+static void setattr_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sbx_attr attr;
+
+	if (c->handle)
+		err = sfs_handle_error(c->handle, err);
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	if (err) {
+		/* the kernel may have cut its pages already */
+		if (c->flags & SBX_SET_SIZE)
+			sfs_cache_changed(c->inode,
+					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
+		c->inode->attr_gen = 0;
+		sfs_call_err(c, err);
+		return;
+	}
+	sfs_cache_attr(c->inode, &attr, sfs_call_how(c));
+	/* writes under way bring newer ones */
+	c->resume = on_known;
+	if (sfs_file_is_dirty(c->inode))
+		sfs_attr_wait(c);
+	else
+		sfs_call_attr(c);
+}
+
+void sfs_on_setattr(fuse_req_t req, struct sfs_node *n, struct stat *attr,
+		    int to_set, struct fuse_file_info *fi)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
+	const struct sfs_owners *o;
+
+	if (!c)
+		return;
+	o = &i->files->owners[i->tree];
+	c->attr = *attr;
+	if (attr->st_uid == o->here_uid)
+		c->attr.st_uid = o->there_uid;
+	if (attr->st_gid == o->here_gid)
+		c->attr.st_gid = o->there_gid;
+	c->flags = valid_of(to_set);
+	if (fi && sfs_inode_is_file(i))
+		c->handle = sfs_handle_ref(sfs_handle_of(fi));
+	c->send = setattr_send;
+	c->done = setattr_done;
+	c->resume = on_known;
+	c->change = true;
+	if (c->flags)
+		sfs_call_go(c);
+	else
+		sfs_attr_wait(c);
+}
+
+/* ---- readlink ---- */
+
+static void readlink_reply(struct sfs_call *c, const char *target)
+{
+	struct sfs_inode *i = c->inode;
+
+	if (c->req)
+		fuse_reply_readlink(c->req, target);
+	/* the kernel keeps every target, also one that cannot be kept */
+	if (i->flags & SFS_INODE_VOLATILE)
+		sfs_notify_inode(c->files->notify,
+				 sfs_node_ino(c->files->fs, &i->node), true);
+	sfs_call_free(c);
+}
+
+static int readlink_send(struct sfs_call *c)
+{
+	struct sfs_at at;
+	int err = sfs_inode_at(c->inode, &at);
+
+	if (err < 0)
+		return err;
+	sfs_put_at(sbx_remote_begin(c->files->remote, SBX_OP_READLINK, 3), &at);
+	return sfs_call_submit(c, NULL);
+}
+
+static void readlink_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sfs_inode *i = c->inode;
+	const uint8_t *data = NULL;
+	char target[4096];
+	size_t len;
+
+	if (!err) {
+		data = sbx_get_bin(rd, &len);
+		if (rd->err || !data || !len || len >= sizeof(target) ||
+		    memchr(data, 0, len))
+			err = -EPROTO;
+	}
+	if (err) {
+		sfs_call_err(c, err);
+		return;
+	}
+	memcpy(target, data, len);
+	target[len] = '\0';
+	/* a link is never changed, only replaced */
+	if (!i->target && !(i->flags & SFS_INODE_VOLATILE))
+		i->target = strdup(target);
+	readlink_reply(c, target);
+}
+
+void sfs_on_readlink(fuse_req_t req, struct sfs_node *n)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+	struct sfs_call *c;
+
+	if (!S_ISLNK(i->mode)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	c = sfs_call_new(req, i, NULL, NULL);
+	if (!c)
+		return;
+	c->send = readlink_send;
+	c->done = readlink_done;
+	if (i->target && sfs_inode_is_covered(i))
+		readlink_reply(c, i->target);
+	else
+		sfs_call_go(c);
+}
+
+/* ---- statfs ---- */
+
+static int statfs_send(struct sfs_call *c)
+{
+	struct sfs_at at;
+	int err = sfs_inode_at(c->inode, &at);
+
+	if (err < 0)
+		return err;
+	sfs_put_at(sbx_remote_begin(c->files->remote, SBX_OP_STATFS, 3), &at);
+	return sfs_call_submit(c, NULL);
+}
+
+static void statfs_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sfs_statfs *cache = &c->files->statfs[c->inode->tree];
+	struct statvfs st = {0};
+
+	if (!err) {
+		st.f_bsize = sbx_get_u64(rd);
+		st.f_frsize = sbx_get_u64(rd);
+		st.f_blocks = sbx_get_u64(rd);
+		st.f_bfree = sbx_get_u64(rd);
+		st.f_bavail = sbx_get_u64(rd);
+		st.f_files = sbx_get_u64(rd);
+		st.f_ffree = sbx_get_u64(rd);
+		st.f_favail = st.f_ffree;
+		st.f_namemax = sbx_get_u64(rd);
+		if (rd->err)
+			err = -EPROTO;
+	}
+	if (err) {
+		sfs_call_err(c, err);
+		return;
+	}
+	/* other file systems below root/ have their own numbers */
+	if (c->inode->dev == c->files->owners[c->inode->tree].dev) {
+		cache->st = st;
+		cache->ms = files_now(c->files) + 1;
+	}
+	if (c->req)
+		fuse_reply_statfs(c->req, &st);
+	sfs_call_free(c);
+}
+
+void sfs_on_statfs(fuse_req_t req, struct sfs_node *n)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+	const struct sfs_statfs *cache = &i->files->statfs[i->tree];
+	struct sfs_call *c;
+
+	if (cache->ms && i->dev == i->files->owners[i->tree].dev &&
+	    files_now(i->files) - cache->ms < STATFS_MS) {
+		fuse_reply_statfs(req, &cache->st);
+		return;
+	}
+	c = sfs_call_new(req, i, NULL, NULL);
+	if (!c)
+		return;
+	c->send = statfs_send;
+	c->done = statfs_done;
+	sfs_call_go(c);
+}

@@ -1,0 +1,443 @@
+/*
+ * Open files.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "fuse/attr.h"
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+#include "fuse/on.h"
+#include "fuse/tell.h"
+
+/* ---- open ---- */
+
+static bool in_group(const struct sbx_remote_info *info, uint32_t gid)
+{
+	size_t k;
+
+	if (info->gid == gid)
+		return true;
+	for (k = 0; k < info->nr_groups; k++)
+		if (info->groups[k] == gid)
+			return true;
+	return false;
+}
+
+/* Whether the sandbox's user may certainly read it: then it need not be
+ * asked.  (In doubt, as with ACLs, it is.) */
+static bool may_read(const struct sfs_inode *i)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(i->files->remote);
+
+	if (!info || i->flags & SFS_INODE_XATTR)
+		return false;
+	if (!info->uid)
+		return true;
+	if (i->uid == info->uid)
+		return i->mode & 0400;
+	if (in_group(info, i->gid))
+		return i->mode & 040;
+	return i->mode & 04;
+}
+
+static void open_flags(struct sfs_inode *i, struct fuse_file_info *fi)
+{
+	bool can_cache = sfs_inode_is_covered(i);
+
+	fi->direct_io = i->flags & SFS_INODE_VOLATILE || fi->flags & O_DIRECT;
+	fi->keep_cache = can_cache && !(fi->flags & O_TRUNC);
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+}
+
+static void open_reply(fuse_req_t req, struct sfs_handle *h,
+		       struct fuse_file_info *fi)
+{
+	open_flags(h->inode, fi);
+	fi->fh = (uintptr_t)h;
+	if (fuse_reply_open(req, fi) < 0)
+		sfs_handle_release(h);
+}
+
+static int open_send(struct sfs_call *c)
+{
+	struct sfs_at at;
+	struct sbx_buf *b;
+	int err;
+
+	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */
+	err = sfs_inode_at(c->inode, &at);
+	if (err < 0)
+		return err;
+	if (c->flags & O_TRUNC)
+		sfs_file_stale(c->inode);
+	b = sbx_remote_begin(c->files->remote, SBX_OP_OPEN, 5);
+	sbx_put_u64(b, c->rdev);
+	sfs_put_at(b, &at);
+	sbx_put_u64(b, c->flags);
+	return sfs_call_submit(c, NULL);
+}
+
+/* The name leads elsewhere by now: the kernel looks again. */
+static void open_stale(struct sfs_inode *i)
+{
+	struct sfs_entry *e = i->names;
+
+	if (e && !sfs_dir_is_true(e->dir))
+		sfs_cache_remove_entry(e->dir, e, SFS_PUT_MOVED);
+}
+
+static void open_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sfs_handle *h = NULL;
+	struct sbx_attr attr;
+
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	if (!err) {
+		sfs_cache_attr(c->inode, &attr,
+			       c->flags & O_TRUNC ? sfs_call_how(c) : 0);
+		if (c->flags & O_TRUNC)
+			sfs_file_stale(c->inode);
+		h = sfs_handle_new(c->inode, c->fi.flags);
+		if (!h)
+			err = -ENOMEM;
+	}
+	if (err) {
+		if (err == -ESTALE)
+			open_stale(c->inode);
+		sfs_call_err(c, err);
+		return;
+	}
+	h->number = c->rdev;
+	h->epoch = sbx_remote_epoch(c->files->remote);
+	h->told = true;
+	if (c->req)
+		open_reply(c->req, h, &c->fi);
+	else
+		sfs_handle_release(h);
+	sfs_call_free(c);
+}
+
+void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
+{
+	static const int matters =
+		O_ACCMODE | O_TRUNC | O_APPEND | O_SYNC | O_NOATIME;
+	struct sfs_inode *i = sfs_inode_of(n);
+	struct sfs_handle *h;
+	struct sfs_call *c;
+
+	if (!sfs_inode_is_file(i)) {
+		fuse_reply_err(req, ENXIO);
+		return;
+	}
+	if (!(fi->flags & matters) && sfs_inode_is_covered(i) &&
+	    i->attr_gen == i->files->gen && may_read(i)) {
+		h = sfs_handle_new(i, fi->flags);
+		if (h)
+			open_reply(req, h, fi);
+		else
+			fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	c = sfs_call_new(req, i, NULL, NULL);
+	if (!c)
+		return;
+	c->fi = *fi;
+	c->flags = (uint32_t)(fi->flags & matters);
+	c->send = open_send;
+	c->done = open_done;
+	/* one that is interrupted must be closed again there */
+	c->change = true;
+	sfs_call_go(c);
+}
+
+/* ---- read, write ---- */
+
+static struct sfs_call *call_for(fuse_req_t req, struct sfs_node *n,
+				 const struct fuse_file_info *fi)
+{
+	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), NULL, NULL);
+
+	if (c)
+		c->handle = sfs_handle_ref(sfs_handle_of(fi));
+	return c;
+}
+
+void sfs_on_read(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
+		 struct fuse_file_info *fi)
+{
+	struct sfs_call *c = call_for(req, n, fi);
+
+	if (!c)
+		return;
+	c->size = size;
+	c->offset = (uint64_t)off;
+	if (size)
+		sfs_fetch_read(c);
+	else
+		sfs_call_err(c, -EINVAL);
+}
+
+/*
+ * A page of a mapping belongs at its offset, also when the only handle that
+ * the kernel has is one that appends.
+ */
+static struct sfs_handle *handle_for_page(struct sfs_handle *h)
+{
+	struct sfs_handle *o;
+
+	if (!(h->flags & O_APPEND))
+		return h;
+	for (o = h->inode->file->handles; o; o = o->next)
+		if (!o->released && !(o->flags & O_APPEND) &&
+		    (o->flags & O_ACCMODE) != O_RDONLY)
+			return o;
+	h->plain = sfs_handle_new(h->inode, O_RDWR);
+	return h->plain;
+}
+
+void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,
+		  size_t size, off_t off, struct fuse_file_info *fi)
+{
+	static const int slow = O_SYNC | O_DSYNC | O_DIRECT | O_APPEND;
+	struct sfs_call *c = call_for(req, n, fi);
+	struct sfs_handle *h;
+
+	if (!c)
+		return;
+	c->change = true;
+	h = fi->writepage ? handle_for_page(c->handle) : c->handle;
+	if (!h)
+		sfs_call_err(c, -ENOMEM);
+	else
+		sfs_write(c, h, buf, size, (uint64_t)off,
+			  h->flags & slow && !fi->writepage);
+}
+
+/* ---- flush, fsync, release ---- */
+
+static void on_flushed(struct sfs_call *c, int err)
+{
+	int werr = sfs_handle_take_error(c->handle);
+
+	sfs_call_err(c, werr ? werr : err);
+}
+
+void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
+{
+	struct sfs_call *c = call_for(req, n, fi);
+
+	if (!c)
+		return;
+	if (!sfs_file_is_dirty(c->inode)) {
+		on_flushed(c, 0);
+		return;
+	}
+	c->resume = on_flushed;
+	sfs_calls_add(&c->inode->file->drain, c);
+	sfs_call_waits(c);
+}
+
+static int fsync_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = sfs_handle_tell(c->handle);
+
+	if (err < 0)
+		return err;
+	b = sbx_remote_begin(c->files->remote, SBX_OP_FSYNC, 3);
+	sbx_put_u64(b, c->handle->number);
+	sbx_put_bool(b, c->flags);
+	sbx_put_u64(b, 0);
+	return sfs_call_submit(c, NULL);
+}
+
+/* Sent behind the writes, so their answers are here. */
+static void fsync_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sbx_attr attr;
+	int werr = sfs_handle_take_error(c->handle);
+
+	if (!err && sbx_get_attr(rd, &attr))
+		sfs_cache_attr(c->inode, &attr, SFS_PUT_OWN);
+	err = sfs_handle_error(c->handle, err);
+	sfs_call_err(c, werr ? werr : err);
+}
+
+void sfs_on_fsync(fuse_req_t req, struct sfs_node *n, int datasync,
+		  struct fuse_file_info *fi)
+{
+	struct sfs_call *c = call_for(req, n, fi);
+
+	if (!c)
+		return;
+	c->flags = datasync != 0;
+	c->send = fsync_send;
+	c->done = fsync_done;
+	sfs_call_go(c);
+}
+
+void sfs_on_release(fuse_req_t req, struct sfs_node *n,
+		    struct fuse_file_info *fi)
+{
+	sfs_handle_release(sfs_handle_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+/* ---- fallocate, lseek, copy ---- */
+
+static int fallocate_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = sfs_handle_tell(c->handle);
+
+	if (err < 0)
+		return err;
+	sfs_file_stale(c->inode);
+	b = sbx_remote_begin(c->files->remote, SBX_OP_FALLOCATE, 4);
+	sbx_put_u64(b, c->handle->number);
+	sbx_put_u64(b, c->mode);
+	sbx_put_u64(b, c->offset);
+	sbx_put_u64(b, c->offset2);
+	return sfs_call_submit(c, NULL);
+}
+
+static void fallocate_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sbx_attr attr;
+
+	err = sfs_handle_error(c->handle, err);
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	sfs_file_stale(c->inode);
+	if (!err)
+		sfs_cache_attr(c->inode, &attr, sfs_call_how(c));
+	sfs_call_err(c, err);
+}
+
+void sfs_on_fallocate(fuse_req_t req, struct sfs_node *n, int mode,
+		      off_t offset, off_t length, struct fuse_file_info *fi)
+{
+	struct sfs_call *c = call_for(req, n, fi);
+
+	if (!c)
+		return;
+	c->mode = (uint32_t)mode;
+	c->offset = (uint64_t)offset;
+	c->offset2 = (uint64_t)length;
+	c->send = fallocate_send;
+	c->done = fallocate_done;
+	c->change = true;
+	sfs_call_go(c);
+}
+
+static int lseek_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = sfs_handle_tell(c->handle);
+
+	if (err < 0)
+		return err;
+	b = sbx_remote_begin(c->files->remote, SBX_OP_SEEK, 3);
+	sbx_put_u64(b, c->handle->number);
+	sbx_put_u64(b, c->offset);
+	sbx_put_u64(b, c->flags);
+	return sfs_call_submit(c, NULL);
+}
+
+static void lseek_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	uint64_t off = sbx_get_u64(rd);
+
+	err = sfs_handle_error(c->handle, err);
+	if (!err && (rd->err || off > INT64_MAX))
+		err = -EPROTO;
+	if (err) {
+		sfs_call_err(c, err);
+		return;
+	}
+	if (c->req)
+		fuse_reply_lseek(c->req, (off_t)off);
+	sfs_call_free(c);
+}
+
+void sfs_on_lseek(fuse_req_t req, struct sfs_node *n, off_t off, int whence,
+		  struct fuse_file_info *fi)
+{
+	struct sfs_call *c = call_for(req, n, fi);
+
+	if (!c)
+		return;
+	c->offset = (uint64_t)off;
+	c->flags = (uint32_t)whence;
+	c->send = lseek_send;
+	c->done = lseek_done;
+	sfs_call_go(c);
+}
+
+static int copy_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = sfs_handle_tell(c->handle);
+
+	if (!err)
+		err = sfs_handle_tell(c->handle2);
+	if (err < 0)
+		return err;
+	sfs_file_stale(c->other);
+	b = sbx_remote_begin(c->files->remote, SBX_OP_COPY, 6);
+	sbx_put_u64(b, c->handle->number);
+	sbx_put_u64(b, c->offset);
+	sbx_put_u64(b, c->handle2->number);
+	sbx_put_u64(b, c->offset2);
+	sbx_put_u64(b, c->size);
+	sbx_put_u64(b, c->flags);
+	return sfs_call_submit(c, NULL);
+}
+
+static void copy_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sbx_attr attr;
+	uint64_t copied = sbx_get_u64(rd);
+
+	err = sfs_handle_error(c->handle, sfs_handle_error(c->handle2, err));
+	if (!err && (!sbx_get_attr(rd, &attr) || copied > c->size))
+		err = -EPROTO;
+	sfs_file_stale(c->other);
+	if (err) {
+		sfs_call_err(c, err);
+		return;
+	}
+	sfs_cache_attr(c->other, &attr, sfs_call_how(c));
+	if (c->req)
+		fuse_reply_write(c->req, (size_t)copied);
+	sfs_call_free(c);
+}
+
+void sfs_on_copy_file_range(fuse_req_t req, struct sfs_node *in, off_t off_in,
+			    struct fuse_file_info *fi_in, struct sfs_node *out,
+			    off_t off_out, struct fuse_file_info *fi_out,
+			    size_t len, int flags)
+{
+	struct sfs_call *c;
+
+	if (sfs_inode_of(in)->files != sfs_inode_of(out)->files) {
+		fuse_reply_err(req, EXDEV);
+		return;
+	}
+	c = call_for(req, in, fi_in);
+	if (!c)
+		return;
+	c->other = sfs_inode_ref(sfs_inode_of(out));
+	c->handle2 = sfs_handle_ref(sfs_handle_of(fi_out));
+	c->offset = (uint64_t)off_in;
+	c->offset2 = (uint64_t)off_out;
+	c->size = len < SFS_MAX_COPY ? len : SFS_MAX_COPY;
+	c->flags = (uint32_t)flags;
+	c->send = copy_send;
+	c->done = copy_done;
+	c->change = true;
+	sfs_call_go(c);
+}

@@ -1,0 +1,361 @@
+/*
+ * Looking names up and making new ones.
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "fuse/attr.h"
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+#include "fuse/list.h"
+#include "fuse/on.h"
+#include "fuse/tell.h"
+
+/* ---- lookup ---- */
+
+static int lookup_send(struct sfs_call *c)
+{
+	int err = sfs_dir_tell(c->inode);
+
+	if (err < 0)
+		return err;
+	sbx_put_at(sbx_remote_begin(c->files->remote, SBX_OP_LOOKUP, 3),
+		   c->inode->dir->number, c->name, c->len, 0);
+	return sfs_call_submit(c, NULL);
+}
+
+static void lookup_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sfs_dir *d = c->inode->dir;
+	struct sfs_entry *e = NULL;
+	struct sbx_attr attr;
+
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	if (err == -ENOENT && d) {
+		sfs_cache_remove(d, c->name, c->len, SFS_PUT_ASKED);
+	} else if (!err && d) {
+		e = sfs_cache_put(d, c->name, c->len, &attr, SFS_PUT_ASKED);
+		if (!e)
+			err = -ENOMEM;
+	}
+	if ((!err || err == -ENOENT) && d) {
+		sfs_call_entry(c, d, e ? e->inode : NULL);
+		if (!sfs_dir_is_true(d) && d->watched && d->gen)
+			sfs_compare_add(d);
+		return;
+	}
+	sfs_call_err(c, err);
+}
+
+/* The inode's attributes are here: c->inode is the child for that long. */
+static void on_child_known(struct sfs_call *c, int err)
+{
+	struct sfs_inode *child = c->inode, *dir = c->other;
+	struct sfs_entry *e = NULL;
+
+	c->inode = dir;
+	c->other = child;
+	if (!err && dir->dir)
+		e = sfs_entries_find(&dir->dir->entries, c->name, c->len);
+	if (e && e->inode == child)
+		sfs_call_entry(c, dir->dir, child);
+	else
+		sfs_call_go(c); /* renamed or removed meanwhile */
+}
+
+void sfs_on_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+	struct sfs_call *c = sfs_call_new(req, i, name, NULL);
+	struct sfs_entry *e;
+
+	if (!c)
+		return;
+	c->send = lookup_send;
+	c->done = lookup_done;
+	if (c->len > 255) {
+		sfs_call_err(c, -ENAMETOOLONG);
+		return;
+	}
+	if (!i->dir || !sfs_dir_is_true(i->dir)) {
+		sfs_call_go(c);
+		return;
+	}
+	sfs_dir_used(i->dir);
+	e = sfs_entries_find(&i->dir->entries, name, c->len);
+	if (e && e->inode &&
+	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
+		sfs_call_entry(c, i->dir, e->inode);
+	} else if (e && e->inode) {
+		c->other = i; /* takes the reference over */
+		c->inode = sfs_inode_ref(e->inode);
+		c->resume = on_child_known;
+		sfs_attr_wait(c);
+	} else if (!e && sfs_dir_is_complete(i->dir)) {
+		sfs_call_entry(c, i->dir, NULL);
+	} else {
+		sfs_call_go(c);
+	}
+}
+
+/* ---- new names: mkdir, mknod, symlink, link ---- */
+
+static void made(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sfs_dir *d = c->inode->dir;
+	struct sfs_entry *e = NULL;
+	struct sbx_attr attr;
+
+	/* after a restart nobody can tell whose it is */
+	if (err == -EEXIST && c->tries)
+		err = -EIO;
+	if (!err && (!sbx_get_attr(rd, &attr) || !d))
+		err = -EPROTO;
+	if (!err) {
+		e = sfs_cache_put(d, c->name, c->len, &attr,
+				  sfs_call_how(c) | SFS_PUT_NEW * !c->other);
+		if (!e)
+			err = -ENOMEM;
+	}
+	if (err) {
+		sfs_call_unsure(c, c->inode, err);
+		sfs_call_err(c, err);
+		return;
+	}
+	sfs_call_entry(c, d, e->inode);
+}
+
+static int make_begin(struct sfs_call *c, enum sbx_wire_op op,
+		      unsigned int nr_args, struct sbx_buf **ret)
+{
+	int err = sfs_dir_tell(c->inode);
+
+	if (err < 0)
+		return err;
+	*ret = sbx_remote_begin(c->files->remote, op, nr_args);
+	return 0;
+}
+
+static void put_name(struct sbx_buf *b, const struct sfs_call *c)
+{
+	sbx_put_u64(b, c->inode->dir->number);
+	sbx_put_bin(b, c->name, c->len);
+}
+
+static int make_submit(struct sfs_call *c)
+{
+	sfs_call_submit(c, NULL);
+	sfs_attr_touch_dir(c->inode);
+	return 0;
+}
+
+static void make_go(struct sfs_call *c, int (*send)(struct sfs_call *c))
+{
+	c->send = send;
+	c->done = made;
+	c->change = true;
+	if (c->len > 255)
+		sfs_call_err(c, -ENAMETOOLONG);
+	else
+		sfs_call_go(c);
+}
+
+static int mkdir_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = make_begin(c, SBX_OP_MKDIR, 3, &b);
+
+	if (err < 0)
+		return err;
+	put_name(b, c);
+	sbx_put_u64(b, c->mode);
+	return make_submit(c);
+}
+
+void sfs_on_mkdir(fuse_req_t req, struct sfs_node *n, const char *name,
+		  mode_t mode)
+{
+	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, NULL);
+
+	if (!c)
+		return;
+	c->mode = mode & 07777;
+	make_go(c, mkdir_send);
+}
+
+static int mknod_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = make_begin(c, SBX_OP_MKNOD, 4, &b);
+
+	if (err < 0)
+		return err;
+	put_name(b, c);
+	sbx_put_u64(b, c->mode);
+	sbx_put_u64(b, c->rdev);
+	return make_submit(c);
+}
+
+void sfs_on_mknod(fuse_req_t req, struct sfs_node *n, const char *name,
+		  mode_t mode, dev_t rdev)
+{
+	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, NULL);
+
+	if (!c)
+		return;
+	c->mode = mode;
+	c->rdev = rdev;
+	make_go(c, mknod_send);
+}
+
+static int symlink_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err = make_begin(c, SBX_OP_SYMLINK, 3, &b);
+
+	if (err < 0)
+		return err;
+	put_name(b, c);
+	sbx_put_bin(b, c->name2, c->len2);
+	return make_submit(c);
+}
+
+void sfs_on_symlink(fuse_req_t req, const char *link, struct sfs_node *n,
+		    const char *name)
+{
+	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, link);
+
+	if (c)
+		make_go(c, symlink_send);
+}
+
+/* c->other is what gets another name. */
+static int link_send(struct sfs_call *c)
+{
+	struct sfs_at at;
+	struct sbx_buf *b;
+	int err = sfs_inode_at(c->other, &at);
+
+	if (!err)
+		err = make_begin(c, SBX_OP_LINK, 5, &b);
+	if (err < 0)
+		return err;
+	sfs_put_at(b, &at);
+	put_name(b, c);
+	return make_submit(c);
+}
+
+void sfs_on_link(fuse_req_t req, struct sfs_node *n, struct sfs_node *newparent,
+		 const char *newname)
+{
+	struct sfs_call *c;
+
+	if (sfs_inode_of(n)->files != sfs_inode_of(newparent)->files) {
+		fuse_reply_err(req, EXDEV);
+		return;
+	}
+	c = sfs_call_new(req, sfs_inode_of(newparent), newname, NULL);
+	if (!c)
+		return;
+	c->other = sfs_inode_ref(sfs_inode_of(n));
+	make_go(c, link_send);
+}
+
+/* ---- create ---- */
+
+static int create_send(struct sfs_call *c)
+{
+	struct sbx_buf *b;
+	int err;
+
+	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */
+	err = make_begin(c, SBX_OP_CREATE, 5, &b);
+	if (err < 0)
+		return err;
+	put_name(b, c);
+	sbx_put_u64(b, c->rdev);
+	sbx_put_u64(b, c->flags);
+	sbx_put_u64(b, c->mode);
+	return make_submit(c);
+}
+
+static struct sfs_handle *created_handle(struct sfs_call *c,
+					 struct sfs_inode *i)
+{
+	struct sfs_handle *h = sfs_handle_new(i, c->fi.flags);
+
+	if (!h)
+		return NULL;
+	h->number = c->rdev;
+	h->epoch = sbx_remote_epoch(c->files->remote);
+	h->told = true;
+	return h;
+}
+
+static void create_reply(struct sfs_call *c, struct sfs_inode *i,
+			 struct sfs_handle *h)
+{
+	struct fuse_entry_param e;
+
+	c->fi.fh = (uintptr_t)h;
+	c->fi.direct_io = !!(c->fi.flags & O_DIRECT);
+	c->fi.keep_cache = sfs_inode_is_covered(i);
+	sfs_inode_entry(i, c->inode->dir, &e);
+	if (sfs_reply_create(c->req, &i->node, &e, &c->fi) < 0)
+		sfs_handle_release(h);
+}
+
+static void create_done(struct sfs_call *c, int err, struct sbx_rd *rd)
+{
+	struct sfs_dir *d = c->inode->dir;
+	struct sfs_handle *h = NULL;
+	struct sfs_entry *e = NULL;
+	struct sbx_attr attr;
+	bool created;
+
+	if (err == -EEXIST && c->tries)
+		err = -EIO;
+	if (!err && (!sbx_get_attr(rd, &attr) || !S_ISREG(attr.mode) || !d))
+		err = -EPROTO;
+	if (!err) {
+		created = sbx_get_bool(rd);
+		e = sfs_cache_put(d, c->name, c->len, &attr,
+				  sfs_call_how(c) | SFS_PUT_NEW * created);
+		h = e ? created_handle(c, e->inode) : NULL;
+		if (!h)
+			err = -ENOMEM;
+	}
+	if (err) {
+		sfs_call_unsure(c, c->inode, err);
+		sfs_call_err(c, err);
+		return;
+	}
+	if (c->flags & O_TRUNC)
+		sfs_file_stale(e->inode);
+	if (c->req)
+		create_reply(c, e->inode, h);
+	else
+		sfs_handle_release(h);
+	sfs_call_free(c);
+}
+
+void sfs_on_create(fuse_req_t req, struct sfs_node *n, const char *name,
+		   mode_t mode, struct fuse_file_info *fi)
+{
+	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, NULL);
+
+	if (!c)
+		return;
+	c->fi = *fi;
+	c->mode = mode & 07777;
+	c->flags = (uint32_t)fi->flags &
+		   (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_SYNC);
+	c->send = create_send;
+	c->done = create_done;
+	c->change = true;
+	if (c->len > 255)
+		sfs_call_err(c, -ENAMETOOLONG);
+	else
+		sfs_call_go(c);
+}

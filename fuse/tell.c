@@ -1,0 +1,174 @@
+/*
+ * Directory numbers, and how objects are addressed: see tell.h.
+ */
+#include "fuse/tell.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+
+struct tell {
+	struct sfs_inode *inode; /* referenced */
+	uint32_t epoch;		 /* in which it was sent */
+};
+
+/* The watch of a directory of which nothing was known makes it true. */
+static void dir_watched(struct sfs_dir *d, bool watched)
+{
+	struct sfs_files *f = d->inode->files;
+
+	d->epoch = sbx_remote_epoch(f->remote);
+	d->watched = watched;
+	if (watched && !d->gen && !d->entries.nr && !d->negatives)
+		d->gen = f->gen;
+}
+
+/* It is not where it was: whoever looks for it shall see what is. */
+static void dir_lost(struct sfs_inode *i)
+{
+	struct sfs_entry *e = i->names;
+
+	if (!e)
+		return;
+	sfs_cache_remove_entry(e->dir, e, SFS_PUT_MOVED);
+}
+
+static void on_told(void *arg, int err, struct sbx_rd *rd)
+{
+	struct tell *t = arg;
+	struct sfs_inode *i = t->inode;
+	struct sfs_dir *d = i->dir;
+	struct sbx_attr attr;
+
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	if (!err && d) {
+		sfs_cache_attr(i, &attr, 0);
+		dir_watched(d, sbx_get_bool(rd));
+	} else if (err && d && d->epoch == t->epoch) {
+		d->told = false;
+		if (err == -ENOENT || err == -ESTALE || err == -ENOTDIR)
+			dir_lost(i);
+	}
+	sfs_inode_unref(i);
+	free(t);
+}
+
+static int tell_one(struct sfs_inode *i)
+{
+	struct sfs_files *f = i->files;
+	struct sfs_at at = {0};
+	struct sfs_dir *d = sfs_dir_of(i);
+	struct sbx_buf *b;
+	struct tell *t;
+
+	if (!d || sfs_dir_give_number(d) < 0)
+		return -ENOMEM;
+	t = malloc(sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	at.dir = d->number;
+	if (i->names) {
+		at.dir = i->names->dir->number;
+		at.name = i->names->name;
+		at.len = i->names->len;
+		at.ino = i->ino;
+	}
+	t->inode = sfs_inode_ref(i);
+	t->epoch = d->epoch = sbx_remote_epoch(f->remote);
+	d->told = true;
+	d->watched = false;
+	b = sbx_remote_begin(f->remote, SBX_OP_DIR, 5);
+	sbx_put_u64(b, d->number);
+	sfs_put_at(b, &at);
+	sbx_put_bool(b, true);
+	sbx_remote_submit(f->remote, on_told, NULL, t);
+	return 0;
+}
+
+/* Parents first; the depth is limited for the stack's sake. */
+static int tell_path(struct sfs_inode *i, int depth)
+{
+	int err;
+
+	if (sfs_dir_is_told(i->dir))
+		return 0;
+	if (depth > SFS_MAX_DEPTH)
+		return -ENAMETOOLONG;
+	if (!(i->flags & SFS_INODE_ROOT)) {
+		if (!i->names)
+			return -ESTALE;
+		err = tell_path(i->names->dir->inode, depth + 1);
+		if (err < 0)
+			return err;
+	}
+	return tell_one(i);
+}
+
+int sfs_dir_tell(struct sfs_inode *i)
+{
+	return i->files->closed ? -ESTALE : tell_path(i, 0);
+}
+
+int sfs_dir_tell_again(struct sfs_inode *i)
+{
+	if (i->dir)
+		i->dir->told = false;
+	return sfs_dir_tell(i);
+}
+
+int sfs_root_tell(struct sfs_files *f, uint8_t tree, sbx_reply_fn *fn,
+		  void *arg)
+{
+	uint64_t number = tree ? SBX_DIR_ROOT : SBX_DIR_WORKSPACE;
+	struct sbx_buf *b;
+
+	if (f->closed)
+		return -ESTALE;
+	b = sbx_remote_begin(f->remote, SBX_OP_DIR, 5);
+	sbx_put_u64(b, number);
+	sbx_put_at(b, number, NULL, 0, 0);
+	sbx_put_bool(b, true);
+	sbx_remote_submit(f->remote, fn, NULL, arg);
+	return 0;
+}
+
+void sfs_root_told(struct sfs_inode *i, bool watched)
+{
+	struct sfs_dir *d = sfs_dir_of(i);
+
+	if (!d || sfs_dir_give_number(d) < 0)
+		return;
+	d->told = true;
+	dir_watched(d, watched);
+}
+
+int sfs_inode_at(struct sfs_inode *i, struct sfs_at *at)
+{
+	const struct sfs_handle *h;
+	struct sfs_entry *e;
+	int err;
+
+	memset(at, 0, sizeof(*at));
+	if (sfs_inode_is_dir(i)) {
+		err = sfs_dir_tell(i);
+		at->dir = err ? 0 : i->dir->number;
+		return err;
+	}
+	e = i->names;
+	if (e) {
+		err = sfs_dir_tell(e->dir->inode);
+		at->dir = e->dir->number;
+		at->name = e->name;
+		at->len = e->len;
+		at->ino = i->ino;
+		return err;
+	}
+	h = sfs_file_is_open(i) ? sfs_handle_any(i) : NULL;
+	if (!h)
+		return -ESTALE;
+	at->ino = h->number;
+	return 0;
+}

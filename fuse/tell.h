@@ -1,0 +1,34 @@
+/*
+ * How objects are addressed: directories are given numbers, which the helper
+ * is told (with a watch) just before the first request that uses them, all
+ * in one go.  Loop thread only.
+ */
+#ifndef SFS_TELL_H
+#define SFS_TELL_H
+
+#include "fuse/files_int.h"
+
+/* Makes sure that the directory's number can be used in requests that are
+ * sent next.  Negative errno: it has no path any more, or no memory. */
+int sfs_dir_tell(struct sfs_inode *i);
+/* The same, and asks for the watch anew. */
+int sfs_dir_tell_again(struct sfs_inode *i);
+/* For sfs_files_lookup_root: asks for a tree's root, the first time. */
+int sfs_root_tell(struct sfs_files *f, uint8_t tree, sbx_reply_fn *fn,
+		  void *arg);
+/* Takes over the answer of sfs_root_tell once the inode exists. */
+void sfs_root_told(struct sfs_inode *i, bool watched);
+
+/* Where an object is: the three arguments "at" of a request. */
+struct sfs_at {
+	uint64_t dir, ino;
+	const char *name; /* the entry's; NULL for dir itself */
+	size_t len;
+};
+int sfs_inode_at(struct sfs_inode *i, struct sfs_at *ret);
+static inline void sfs_put_at(struct sbx_buf *b, const struct sfs_at *at)
+{
+	sbx_put_at(b, at->dir, at->name, at->len, at->ino);
+}
+
+#endif

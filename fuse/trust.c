@@ -1,0 +1,125 @@
+/*
+ * What may be trusted, and for how long the kernel may.
+ */
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+
+bool sfs_dir_is_told(const struct sfs_dir *d)
+{
+	return d && d->told && !d->inode->files->closed &&
+	       d->epoch == sbx_remote_epoch(d->inode->files->remote);
+}
+
+static bool dir_is_watched(const struct sfs_dir *d)
+{
+	return sfs_dir_is_told(d) && d->watched &&
+	       !(d->inode->flags & SFS_INODE_VOLATILE);
+}
+
+bool sfs_dir_is_true(const struct sfs_dir *d)
+{
+	return dir_is_watched(d) && d->gen == d->inode->files->gen;
+}
+
+bool sfs_dir_is_complete(const struct sfs_dir *d)
+{
+	return d->complete && sfs_dir_is_true(d);
+}
+
+/*
+ * A directory's times change with its entries, which its own watch tells and
+ * its parent's does not.  A file's changes are told by the watch of the
+ * folder through whose name they were made, so all its names must be known.
+ */
+bool sfs_inode_is_covered(const struct sfs_inode *i)
+{
+	const struct sfs_entry *e;
+	uint32_t names = 0;
+
+	if (i->flags & SFS_INODE_VOLATILE)
+		return false;
+	if (sfs_inode_is_dir(i))
+		return i->dir && dir_is_watched(i->dir);
+	for (e = i->names; e && names < i->nlink && names < 16;
+	     e = e->next_name) {
+		if (!sfs_dir_is_true(e->dir))
+			return false;
+		names++;
+	}
+	return names && names >= i->nlink;
+}
+
+bool sfs_inode_is_known(const struct sfs_inode *i)
+{
+	return i->attr_gen == i->files->gen && !i->refresh &&
+	       !sfs_file_is_dirty(i) && sfs_inode_is_covered(i);
+}
+
+bool sfs_inode_is_recent(const struct sfs_inode *i)
+{
+	return i->attr_gen == i->files->gen && !i->refresh &&
+	       !sfs_file_is_dirty(i) && !(i->flags & SFS_INODE_VOLATILE) &&
+	       (uint32_t)files_now(i->files) - i->attr_ms < SFS_BRIEF_MS;
+}
+
+/*
+ * An answer that the kernel's reader takes up only after a change of our own
+ * was answered, too, would undo what the kernel forgot then.  For files it
+ * notices itself; directories that were just changed are trusted briefly.
+ */
+static bool changed_lately(const struct sfs_inode *i)
+{
+	return sfs_inode_is_dir(i) && i->dir && i->dir->changed_ms &&
+	       (uint32_t)files_now(i->files) - i->dir->changed_ms <
+		       SFS_BRIEF_MS;
+}
+
+double sfs_inode_timeout(const struct sfs_inode *i)
+{
+	if (i->flags & SFS_INODE_VOLATILE)
+		return 0;
+	if (sfs_inode_is_known(i))
+		return changed_lately(i) ? SFS_BRIEF : SFS_FOREVER;
+	if (!sfs_inode_is_recent(i))
+		return 0;
+	return SFS_BRIEF -
+	       ((uint32_t)files_now(i->files) - i->attr_ms) / 1000.0;
+}
+
+double sfs_dir_timeout(const struct sfs_dir *d)
+{
+	if (d->inode->flags & SFS_INODE_VOLATILE)
+		return 0;
+	return sfs_dir_is_true(d) ? SFS_FOREVER : SFS_BRIEF;
+}
+
+static const struct sfs_owners *owners_of(const struct sfs_inode *i)
+{
+	struct sfs_files *f = i->files;
+	const struct sbx_remote_info *info;
+	int t;
+
+	if (!f->owners_known && (info = sbx_remote_info(f->remote))) {
+		for (t = 0; t < 2; t++) {
+			f->owners[t].there_uid = info->uid;
+			f->owners[t].there_gid = info->gid;
+		}
+		f->owners_known = true;
+	}
+	return &f->owners[i->tree];
+}
+
+void sfs_inode_attr(const struct sfs_inode *i, struct stat *ret)
+{
+	sfs_inode_stat(i, owners_of(i), ret);
+}
+
+void sfs_inode_entry(struct sfs_inode *i, const struct sfs_dir *in,
+		     struct fuse_entry_param *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	sfs_inode_attr(i, &ret->attr);
+	ret->attr_timeout = sfs_inode_timeout(i);
+	ret->entry_timeout = in ? sfs_dir_timeout(in) : SFS_FOREVER;
+	sfs_inode_hold(i);
+}

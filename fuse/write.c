@@ -1,0 +1,268 @@
+/*
+ * Writes.  Sent at once, in pieces that fit one request, and answered before
+ * the sandbox has acknowledged them while not too much is under way; an
+ * error then stays with the file for flush and fsync.
+ *
+ * The data of a piece is kept until it is acknowledged: if the helper is lost
+ * for good the pieces are sent to the next one, in their order, which for
+ * writes at an offset gives the same file.  Loop thread only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+#include "fuse/handle.h"
+
+struct sfs_piece {
+	struct sfs_piece *next;
+	struct sfs_handle *h;  /* referenced */
+	struct sfs_call *call; /* waits for it, or NULL */
+	uint64_t offset;
+	uint32_t len;
+	uint8_t tries;
+	bool done, lost;
+	char data[];
+};
+
+static int piece_send(struct sfs_piece *p);
+
+static void throttled_wake(struct sfs_files *f)
+{
+	struct sfs_call *c;
+
+	while ((c = f->throttled.first) && f->unacked < SFS_MAX_UNACKED) {
+		f->throttled.first = c->next;
+		if (!c->next)
+			f->throttled.end = &f->throttled.first;
+		c->resume(c, 0);
+	}
+}
+
+void sfs_writes_wake(struct sfs_files *f)
+{
+	sfs_calls_resume(&f->throttled, 0);
+}
+
+/* One piece of a write that is waited for. */
+static void call_piece(struct sfs_call *c, int err)
+{
+	if (err && !c->err)
+		c->err = err;
+	if (--c->left)
+		return;
+	if (c->err) {
+		sfs_call_err(c, c->err);
+		return;
+	}
+	if (c->req)
+		fuse_reply_write(c->req, c->size);
+	sfs_call_free(c);
+}
+
+/* Pieces leave in order, so that those that were lost stay in order. */
+static void pieces_reap(struct sfs_file *file)
+{
+	struct sfs_piece *p;
+
+	while ((p = file->pieces) && p->done) {
+		file->pieces = p->next;
+		if (!p->next)
+			file->pieces_end = &file->pieces;
+		sfs_handle_unref(p->h);
+		free(p);
+	}
+}
+
+static void file_resend(struct sfs_inode *i);
+
+static void piece_end(struct sfs_piece *p, int err)
+{
+	struct sfs_handle *h = sfs_handle_ref(p->h);
+	struct sfs_inode *i = h->inode;
+	struct sfs_files *f = i->files;
+	struct sfs_file *file = i->file;
+	struct sfs_call *c = p->call;
+
+	err = sfs_handle_error(h, err);
+	p->done = true;
+	f->unacked -= p->len;
+	f->changes--;
+	file->nr_pieces--;
+	if (err && !c) {
+		file->error = err;
+		file->nr_errors++;
+	}
+	if (err) /* what the kernel holds was not written */
+		sfs_cache_changed(i, SFS_DIFF_ATTR | SFS_DIFF_DATA);
+	if (c)
+		call_piece(c, err);
+	pieces_reap(file);
+	if (!file->nr_pieces)
+		sfs_calls_resume(&file->drain, 0);
+	else if (file->nr_lost == file->nr_pieces)
+		file_resend(i);
+	sfs_handle_unref(h);
+	throttled_wake(f);
+}
+
+/*
+ * The helper was lost and every piece under way with it.  Their failures
+ * come in any order; once the last of them is here all are sent again.
+ */
+static void file_resend(struct sfs_inode *i)
+{
+	struct sfs_file *file = i->file;
+	struct sfs_piece *p, *failed = NULL;
+	int err = 0;
+
+	file->epoch = sbx_remote_epoch(i->files->remote);
+	for (p = file->pieces; p; p = p->next) {
+		if (p->done || !p->lost)
+			continue;
+		p->lost = false;
+		file->nr_lost--;
+		err = -EIO; /* what was appended may be there already */
+		if (!(p->h->flags & O_APPEND) && p->tries++ < SFS_MAX_RESTARTS)
+			err = piece_send(p);
+		if (err < 0) {
+			p->lost = true;
+			file->nr_lost++;
+			failed = p;
+			break;
+		}
+	}
+	/* ends it, which sends those behind it */
+	if (failed) {
+		failed->lost = false;
+		file->nr_lost--;
+		piece_end(failed, err);
+	}
+}
+
+static void piece_lost(struct sfs_piece *p)
+{
+	struct sfs_inode *i = p->h->inode;
+
+	p->lost = true;
+	if (++i->file->nr_lost == i->file->nr_pieces)
+		file_resend(i);
+}
+
+/* Somebody else appended, too: our bytes are not where the kernel put them. */
+static bool append_missed(const struct sfs_piece *p,
+			  const struct sbx_attr *attr)
+{
+	return p->h->flags & O_APPEND && attr->size != p->offset + p->len;
+}
+
+static void on_written(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_piece *p = arg;
+	struct sbx_attr attr;
+
+	if (err == -ERESTART && !p->h->inode->files->closed) {
+		piece_lost(p);
+		return;
+	}
+	if (!err && !sbx_get_attr(rd, &attr))
+		err = -EPROTO;
+	if (!err) {
+		sfs_cache_attr(p->h->inode, &attr, SFS_PUT_OWN);
+		if (append_missed(p, &attr))
+			sfs_cache_changed(p->h->inode,
+					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
+	}
+	piece_end(p, err);
+}
+
+static int piece_send(struct sfs_piece *p)
+{
+	struct sfs_files *f = p->h->inode->files;
+	int err = sfs_handle_tell(p->h);
+	struct sbx_buf *b;
+
+	if (err < 0)
+		return err;
+	b = sbx_remote_begin(f->remote, SBX_OP_WRITE, 3);
+	sbx_put_u64(b, p->h->number);
+	sbx_put_u64(b, p->offset);
+	sbx_put_bin(b, p->data, p->len);
+	sbx_remote_submit(f->remote, on_written, NULL, p);
+	return 0;
+}
+
+static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
+		     uint32_t len, uint64_t offset)
+{
+	struct sfs_file *file = h->inode->file;
+	struct sfs_piece *p = malloc(sizeof(*p) + len);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	memset(p, 0, sizeof(*p));
+	memcpy(p->data, data, len);
+	p->len = len;
+	p->offset = offset;
+	p->call = c;
+	p->h = h;
+	if (!file->nr_pieces)
+		file->epoch = sbx_remote_epoch(h->inode->files->remote);
+	/* not before those that were lost and will be sent again */
+	p->lost = file->nr_lost ||
+		  file->epoch != sbx_remote_epoch(h->inode->files->remote);
+	err = p->lost ? 0 : piece_send(p);
+	if (err < 0) {
+		free(p);
+		return err;
+	}
+	file->nr_lost += p->lost;
+	sfs_handle_ref(h);
+	*file->pieces_end = p;
+	file->pieces_end = &p->next;
+	file->nr_pieces++;
+	h->inode->files->unacked += len;
+	h->inode->files->changes++;
+	return 0;
+}
+
+static void on_room(struct sfs_call *c, int err)
+{
+	if (c->req)
+		fuse_reply_write(c->req, c->size);
+	sfs_call_free(c);
+}
+
+void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
+	       size_t size, uint64_t offset, bool wait)
+{
+	struct sfs_files *f = c->files;
+	size_t pos = 0, n;
+	int err = 0;
+
+	sfs_file_stale(h->inode);
+	c->size = size;
+	c->left = 1; /* ours, so that it does not end before we do */
+	while (pos < size && !err) {
+		n = size - pos < SBX_WRITE_MAX ? size - pos : SBX_WRITE_MAX;
+		err = piece_add(wait ? c : NULL, h, data + pos, (uint32_t)n,
+				offset + pos);
+		if (err)
+			break;
+		pos += n;
+		if (wait)
+			c->left++;
+	}
+	if (wait || err) {
+		if (wait)
+			sfs_call_waits(c);
+		call_piece(c, err);
+	} else if (f->unacked < SFS_MAX_UNACKED) {
+		on_room(c, 0);
+	} else {
+		c->resume = on_room;
+		sfs_calls_add(&f->throttled, c);
+		sfs_call_waits(c);
+	}
+}

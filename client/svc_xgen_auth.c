@@ -50,21 +50,21 @@ void xgen_auth_unwait(struct xgen_auth_wait *w)
 	w->link = NULL;
 }
 
-/* How long the token lives, from now on. */
-static uint64_t token_life(const json_t *obj)
+/* How long from now on the token may be used: a minute less than it lives. */
+static uint64_t token_use(const json_t *obj)
 {
 	int64_t until = sbx_json_int(obj, "expires_at_ms", 0);
+	int64_t life = TOKEN_LIFE_MS;
 	uv_timeval64_t now;
-	int64_t life;
 
 	/* v1 gives a date instead; it is always a quarter of an hour */
-	if (!until || uv_gettimeofday(&now) < 0)
-		return TOKEN_LIFE_MS;
-	life = until - (now.tv_sec * 1000 + now.tv_usec / 1000);
+	if (until && uv_gettimeofday(&now) == 0)
+		life = until - (now.tv_sec * 1000 + now.tv_usec / 1000);
 	/* clocks differ: believe it only where it is believable */
-	return life > 2 * TOKEN_MARGIN_MS && life < 24 * 3600 * 1000
-		       ? (uint64_t)life
-		       : TOKEN_LIFE_MS;
+	if (life < 2000 || life > 24 * 3600 * 1000)
+		life = TOKEN_LIFE_MS;
+	return (uint64_t)(life > 2 * TOKEN_MARGIN_MS ? life - TOKEN_MARGIN_MS
+						     : life / 2);
 }
 
 static int auth_take_token(struct xgen *x, const struct sbx_http_response *resp)
@@ -86,7 +86,7 @@ static int auth_take_token(struct xgen *x, const struct sbx_http_response *resp)
 	sbx_secret_free(a->token);
 	a->token = s;
 	a->generation++;
-	a->token_until = uv_now(x->loop) + token_life(obj) - TOKEN_MARGIN_MS;
+	a->token_until = uv_now(x->loop) + token_use(obj);
 	return 0;
 }
 

@@ -16,7 +16,7 @@
 
 #define POLL_FIRST_MS 100
 #define POLL_MAX_MS   1000
-#define CLEAN_UP_MS   10000
+#define CLEAN_UP_MS   3000
 #define MAX_ASKED     2
 
 struct xgen_create_state {
@@ -26,6 +26,7 @@ struct xgen_create_state {
 	unsigned int asked;
 	uint64_t poll_ms;
 	struct sbx_error lost; /* how the answer was lost */
+	struct sbx_error why;  /* it is given up */
 };
 
 static void create_ask(struct xgen_work *w);
@@ -41,27 +42,29 @@ void xgen_create_drop(struct xgen_create_state *c)
 
 static void on_cleaned_up(void *arg, const struct xgen_answer *answer)
 {
+	struct xgen_work *w = arg;
+	struct sbx_error e = w->create->why;
+
+	w->request = NULL;
 	if (answer->error.err)
 		sbx_log(SBX_LOG_WARNING, "xgen",
 			"a sandbox that did not start may be left behind: %s",
 			answer->error.text);
+	xgen_work_done(w, &e);
 }
 
-/* Ends the call with an error, and what was made of the sandbox. */
+/* Ends the call with an error, once what was made of the sandbox is gone. */
 static void create_give_up(struct xgen_work *w, const struct sbx_error *e)
 {
-	struct xgen *x = w->x;
-	struct xgen_request_conf conf = {
-		.method = "DELETE",
-		.path = "/sandboxes/%s",
-		.id = w->create->id,
-		.deadline = uv_now(x->loop) + CLEAN_UP_MS,
-		.repeatable = true,
-	};
-
-	if (w->create->id && !x->closing)
-		xgen_request_start(x, &conf, on_cleaned_up, NULL);
-	xgen_work_done(w, e);
+	w->create->why = *e;
+	xgen_work_request(w,
+			  (struct xgen_request_conf){
+				  .method = "DELETE",
+				  .path = "/sandboxes/%s",
+				  .id = w->create->id,
+				  .deadline = uv_now(w->x->loop) + CLEAN_UP_MS,
+				  .repeatable = true},
+			  on_cleaned_up);
 }
 
 /* ---- until it runs ---- */

@@ -1,0 +1,490 @@
+/*
+ * sbxfs-agent: options, start, end.  See agent.h for the parts.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/agent/agent.h"
+#include "tests/agent/conn.h"
+#include "tests/agent/meta.h"
+#include "tests/agent/pod.h"
+#include "tests/agent/rootfs.h"
+#include "tests/agent/runtime.h"
+#include "tests/agent/sandbox.h"
+#include "tests/agent/tree.h"
+
+struct options {
+	const char *dir, *listen, *control;
+	int ready_fd, exit_fd;
+};
+
+/* What belongs to the loop for as long as the agent runs. */
+struct handles {
+	uv_check_t check;
+	uv_signal_t term, intr, child;
+	uv_poll_t exit_poll;
+	bool has_exit_poll;
+};
+
+int64_t agent_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* xorshift: disorder and names, nothing that must not be guessed. */
+uint32_t agent_random(uint32_t n)
+{
+	static uint64_t state;
+
+	if (!state && (getrandom(&state, sizeof(state), 0) < 0 || !state))
+		state = uv_hrtime() | 1;
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)((state >> 32) * n >> 32);
+}
+
+static void usage(FILE *out)
+{
+	fputs("Usage: SBXFS_AGENT_KEY=KEY sbxfs-agent --dir DIR [options]\n"
+	      "Serves sandboxes, kept as folders below DIR, by the protocol "
+	      "of xgen-sandbox.\n\n"
+	      "  --dir DIR            where the sandboxes are\n"
+	      "  --listen ADDR:PORT   default 127.0.0.1:0, a free port\n"
+	      "  --ready-fd N         write `ready PORT' there when listening\n"
+	      "  --exit-with-fd N     end when the other end of it is closed\n"
+	      "  --root               the user in the sandboxes is root\n"
+	      "  --trait NAME=VALUE   on, off or a number; may be repeated\n"
+	      "  --fault WHAT         as the control socket's `fault'\n"
+	      "  --control PATH       control socket for tests\n"
+	      "  --help, --version\n\n"
+	      "Traits, their defaults and what they mean:\n",
+	      out);
+	agent_traits_print(out);
+	fputs("\nControl socket: fault delay MS | drop-after BYTES | cut | "
+	      "blackhole on|off |\nrefuse on|off | http STATUS N | garbage N "
+	      "| html N | huge N | half N |\nnot-ready N | no-reply N | expire "
+	      "ID | dead-sidecar ID | kill-runtime ID;\n"
+	      "trait NAME=VALUE; journal; runtime-pids ID\n",
+	      out);
+}
+
+static int option_fd(const char *text)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end || n < 0 || n > INT_MAX ||
+	    fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
+		return -EBADF;
+	return (int)n;
+}
+
+static int option_fault(struct agent *agent, const char *text)
+{
+	char line[256], *answer = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&answer, &len);
+	bool ok;
+
+	if (!out)
+		return -ENOMEM;
+	snprintf(line, sizeof(line), "fault %s", text);
+	agent_fault_command(agent, line, out);
+	fclose(out);
+	ok = !strcmp(answer, "ok\n");
+	free(answer);
+	return ok ? 0 : -EINVAL;
+}
+
+static int options_read(struct agent *agent, struct options *o, int argc,
+			char **argv)
+{
+	enum {
+		DIRECTORY = 1,
+		LISTEN,
+		READY,
+		EXIT,
+		ROOT,
+		TRAIT,
+		FAULT,
+		CONTROL,
+		HELP,
+		VERSION
+	};
+	static const struct option table[] = {
+		{"dir", required_argument, NULL, DIRECTORY},
+		{"listen", required_argument, NULL, LISTEN},
+		{"ready-fd", required_argument, NULL, READY},
+		{"exit-with-fd", required_argument, NULL, EXIT},
+		{"root", no_argument, NULL, ROOT},
+		{"trait", required_argument, NULL, TRAIT},
+		{"fault", required_argument, NULL, FAULT},
+		{"control", required_argument, NULL, CONTROL},
+		{"help", no_argument, NULL, HELP},
+		{"version", no_argument, NULL, VERSION},
+		{0}};
+	int c, r = 0;
+
+	while (!r && (c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (c) {
+		case DIRECTORY:
+			o->dir = optarg;
+			break;
+		case LISTEN:
+			o->listen = optarg;
+			break;
+		case READY:
+			r = o->ready_fd = option_fd(optarg);
+			break;
+		case EXIT:
+			r = o->exit_fd = option_fd(optarg);
+			break;
+		case ROOT:
+			agent->root = true;
+			break;
+		case TRAIT:
+			r = agent_traits_set(&agent->traits, optarg);
+			break;
+		case FAULT:
+			r = option_fault(agent, optarg);
+			break;
+		case CONTROL:
+			o->control = optarg;
+			break;
+		case HELP:
+			usage(stdout);
+			exit(0);
+		case VERSION:
+			puts("sbxfs-agent " SBX_VERSION);
+			exit(0);
+		default:
+			return -EINVAL;
+		}
+		if (r < 0)
+			AGENT_LOG("%s: not understood; see --help", optarg);
+		r = r < 0 ? r : 0;
+	}
+	if (!r && (!o->dir || optind < argc)) {
+		AGENT_LOG("needs --dir DIR and nothing but options; "
+			  "see --help");
+		r = -EINVAL;
+	}
+	return r;
+}
+
+/* The key must not be in anybody's environment any longer than needed. */
+static int take_key(struct agent *agent)
+{
+	char *key = getenv("SBXFS_AGENT_KEY");
+
+	if (!key || !*key) {
+		AGENT_LOG("set SBXFS_AGENT_KEY to the API key that clients "
+			  "must show");
+		return -ENOKEY;
+	}
+	agent->key = strdup(key);
+	explicit_bzero(key, strlen(key));
+	unsetenv("SBXFS_AGENT_KEY");
+#ifndef __SANITIZE_ADDRESS__
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+	if (getrandom(agent->secret, sizeof(agent->secret), 0) !=
+	    sizeof(agent->secret))
+		return -EIO;
+	return agent->key ? 0 : -ENOMEM;
+}
+
+/* A copy of this program that nothing in a sandbox could change. */
+static int open_self(struct agent *agent)
+{
+	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to, r = 0;
+	struct stat st;
+
+	to = memfd_create("sbxfs-runtime", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (from < 0 || to < 0 || fstat(from, &st) < 0)
+		r = -errno;
+	for (off_t left = r ? 0 : st.st_size; left > 0 && !r;) {
+		ssize_t n = sendfile(to, from, NULL, (size_t)left);
+
+		if (n <= 0)
+			r = n ? -errno : -EIO;
+		left -= n;
+	}
+	if (!r &&
+	    fcntl(to, F_ADD_SEALS,
+		  F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		r = -errno;
+	if (!r) {
+		/* out of the way of descriptors that are set for a child */
+		agent->exe_fd = fcntl(to, F_DUPFD_CLOEXEC, 10);
+		r = agent->exe_fd < 0 ? -errno : 0;
+	}
+	if (from >= 0)
+		close(from);
+	if (to >= 0)
+		close(to);
+	return r;
+}
+
+static int make_folder(struct agent *agent, const char *dir)
+{
+	char *path = realpath(dir, NULL);
+
+	if (!path && errno == ENOENT && mkdir(dir, 0700) == 0)
+		path = realpath(dir, NULL);
+	agent->dir_fd =
+		path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (agent->dir_fd < 0) {
+		AGENT_LOG("cannot use the folder %s: %s", dir, strerror(errno));
+		free(path);
+		return -EIO;
+	}
+	agent->dir = path;
+	return 0;
+}
+
+/* DIR and DIR/.agent: ours alone. */
+static int open_folder(struct agent *agent, const char *dir)
+{
+	uid_t uid = agent_uid(agent);
+	int r = make_folder(agent, dir), fd;
+
+	if (r < 0)
+		return r;
+	agent->own_fd = agent_tree_make(agent->dir_fd, ".agent", 0700,
+					(uid_t)-1, (gid_t)-1);
+	if (agent->own_fd < 0 || flock(agent->own_fd, LOCK_EX | LOCK_NB) < 0) {
+		AGENT_LOG("%s is in use by another sbxfs-agent, or not ours: "
+			  "%s",
+			  agent->dir, strerror(errno));
+		return -EBUSY;
+	}
+	for (int i = 0; i < 2; i++) {
+		fd = agent_tree_make(agent->own_fd, i ? "home" : "workspace",
+				     0700, uid, (gid_t)-1);
+		if (fd < 0)
+			return fd;
+		if (i)
+			mkdirat(fd, "workspace", 0755);
+		close(fd);
+	}
+	return agent_rootfs_write_users(agent->own_fd);
+}
+
+static int check_bubblewrap(struct agent *agent)
+{
+	char reason[512];
+
+	if (agent_pod_probe(agent, reason, sizeof(reason)) == 0)
+		return 0;
+	if (!strcmp(reason, strerror(ENOENT)))
+		AGENT_LOG("bubblewrap is missing: install it (apt-get install "
+			  "bubblewrap)");
+	else
+		AGENT_LOG("bubblewrap cannot make a sandbox here (%s): run as "
+			  "root, or allow user namespaces",
+			  *reason ? reason : "no answer");
+	return -ENOSYS;
+}
+
+static int open_library(struct agent *agent)
+{
+	struct lws_context_creation_info info = {0};
+	void *loops[] = {&agent->loop};
+
+	lws_set_log_level(LLL_ERR, NULL);
+	info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
+	info.protocols = agent_protocols;
+	info.options =
+		LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	info.foreign_loops = loops;
+	info.pt_serv_buf_size = 128 * 1024;
+	info.max_http_header_data2 = 32768;
+	info.max_http_header_pool2 = 64;
+	info.keepalive_timeout = 120;
+	info.timeout_secs = 20;
+	agent->lws = lws_create_context(&info);
+	if (!agent->lws)
+		return -EIO;
+	agent->vhost = lws_create_vhost(agent->lws, &info);
+	return agent->vhost ? 0 : -EIO;
+}
+
+static void agent_stop(struct agent *agent)
+{
+	if (agent->stopping)
+		return;
+	agent->stopping = true;
+	uv_stop(&agent->loop);
+}
+
+static void on_end_signal(uv_signal_t *h, int sig)
+{
+	agent_stop(h->data);
+}
+
+static void on_child_signal(uv_signal_t *h, int sig)
+{
+	agent_pods_reap(h->data);
+}
+
+static void on_exit_fd(uv_poll_t *poll, int status, int events)
+{
+	struct agent *agent = poll->data;
+	char dump[64];
+	int fd;
+
+	if (uv_fileno((uv_handle_t *)poll, &fd) < 0 ||
+	    read(fd, dump, sizeof(dump)) <= 0)
+		agent_stop(agent);
+}
+
+static void on_check(uv_check_t *check)
+{
+	agent_sockets_handle(check->data);
+}
+
+static void on_expiry(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+	struct agent_sandbox *s;
+	int64_t now = agent_now_ms();
+
+	LIST_FOREACH(s, &agent->sandboxes, link)
+	{
+		if (s->listed && s->expires_ms <= now)
+			agent_sandbox_expire(s);
+	}
+}
+
+static void start_handles(struct agent *agent, struct handles *h,
+			  const struct options *o)
+{
+	uint64_t check_ms = (uint64_t)agent->traits.expiry_check_ms;
+
+	h->check.data = h->term.data = h->intr.data = h->child.data = agent;
+	uv_check_init(&agent->loop, &h->check);
+	uv_check_start(&h->check, on_check);
+	uv_signal_init(&agent->loop, &h->term);
+	uv_signal_start(&h->term, on_end_signal, SIGTERM);
+	uv_signal_init(&agent->loop, &h->intr);
+	uv_signal_start(&h->intr, on_end_signal, SIGINT);
+	uv_signal_init(&agent->loop, &h->child);
+	uv_signal_start(&h->child, on_child_signal, SIGCHLD);
+	uv_timer_init(&agent->loop, &agent->expiry_timer);
+	agent->expiry_timer.data = agent;
+	uv_timer_start(&agent->expiry_timer, on_expiry, check_ms, check_ms);
+	if (o->exit_fd >= 0 &&
+	    uv_poll_init(&agent->loop, &h->exit_poll, o->exit_fd) == 0) {
+		h->has_exit_poll = true;
+		h->exit_poll.data = agent;
+		uv_poll_start(&h->exit_poll, UV_READABLE, on_exit_fd);
+	}
+}
+
+static void stop_handles(struct agent *agent, struct handles *h)
+{
+	uv_close((uv_handle_t *)&h->check, NULL);
+	uv_close((uv_handle_t *)&h->term, NULL);
+	uv_close((uv_handle_t *)&h->intr, NULL);
+	uv_close((uv_handle_t *)&h->child, NULL);
+	uv_close((uv_handle_t *)&agent->expiry_timer, NULL);
+	if (h->has_exit_poll)
+		uv_close((uv_handle_t *)&h->exit_poll, NULL);
+}
+
+static int tell_ready(const struct agent *agent, int fd)
+{
+	char line[32];
+	int n = snprintf(line, sizeof(line), "ready %d\n", agent->port);
+
+	return fd < 0 || write(fd, line, (size_t)n) == n ? 0 : -EIO;
+}
+
+static int agent_open(struct agent *agent, const struct options *o)
+{
+	int r = take_key(agent);
+
+	if (!r)
+		r = open_folder(agent, o->dir);
+	if (!r)
+		r = open_self(agent);
+	if (!r)
+		r = check_bubblewrap(agent);
+	if (r < 0)
+		return r;
+	uv_loop_init(&agent->loop);
+	r = open_library(agent);
+	if (!r)
+		r = agent_sandboxes_load(agent);
+	if (r < 0)
+		return r;
+	agent->port = agent_listen(agent, o->listen);
+	if (agent->port < 0) {
+		AGENT_LOG("cannot listen on %s: %s", o->listen,
+			  strerror(-agent->port));
+		return agent->port;
+	}
+	r = o->control ? agent_control_open(agent, o->control) : 0;
+	if (r < 0)
+		AGENT_LOG("cannot make the control socket %s: %s", o->control,
+			  strerror(-r));
+	return r;
+}
+
+/* One order: no new work, sandboxes, connections, then what is left. */
+static void agent_close(struct agent *agent, struct handles *h)
+{
+	agent_listen_close(agent);
+	agent_control_close(agent);
+	agent_sandboxes_stop(agent);
+	while (agent_pods_alive())
+		uv_run(&agent->loop, UV_RUN_ONCE);
+	stop_handles(agent, h);
+	lws_context_destroy(agent->lws);
+	uv_run(&agent->loop, UV_RUN_DEFAULT);
+	agent_journal_clear(&agent->journal);
+	explicit_bzero(agent->key, strlen(agent->key));
+	free(agent->key);
+	free(agent->dir);
+}
+
+int main(int argc, char **argv)
+{
+	static struct agent agent;
+	static struct handles handles;
+	struct options o = {
+		.listen = "127.0.0.1:0", .ready_fd = -1, .exit_fd = -1};
+
+	if (argc > 1 && !strcmp(argv[1], "--runtime"))
+		return agent_runtime_main(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	umask(022);
+	agent.listen_fd = -1;
+	agent_traits_init(&agent.traits);
+	if (options_read(&agent, &o, argc, argv) < 0 ||
+	    agent_open(&agent, &o) < 0)
+		return 1;
+	start_handles(&agent, &handles, &o);
+	agent_meta_empty_trash(&agent);
+	if (tell_ready(&agent, o.ready_fd) == 0)
+		uv_run(&agent.loop, UV_RUN_DEFAULT);
+	agent_close(&agent, &handles);
+	return 0;
+}

@@ -66,7 +66,8 @@ static int check_errno(const char *path, int err, struct sbx_error *reterr)
 				     path);
 	case ENOTDIR:
 		return sbx_error_set(reterr, -err,
-				     "the mountpoint %s is not a directory", path);
+				     "the mountpoint %s is not a directory",
+				     path);
 	case ENOTCONN:
 		return sbx_error_set(reterr, -err,
 				     "%s holds a mount whose program has died: "

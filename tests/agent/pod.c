@@ -84,6 +84,20 @@ static void args_add_identity(struct agent_args *a, const struct agent *agent)
 		agent_args_add_all(a, "--cap-add", root_capabilities[i], NULL);
 }
 
+/* What uid 0 could write or read on the host without any capability. */
+static void args_add_root_covers(struct agent_args *a)
+{
+	static const char *const files[] = {"/proc/sysrq-trigger",
+					    "/etc/shadow", "/etc/gshadow"};
+
+	agent_args_add_all(a, "--ro-bind", "/proc/sys", "/proc/sys", NULL);
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		if (access(files[i], F_OK) == 0)
+			agent_args_add_all(a, "--ro-bind", "/dev/null",
+					   files[i], NULL);
+	}
+}
+
 static int pod_args(struct agent_args *a, const struct agent *agent,
 		    const char *id, const char *folder)
 {
@@ -108,12 +122,7 @@ static int pod_args(struct agent_args *a, const struct agent *agent,
 	agent_args_addf(a, "%s/.agent/group", agent->dir);
 	agent_args_add_all(a, "/etc/group", NULL);
 	if (agent->root)
-		/* what uid 0 may write or read without any capability */
-		agent_args_add_all(a, "--ro-bind", "/proc/sys", "/proc/sys",
-				   "--ro-bind", "/dev/null",
-				   "/proc/sysrq-trigger", "--ro-bind-try",
-				   "/dev/null", "/etc/shadow", "--ro-bind-try",
-				   "/dev/null", "/etc/gshadow", NULL);
+		args_add_root_covers(a);
 	agent_args_add_all(a, "--remount-ro", "/", "--chdir", "/", "--",
 			   "/proc/self/fd/4", "--runtime", "3", user, user,
 			   NULL);

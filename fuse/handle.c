@@ -135,46 +135,61 @@ struct sfs_handle *sfs_handle_any(const struct sfs_inode *i)
 	return NULL;
 }
 
+/* One OPEN under way; the handle may have been told anew meanwhile. */
+struct opening {
+	struct sfs_handle *h; /* referenced */
+	uint64_t number;
+};
+
 static void on_opened(void *arg, int err, struct sbx_rd *rd)
 {
-	struct sfs_handle *h = arg;
+	struct opening *o = arg;
+	struct sfs_handle *h = o->h;
 	struct sbx_attr attr;
 
-	h->open_err = err;
-	if (err) {
-		h->told = false;
-	} else {
+	if (h->number == o->number) {
+		h->open_err = err;
+		h->told = !err;
 		h->epoch = sbx_remote_epoch(h->inode->files->remote);
-		if (sbx_get_attr(rd, &attr))
-			sfs_cache_attr(h->inode, &attr, 0);
 	}
+	if (!err && sbx_get_attr(rd, &attr))
+		sfs_cache_attr(h->inode, &attr, 0);
 	sfs_handle_unref(h);
+	free(o);
 }
 
-int sfs_handle_tell(struct sfs_handle *h)
+static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
 {
 	struct sfs_files *f = h->inode->files;
-	struct sfs_at at;
+	struct opening *o = malloc(sizeof(*o));
 	struct sbx_buf *b;
-	int err;
 
-	if (f->closed)
-		return -ESTALE;
-	if (sfs_handle_is_told(h))
-		return 0;
-	err = sfs_inode_at(h->inode, &at);
-	if (err < 0)
-		return err;
-	h->number = sbx_remote_number(f->remote);
+	if (!o)
+		return -ENOMEM;
+	o->h = sfs_handle_ref(h);
+	o->number = h->number = sbx_remote_number(f->remote);
 	h->epoch = sbx_remote_epoch(f->remote);
 	h->told = true;
 	h->open_err = 0;
 	b = sbx_remote_begin(f->remote, SBX_OP_OPEN, 5);
 	sbx_put_u64(b, h->number);
-	sfs_put_at(b, &at);
+	sfs_put_at(b, at);
 	sbx_put_u64(b, (uint32_t)(h->flags & ~ONCE));
-	sbx_remote_submit(f->remote, on_opened, NULL, sfs_handle_ref(h));
+	sbx_remote_submit(f->remote, on_opened, NULL, o);
 	return 0;
+}
+
+int sfs_handle_tell(struct sfs_handle *h)
+{
+	struct sfs_at at;
+	int err;
+
+	if (h->inode->files->closed)
+		return -ESTALE;
+	if (sfs_handle_is_told(h))
+		return 0;
+	err = sfs_inode_at(h->inode, &at);
+	return err < 0 ? err : handle_open(h, &at);
 }
 
 int sfs_handle_error(const struct sfs_handle *h, int err)

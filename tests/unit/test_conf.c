@@ -1,0 +1,286 @@
+/* client/conf: SOURCE, profiles, keys and where they are refused. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/conf.h"
+#include "tests/lib/unit.h"
+
+static char dir[] = "/tmp/test_conf.XXXXXX";
+static struct sbx_conf conf;
+static struct sbx_error e;
+
+static int fresh(void **state)
+{
+	static const char *const names[] = {"XGEN_API_KEY", "XGEN_TOKEN",
+					    "SBXFS_API_KEY"};
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		unsetenv(names[i]);
+	setenv("HOME", dir, 1);
+	unsetenv("XDG_CONFIG_HOME");
+	unsetenv("XDG_DATA_HOME");
+	sbx_conf_init(&conf);
+	memset(&e, 0, sizeof(e));
+	return 0;
+}
+
+static int done(void **state)
+{
+	sbx_conf_release(&conf);
+	return 0;
+}
+
+static void put_file(const char *name, const char *text, mode_t mode)
+{
+	char path[200];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	unlink(path);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	chmod(path, mode);
+}
+
+static const char *path_of(const char *name)
+{
+	static char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static int parse(const char *source)
+{
+	sbx_conf_release(&conf);
+	sbx_conf_init(&conf);
+	return sbx_conf_parse_source(&conf, source, &e);
+}
+
+static void source_local(void **state)
+{
+	assert_int_equal(parse("local"), 0);
+	assert_string_equal(conf.service, "local");
+	assert_string_equal(conf.dir, path_of(".local/share/sbxfs"));
+	assert_null(conf.only);
+	setenv("XDG_DATA_HOME", "/data", 1);
+	assert_int_equal(parse("local/demo"), 0);
+	assert_string_equal(conf.dir, "/data/sbxfs");
+	assert_string_equal(conf.only, "demo");
+	assert_int_equal(parse("local:/srv/a/b"), 0);
+	assert_string_equal(conf.dir, "/srv/a/b");
+	assert_null(conf.only);
+	assert_int_equal(parse("local:/srv/a//demo"), 0);
+	assert_string_equal(conf.dir, "/srv/a");
+	assert_string_equal(conf.only, "demo");
+	assert_int_equal(parse("local:"), -EINVAL);
+}
+
+static void source_local_is_made_absolute(void **state)
+{
+	char cwd[200], want[220];
+
+	assert_int_equal(parse("local:here"), 0);
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	snprintf(want, sizeof(want), "%s/here", cwd);
+	assert_string_equal(conf.dir, want);
+}
+
+static void source_url(void **state)
+{
+	assert_int_equal(parse("xgen+http://host:8080"), 0);
+	assert_string_equal(conf.service, "xgen");
+	assert_string_equal(conf.url, "http://host:8080");
+	assert_null(conf.only);
+	assert_int_equal(parse("xgen+https://a.b-c.example/12ab-3"), 0);
+	assert_string_equal(conf.url, "https://a.b-c.example");
+	assert_string_equal(conf.only, "12ab-3");
+	assert_int_equal(parse("xgen+http://[::1]:80/"), 0);
+	assert_string_equal(conf.url, "http://[::1]:80");
+	assert_null(conf.only);
+}
+
+static void source_mistakes(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"xgen",
+		"xgen+",
+		"xgen+ftp://h",
+		"xgen+http://",
+		"xgen+http://h:0",
+		"xgen+http://h:65536",
+		"xgen+http://h:80x",
+		"xgen+http://key@h",
+		"xgen+http://h/a/b",
+		"xgen+http://h/..",
+		"xgen+http://h?x",
+		"xgen+http://h\nX: y",
+		"http://h",
+		"nope+http://h",
+		"local+http://h",
+		"a b",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		memset(&e, 0, sizeof(e));
+		assert_int_equal(parse(wrong[i]), -EINVAL);
+		assert_true(strlen(e.text) > 10);
+		assert_null(strstr(e.text, "key@"));
+	}
+}
+
+static void source_of_a_service_to_come(void **state)
+{
+	assert_int_equal(parse("vtrix+http://h"), -EOPNOTSUPP);
+	assert_non_null(strstr(e.text, "vtrix"));
+	assert_int_equal(parse("computesdk+https://h"), -EOPNOTSUPP);
+}
+
+static void profile_is_read(void **state)
+{
+	mkdir(path_of(".config"), 0700);
+	mkdir(path_of(".config/sbxfs"), 0700);
+	put_file(".config/sbxfs/config",
+		 "[other]\nsource = local\n"
+		 "[work]\nsource = xgen+http://h:1/box\ntimeout = 7\n"
+		 "helper = off\nkey = from-profile\n",
+		 0600);
+	assert_int_equal(parse("work"), 0);
+	assert_string_equal(conf.url, "http://h:1");
+	assert_string_equal(conf.only, "box");
+	assert_int_equal(conf.timeout_ms, 7000);
+	assert_false(conf.helper);
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+	assert_string_equal(sbx_secret_text(conf.key), "from-profile");
+	assert_int_equal(parse("work/else"), 0);
+	assert_string_equal(conf.only, "else");
+	assert_int_equal(parse("nobody"), -ENOENT);
+	assert_non_null(strstr(e.text, "nobody"));
+}
+
+static void profile_mistakes(void **state)
+{
+	static const char *const wrong[] = {
+		"[work]\ntimeout = 5\n",
+		"[work]\nsource = local\ntimeout = soon\n",
+		"[work]\nsource = local\nsauce = x\n",
+		"[work]\nsource = local\nnonsense\n",
+		"[work]\nsource = work\n",
+		"[work]\nsource = xgen+http://h\nkey = a b\n",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		put_file(".config/sbxfs/config", wrong[i], 0600);
+		assert_int_equal(parse("work"), -EINVAL);
+	}
+}
+
+static void profile_with_a_key_must_be_private(void **state)
+{
+	put_file(".config/sbxfs/config",
+		 "[work]\nsource = xgen+http://h\nkey = s3cret\n", 0644);
+	assert_int_equal(parse("work"), -EACCES);
+	assert_non_null(strstr(e.text, "chmod 600"));
+	assert_null(strstr(e.text, "s3cret"));
+	/* without one it may be read by anybody */
+	put_file(".config/sbxfs/config", "[work]\nsource = local\n", 0644);
+	assert_int_equal(parse("work"), 0);
+}
+
+static void key_from_the_environment_is_taken_out_of_it(void **state)
+{
+	char kept[] = "XGEN_API_KEY=abc";
+
+	assert_int_equal(parse("xgen+http://h"), 0);
+	putenv(kept);
+	setenv("SBXFS_API_KEY", "general", 1);
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+	assert_string_equal(sbx_secret_text(conf.key), "abc");
+	assert_null(getenv("XGEN_API_KEY"));
+	assert_null(getenv("SBXFS_API_KEY"));
+	assert_string_equal(kept, "XGEN_API_KEY=");
+}
+
+static void key_order(void **state)
+{
+	assert_int_equal(parse("xgen+http://h"), 0);
+	setenv("XGEN_TOKEN", "tok", 1);
+	setenv("SBXFS_API_KEY", "general", 1);
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+	assert_null(conf.key);
+	assert_string_equal(sbx_secret_text(conf.token), "tok");
+
+	assert_int_equal(parse("xgen+http://h"), 0);
+	setenv("SBXFS_API_KEY", "general", 1);
+	put_file("key", "  filed\n", 0600);
+	assert_int_equal(sbx_conf_find_key(&conf, path_of("key"), &e), 0);
+	assert_string_equal(sbx_secret_text(conf.key), "filed");
+}
+
+static void key_mistakes(void **state)
+{
+	assert_int_equal(parse("xgen+http://h"), 0);
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), -ENOKEY);
+	assert_non_null(strstr(e.text, "XGEN_API_KEY"));
+	put_file("key", "x", 0640);
+	assert_int_equal(sbx_conf_find_key(&conf, path_of("key"), &e), -EACCES);
+	put_file("key", "a\r\nX-Header: y", 0600);
+	assert_int_equal(sbx_conf_find_key(&conf, path_of("key"), &e), -EINVAL);
+	put_file("key", " \n", 0600);
+	assert_int_equal(sbx_conf_find_key(&conf, path_of("key"), &e), -EINVAL);
+	assert_int_equal(sbx_conf_find_key(&conf, path_of("none"), &e),
+			 -ENOENT);
+	assert_int_equal(sbx_conf_find_key(&conf, dir, &e), -EINVAL);
+	assert_int_equal(parse("local"), 0);
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+}
+
+static void secret_is_bounded(void **state)
+{
+	static char big[5000];
+	struct sbx_secret *s = sbx_secret_new("abc", 3);
+
+	assert_string_equal(sbx_secret_text(s), "abc");
+	assert_null(sbx_secret_free(s));
+	assert_null(sbx_secret_free(NULL));
+	assert_string_equal(sbx_secret_text(NULL), "");
+	assert_null(sbx_secret_new(big, sizeof(big)));
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fresh, done)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(source_local),
+		TEST(source_local_is_made_absolute),
+		TEST(source_url),
+		TEST(source_mistakes),
+		TEST(source_of_a_service_to_come),
+		TEST(profile_is_read),
+		TEST(profile_mistakes),
+		TEST(profile_with_a_key_must_be_private),
+		TEST(key_from_the_environment_is_taken_out_of_it),
+		TEST(key_order),
+		TEST(key_mistakes),
+		TEST(secret_is_bounded),
+	};
+	char command[100];
+	int r;
+
+	if (!mkdtemp(dir))
+		return 1;
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	return system(command) ? 1 : r;
+}

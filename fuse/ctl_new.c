@@ -1,10 +1,15 @@
 /*
  * "new": options of a new sandbox are written, its name is read back on the
- * same open file.  Each write is one creation and returns when the sandbox
- * can be used.
+ * same open file.
+ *
+ * One write is one creation and returns when the sandbox can be used.  Only a
+ * write of a single line may be but the first of several, because shells
+ * write line by line: such lines are gathered, and the sandbox is made when a
+ * descriptor is closed or the name is read.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/spec.h"
 #include "fuse/ctl_file.h"
@@ -12,11 +17,16 @@
 
 struct new_file {
 	struct ctl_file f;
-	struct sbx_box *box; /* what the last write made; counted, or NULL */
+	struct sbx_buf lines;	/* gathered so far */
+	struct sbx_box *box;	/* what was made last; counted, or NULL */
+	struct sbx_error error; /* why the gathered lines gave nothing */
+	unsigned int busy;	/* creations under way */
+	bool reading;		/* a load waits for them */
 };
 
 struct creation {
-	struct ctl_op *op;
+	struct new_file *nf; /* its file is counted */
+	struct ctl_op *op;   /* who waits for it; NULL: a reader */
 	char *options;
 };
 
@@ -25,91 +35,202 @@ static struct new_file *new_of(struct ctl_file *f)
 	return (struct new_file *)f;
 }
 
-static void new_load(struct ctl_file *f)
-{
-	const struct new_file *nf = new_of(f);
+/* ---- making ---- */
 
-	if (nf->box)
-		sfs_text_printf(&f->text, "%s\n", nf->box->folder);
-	ctl_file_loaded(f, NULL);
+static void new_loaded(struct new_file *nf)
+{
+	struct sbx_error e = nf->error;
+
+	nf->reading = false;
+	nf->error.err = 0; /* told once */
+	if (!e.err && nf->box)
+		sfs_text_printf(&nf->f.text, "%s\n", nf->box->folder);
+	ctl_file_loaded(&nf->f, &e);
+}
+
+static void creation_end(struct creation *c, struct sbx_box *box,
+			 const struct sbx_error *error)
+{
+	struct new_file *nf = c->nf;
+	struct ctl_op *op = c->op;
+
+	free(c->options);
+	free(c);
+	if (!nf->f.closed) {
+		sbx_box_unref(nf->box);
+		nf->box = box ? sbx_box_ref(box) : NULL;
+	}
+	if (!op || op->size == 0)
+		nf->error = *error;
+	if (op)
+		ctl_op_finish(op, error);
+	if (--nf->busy == 0 && nf->reading)
+		new_loaded(nf);
+	ctl_file_unref(&nf->f);
 }
 
 static void on_created(void *arg, struct sbx_box *box,
 		       const struct sbx_error *error)
 {
-	struct ctl_op *op = arg;
-	struct new_file *nf = new_of(op->file);
-
-	if (box && !op->file->closed) {
-		sbx_box_unref(nf->box);
-		nf->box = sbx_box_ref(box);
-	}
-	ctl_op_finish(op, error);
+	creation_end(arg, box, error);
 }
 
 static void on_name_looked_up(void *arg, struct sbx_box *box,
 			      const struct sbx_error *error)
 {
 	struct creation *c = arg;
-	struct ctl_op *op = c->op;
 	struct sbx_error e = *error;
 
 	if (e.err == -ENOENT) {
-		sbx_client_create(op->node->m->client, c->options, on_created,
-				  op);
-	} else {
-		if (!e.err)
-			sbx_error_set(&e, -EEXIST,
-				      "there is a sandbox of that name "
-				      "already");
-		ctl_op_finish(op, &e);
+		sbx_client_create(c->nf->f.node->m->client, c->options,
+				  on_created, c);
+		return;
 	}
-	free(c->options);
-	free(c);
+	if (!e.err)
+		sbx_error_set(&e, -EEXIST,
+			      "there is a sandbox of that name already");
+	creation_end(c, NULL, &e);
 }
 
-/* Takes options. */
-static void new_create(struct ctl_op *op, char *options, const char *name)
+/* Takes options; name may be NULL, as may op. */
+static void new_create(struct new_file *nf, struct ctl_op *op, char *options,
+		       const char *name)
 {
-	struct sbx_client *client = op->node->m->client;
+	struct sbx_client *client = nf->f.node->m->client;
 	static const struct sbx_error no_memory = {
 		.err = -ENOMEM,
 		.text = "out of memory",
 	};
-	struct creation *c;
+	struct creation *c = malloc(sizeof(*c));
 
-	if (!name) {
-		sbx_client_create(client, options, on_created, op);
-		free(options);
-		return;
-	}
-	c = malloc(sizeof(*c));
+	ctl_file_ref(&nf->f);
+	nf->busy++;
 	if (!c) {
+		nf->error = no_memory;
+		nf->busy--;
 		free(options);
-		ctl_op_finish(op, &no_memory);
+		if (op)
+			ctl_op_finish(op, &no_memory);
+		ctl_file_unref(&nf->f);
 		return;
 	}
-	*c = (struct creation){.op = op, .options = options};
-	sbx_client_find(client, name, on_name_looked_up, c);
+	*c = (struct creation){.nf = nf, .op = op, .options = options};
+	if (name)
+		sbx_client_find(client, name, on_name_looked_up, c);
+	else
+		sbx_client_create(client, options, on_created, c);
+}
+
+/* What was gathered; it was found to be good line by line. */
+static void new_create_lines(struct new_file *nf, struct ctl_op *op)
+{
+	struct sbx_error e;
+	char *options, *name;
+	int r = sbx_create_spec_parse(&options, &name,
+				      (char *)sbx_buf_at(&nf->lines),
+				      sbx_buf_len(&nf->lines), &e);
+
+	sbx_buf_clear(&nf->lines);
+	if (r == 0) {
+		new_create(nf, op, options, name);
+		free(name);
+	} else {
+		nf->error = e;
+		if (op)
+			ctl_op_finish(op, &e);
+	}
+}
+
+/* ---- the file ---- */
+
+static void new_load(struct ctl_file *f)
+{
+	struct new_file *nf = new_of(f);
+
+	nf->reading = true;
+	nf->busy++; /* not to be loaded from within */
+	if (sbx_buf_len(&nf->lines))
+		new_create_lines(nf, NULL);
+	if (--nf->busy == 0)
+		new_loaded(nf);
+}
+
+/* Adds a line, and looks whether the options still make sense. */
+static int new_gather(struct new_file *nf, const char *data, size_t size,
+		      struct sbx_error *reterr)
+{
+	char *options, *name;
+	int r;
+
+	sbx_buf_add(&nf->lines, data, size);
+	if (nf->lines.err)
+		r = sbx_error_set(reterr, -E2BIG,
+				  "new: at most 64 KiB of options");
+	else
+		r = sbx_create_spec_parse(&options, &name,
+					  (char *)sbx_buf_at(&nf->lines),
+					  sbx_buf_len(&nf->lines), reterr);
+	if (r < 0) {
+		sbx_buf_clear(&nf->lines);
+		return r;
+	}
+	free(options);
+	free(name);
+	return 0;
+}
+
+static bool is_single_line(const char *data, size_t size)
+{
+	return memchr(data, '\n', size) == data + size - 1 && data[0] != '{';
 }
 
 static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		      size_t size)
 {
+	struct new_file *nf = new_of(f);
+	bool gather = sbx_buf_len(&nf->lines) || is_single_line(data, size);
 	struct sbx_error e;
 	struct ctl_op *op;
 	char *options, *name;
+	int r;
 
-	if (sbx_create_spec_parse(&options, &name, data, size, &e) < 0) {
-		ctl_fail(req, f->node, e.err, "%s", e.text);
+	nf->error.err = 0;
+	r = gather ? new_gather(nf, data, size, &e)
+		   : sbx_create_spec_parse(&options, &name, data, size, &e);
+	if (r < 0) {
+		ctl_fail(req, f->node, r, "%s", e.text);
+		return;
+	}
+	if (gather) {
+		fuse_reply_write(req, size);
 		return;
 	}
 	op = ctl_op_new(req, f->node, f, size);
 	if (op)
-		new_create(op, options, name);
+		new_create(nf, op, options, name);
 	else
 		free(options);
 	free(name);
+}
+
+static void new_flush(fuse_req_t req, struct ctl_file *f)
+{
+	struct new_file *nf = new_of(f);
+	struct ctl_op *op;
+
+	if (!sbx_buf_len(&nf->lines)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	op = ctl_op_new(req, f->node, f, 0);
+	if (op)
+		new_create_lines(nf, op);
+}
+
+static int new_open(struct ctl_file *f, int flags)
+{
+	sbx_buf_init(&new_of(f)->lines, SBX_SPEC_CREATE_MAX);
+	return 0;
 }
 
 static void new_close(struct ctl_file *f)
@@ -118,6 +239,7 @@ static void new_close(struct ctl_file *f)
 
 	sbx_box_unref(nf->box);
 	nf->box = NULL;
+	sbx_buf_release(&nf->lines);
 }
 
 static bool new_present(const struct ctl_node *dir)
@@ -127,8 +249,10 @@ static bool new_present(const struct ctl_node *dir)
 
 static const struct ctl_file_type new_file = {
 	.size = sizeof(struct new_file),
+	.open = new_open,
 	.load = new_load,
 	.write = new_write,
+	.flush = new_flush,
 	.close = new_close,
 };
 

@@ -116,13 +116,13 @@ static int take_rw(struct parse *p, const struct row *row, const char *v)
 
 static int take_suid(struct parse *p, const struct row *row, const char *v)
 {
-	p->opts->suid = row->match[0] != 'n';
+	p->opts->suid = true;
 	return 0;
 }
 
 static int take_dev(struct parse *p, const struct row *row, const char *v)
 {
-	p->opts->dev = row->match[0] != 'n';
+	p->opts->dev = true;
 	return 0;
 }
 
@@ -259,7 +259,7 @@ static int take_log(struct parse *p, const struct row *row, const char *v)
 		[SBX_LOG_DEBUG] = "debug",
 	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (int i = SBX_LOG_ERROR; i <= SBX_LOG_DEBUG; i++) {
 		if (strcmp(v, names[i]))
 			continue;
 		p->opts->log_level = (enum sbx_log_level)i;
@@ -309,10 +309,13 @@ static const struct row rows[] = {
 	{"subtype=", "NAME", "type in the mount table (sbxfs)", take_subtype},
 	{"nonempty", NULL, "mount over a folder that is not empty",
 	 take_nonempty},
-	{"suid", NULL, "honour set-user-id bits (root only)", take_suid},
-	{"nosuid", NULL, NULL, take_suid},
-	{"dev", NULL, "honour device files (root only)", take_dev},
-	{"nodev", NULL, NULL, take_dev},
+	{"allow_suid", NULL, "honour set-user-id bits (root only)", take_suid},
+	{"allow_dev", NULL, "honour device files (root only)", take_dev},
+	/* mount(8) hands in suid and dev for root although nobody asked */
+	{"suid", NULL, NULL, take_nothing},
+	{"nosuid", NULL, NULL, take_nothing},
+	{"dev", NULL, NULL, take_nothing},
+	{"nodev", NULL, NULL, take_nothing},
 	{"noexec", NULL, "no programs run from the mount", take_kernel},
 	{"exec", NULL, NULL, take_nothing},
 	{"noatime", NULL, NULL, take_kernel},

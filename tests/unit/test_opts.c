@@ -91,8 +91,11 @@ static void test_words_of_mount(void **state)
 		      "x-systemd.automount,relatime,nofail,dev,suid",
 		      &e),
 		0);
-	assert_true(o.dev && o.suid);
+	assert_false(o.dev || o.suid);
 	assert_null(o.kernel);
+	sfs_opts_release(&o);
+	assert_int_equal(parse(&o, "local|/m|-o|allow_suid,allow_dev", &e), 0);
+	assert_true(o.dev && o.suid);
 	sfs_opts_release(&o);
 }
 

@@ -57,6 +57,7 @@ struct ask {
 	sbx_box_fn *fn;	     /* may be NULL */
 	void *arg;
 	char *name; /* the one that did not exist, if this says so */
+	bool held;  /* by the caller: ENOENT is ESTALE */
 };
 
 static void on_unused_closed(void *arg)
@@ -232,6 +233,8 @@ static void on_asked(struct sbx_call *call)
 		sbx_client_gone(c, a->box);
 	if (a->name && call->error.err == -ENOENT)
 		client_note_miss(c, a->name);
+	if (a->held && call->error.err == -ENOENT)
+		call->error.err = -ESTALE;
 	answer(a->fn, a->arg, box, &call->error);
 	ask_free(a);
 	sbx_call_free(call);
@@ -239,7 +242,8 @@ static void on_asked(struct sbx_call *call)
 
 /* Takes over ask (NULL: no memory) and name. */
 static void client_submit(struct sbx_client *c, struct sbx_call *call,
-			  struct sbx_box *box, sbx_box_fn *fn, void *arg)
+			  struct sbx_box *box, bool held, sbx_box_fn *fn,
+			  void *arg)
 {
 	struct ask *a = calloc(1, sizeof(*a));
 
@@ -252,7 +256,7 @@ static void client_submit(struct sbx_client *c, struct sbx_call *call,
 			fail(fn, arg, -ENOMEM, "out of memory");
 		return;
 	}
-	*a = (struct ask){.c = c, .fn = fn, .arg = arg};
+	*a = (struct ask){.c = c, .fn = fn, .arg = arg, .held = held};
 	if (box)
 		a->box = sbx_box_ref(box);
 	else if (call->id)
@@ -272,7 +276,7 @@ void sbx_client_refresh(struct sbx_client *c, struct sbx_box *box,
 	struct sbx_call *call;
 
 	if (box->gone) {
-		fail(fn, arg, -ENOENT, "the sandbox is gone");
+		fail(fn, arg, -ESTALE, "the sandbox is gone");
 		return;
 	}
 	if (!even_if_fresh && client_is_fresh(c, box->seen_ms)) {
@@ -282,7 +286,7 @@ void sbx_client_refresh(struct sbx_client *c, struct sbx_box *box,
 	call = sbx_call_new(SBX_CALL_GET, box->sb.id);
 	if (call)
 		call->timeout_ms = timeout_ms;
-	client_submit(c, call, box, fn, arg);
+	client_submit(c, call, box, true, fn, arg);
 }
 
 void sbx_client_create(struct sbx_client *c, const char *options,
@@ -296,14 +300,14 @@ void sbx_client_create(struct sbx_client *c, const char *options,
 			call = sbx_call_free(call);
 	}
 	memset(c->misses, 0, sizeof(c->misses));
-	client_submit(c, call, NULL, fn, arg);
+	client_submit(c, call, NULL, false, fn, arg);
 }
 
 void sbx_client_destroy(struct sbx_client *c, struct sbx_box *box,
 			sbx_box_fn *fn, void *arg)
 {
-	client_submit(c, sbx_call_new(SBX_CALL_DESTROY, box->sb.id), box, fn,
-		      arg);
+	client_submit(c, sbx_call_new(SBX_CALL_DESTROY, box->sb.id), box, true,
+		      fn, arg);
 }
 
 void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,
@@ -313,7 +317,7 @@ void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,
 
 	if (call)
 		call->seconds = seconds;
-	client_submit(c, call, box, fn, arg);
+	client_submit(c, call, box, true, fn, arg);
 }
 
 /* ---- the listing ---- */
@@ -451,6 +455,16 @@ static bool is_id(const char *s)
 	return len > 0 && len <= 127 && !s[len] && !strchr("._-", s[0]);
 }
 
+static void find_known(struct sbx_client *c, struct sbx_box *box,
+		       const struct find *f)
+{
+	if (client_is_fresh(c, box->seen_ms))
+		sbx_client_refresh(c, box, false, 0, f->fn, f->arg);
+	else
+		client_submit(c, sbx_call_new(SBX_CALL_GET, box->sb.id), box,
+			      false, f->fn, f->arg);
+}
+
 static void on_find_listed(void *arg, struct sbx_box *none,
 			   const struct sbx_error *error)
 {
@@ -461,13 +475,13 @@ static void on_find_listed(void *arg, struct sbx_box *none,
 	if (error->err)
 		answer(f->fn, f->arg, NULL, error);
 	else if ((box = sbx_boxes_by_name(&c->boxes, f->name)))
-		sbx_client_refresh(c, box, false, 0, f->fn, f->arg);
+		find_known(c, box, f);
 	else if (!is_id(f->name) || client_is_miss(c, f->name) ||
 		 !sbx_client_can(c, SBX_CALL_GET))
 		fail(f->fn, f->arg, -ENOENT, "there is no such sandbox");
 	else
 		client_submit(c, sbx_call_new(SBX_CALL_GET, f->name), NULL,
-			      f->fn, f->arg);
+			      false, f->fn, f->arg);
 	free(f->name);
 	free(f);
 }

@@ -80,8 +80,8 @@ struct sbx_box *sbx_client_known(struct sbx_client *c, const char *name);
 /* By folder name or id; asks the service.  -ENOENT if it has none. */
 void sbx_client_find(struct sbx_client *c, const char *name, sbx_box_fn *fn,
 		     void *arg);
-/* Asks for this box again if what is known is not fresh.  timeout_ms 0: the
- * usual one. */
+/* -ESTALE from here on: that sandbox is gone.  Asks for this box again if what
+ * is known is not fresh.  timeout_ms 0: the usual one. */
 void sbx_client_refresh(struct sbx_client *c, struct sbx_box *box,
 			bool even_if_fresh, unsigned int timeout_ms,
 			sbx_box_fn *fn, void *arg);

@@ -559,3 +559,8 @@ int64_t sbx_job_duration_ms(const struct sbx_job *j)
 {
 	return j->duration_ms;
 }
+
+size_t sbx_job_kept(const struct sbx_job *j)
+{
+	return j->head ? (size_t)(j->end - j->head->start) : 0;
+}

@@ -49,6 +49,8 @@ int sbx_job_error(const struct sbx_job *j);	/* why it could not start; 0 */
 uint32_t sbx_job_pid(const struct sbx_job *j);
 int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
 int64_t sbx_job_duration_ms(const struct sbx_job *j);
+/* bytes of output that are kept for late readers */
+size_t sbx_job_kept(const struct sbx_job *j);
 
 /* Position of a reader in what the job printed; which: bit 0 stdout, bit 1
  * stderr, both: in order of arrival. */

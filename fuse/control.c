@@ -261,7 +261,7 @@ void ctl_op_finish(struct ctl_op *op, const struct sbx_error *error)
 	if (!req)
 		return;
 	if (error->err)
-		fuse_reply_err(req, ctl_errno(error));
+		fuse_reply_err(req, -error->err);
 	else if (size)
 		fuse_reply_write(req, size);
 	else
@@ -269,12 +269,6 @@ void ctl_op_finish(struct ctl_op *op, const struct sbx_error *error)
 }
 
 /* ---- failures ---- */
-
-int ctl_errno(const struct sbx_error *error)
-{
-	/* gone, to somebody who holds it */
-	return error->err == -ENOENT ? ESTALE : -error->err;
-}
 
 void ctl_note(struct ctl_node *n, const struct sbx_error *error)
 {

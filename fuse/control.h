@@ -114,9 +114,6 @@ void ctl_note(struct ctl_node *n, const struct sbx_error *error);
 /* The same, and answers with it. */
 void ctl_fail(fuse_req_t req, struct ctl_node *n, int err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/* The errno (positive) that a user of something he holds gets. */
-int ctl_errno(const struct sbx_error *error);
-
 extern const struct sfs_node_ops ctl_dir_ops, ctl_file_ops;
 /* parts of them, for tables of types that do more */
 void ctl_forget(struct sfs_node *n);

@@ -110,7 +110,7 @@ static void on_refreshed(void *arg, struct sbx_box *box,
 		ctl_note(n, error);
 	req = ctl_op_end(op);
 	if (req && error->err)
-		fuse_reply_err(req, ctl_errno(error));
+		fuse_reply_err(req, -error->err);
 	else if (req)
 		dir_open(req, n);
 	ctl_node_unref(n);

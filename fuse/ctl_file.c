@@ -103,7 +103,7 @@ void ctl_file_loaded(struct ctl_file *f, const struct sbx_error *error)
 	}
 	while ((req = sfs_readq_take(&f->readers, &size, &off))) {
 		if (e.err)
-			fuse_reply_err(req, ctl_errno(&e));
+			fuse_reply_err(req, -e.err);
 		else
 			file_serve(f, req, size, off);
 	}

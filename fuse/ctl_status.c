@@ -91,7 +91,7 @@ static void on_looked(void *arg, struct sbx_box *box,
 	struct ctl_file *f = arg;
 	const struct sfs_sandbox *sb = f->node->sb;
 
-	if (error->err == -ENOENT || sb->gone) {
+	if (error->err == -ESTALE || sb->gone) {
 		ctl_file_loaded(f, error);
 		return;
 	}

@@ -124,7 +124,8 @@ static void job_feed(struct sfs_job *j)
 static void jobs_trim(struct sfs_sandbox *sb)
 {
 	struct sfs_job *j, *next;
-	unsigned int records = 0, outputs = 0;
+	unsigned int records = 0;
+	size_t kept = 0;
 
 	for (j = sb->jobs.newest; j; j = next) {
 		next = j->next;
@@ -132,7 +133,8 @@ static void jobs_trim(struct sfs_sandbox *sb)
 			continue;
 		if (++records > SFS_MAX_JOB_RECORDS)
 			sfs_jobs_remove(sb, j);
-		else if (j->job && ++outputs > SFS_MAX_JOB_OUTPUTS)
+		else if (j->job &&
+			 (kept += sbx_job_kept(j->job)) > SFS_MAX_JOB_OUTPUT)
 			job_drop_output(j);
 	}
 }

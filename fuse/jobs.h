@@ -1,7 +1,7 @@
 /*
  * The commands started in one sandbox through this mount, numbered from 1.
- * Records stay after the end, at most SFS_MAX_JOB_RECORDS; output is kept
- * for the newest ended ones only (each keeps up to 1 MiB).  Loop thread.
+ * Records stay after the end, at most SFS_MAX_JOB_RECORDS; the output of the
+ * newest ones stays as far as SFS_MAX_JOB_OUTPUT bytes go.  Loop thread.
  */
 #ifndef SFS_JOBS_H
 #define SFS_JOBS_H
@@ -12,7 +12,7 @@
 #include "client/spec.h"
 
 #define SFS_MAX_JOB_RECORDS 1000
-#define SFS_MAX_JOB_OUTPUTS 16
+#define SFS_MAX_JOB_OUTPUT  (16 * 1024 * 1024)
 
 struct ctl_node;
 struct sfs_sandbox;

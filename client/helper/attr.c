@@ -1,0 +1,81 @@
+/* The attributes of objects: see attr.h. */
+#include "client/helper/attr.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/xattr.h>
+
+#include "client/helper/helper.h"
+#include "client/wire/proto.h"
+
+static void attr_fill(struct sbx_attr *a, const struct stat *st)
+{
+	*a = (struct sbx_attr){.mode = st->st_mode,
+			       .nlink = (uint32_t)st->st_nlink,
+			       .uid = st->st_uid,
+			       .gid = st->st_gid,
+			       .size = (uint64_t)st->st_size,
+			       .blocks = (uint64_t)st->st_blocks,
+			       .ino = st->st_ino,
+			       .dev = st->st_dev,
+			       .rdev = st->st_rdev,
+			       .atime_s = st->st_atim.tv_sec,
+			       .atime_ns = (uint32_t)st->st_atim.tv_nsec,
+			       .mtime_s = st->st_mtim.tv_sec,
+			       .mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
+			       .ctime_s = st->st_ctim.tv_sec,
+			       .ctime_ns = (uint32_t)st->st_ctim.tv_nsec,
+			       .blksize = (uint32_t)st->st_blksize};
+}
+
+/* There are some, or it cannot be told. */
+static uint32_t xattr_flag(ssize_t n)
+{
+	if (n > 0 || (n < 0 && errno != ENOTSUP && errno != ENOENT))
+		return SBX_ATTR_XATTR;
+	return 0;
+}
+
+static uint32_t type_flag(enum fstype type)
+{
+	return type == FSTYPE_VOLATILE ? SBX_ATTR_VOLATILE : 0;
+}
+
+int attr_of_entry(struct helper *h, const char *name, struct sbx_attr *ret)
+{
+	struct stat st;
+
+	if (fstatat(AT_FDCWD, name, &st,
+		    AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+		return -errno;
+	attr_fill(ret, &st);
+	ret->flags = type_flag(fstype_of(&h->fstypes, st.st_dev, name)) |
+		     xattr_flag(llistxattr(name, NULL, 0));
+	return 0;
+}
+
+int attr_of_name(struct helper *h, struct dir *d, const char *name,
+		 uint64_t ino, struct sbx_attr *ret)
+{
+	int r;
+
+	r = dirs_enter(h, d);
+	if (r < 0)
+		return r;
+	r = attr_of_entry(h, name[0] ? name : ".", ret);
+	if (r < 0)
+		return r;
+	return ino && ret->ino != ino ? -ESTALE : 0;
+}
+
+int attr_of_fd(struct helper *h, int fd, struct sbx_attr *ret)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	attr_fill(ret, &st);
+	ret->flags = type_flag(fstype_of_fd(&h->fstypes, st.st_dev, fd)) |
+		     xattr_flag(flistxattr(fd, NULL, 0));
+	return 0;
+}

@@ -1,0 +1,129 @@
+/*
+ * Whom requests act as: see creds.h.  With another fsuid than 0 the kernel
+ * also takes away the capabilities that pass over file permissions, so every
+ * check is that user's.
+ */
+#include "client/helper/creds.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <sys/fsuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "client/helper/helper.h"
+#include "client/helper/request.h"
+
+struct creds *creds_ref(struct creds *c)
+{
+	if (c)
+		c->refs++;
+	return c;
+}
+
+struct creds *creds_unref(struct creds *c)
+{
+	if (c && !--c->refs)
+		free(c);
+	return NULL;
+}
+
+static struct creds *creds_new(uid_t uid, gid_t gid, int n)
+{
+	struct creds *c = calloc(1, sizeof(*c) + (size_t)n * sizeof(gid_t));
+
+	if (!c)
+		return NULL;
+	c->refs = 1;
+	c->uid = uid;
+	c->gid = gid;
+	c->n = n;
+	return c;
+}
+
+/* What the process started with, read when it is left for the first time. */
+static struct creds *own_creds(void)
+{
+	static struct creds *own;
+	int n;
+
+	if (own)
+		return own;
+	n = getgroups(0, NULL);
+	own = creds_new(geteuid(), getegid(), n < 0 ? 0 : n);
+	if (own && getgroups(own->n, own->groups) < 0)
+		own->n = 0;
+	return own;
+}
+
+static void creds_apply(const struct creds *c)
+{
+	/* the groups first, while we still may */
+	setfsuid(0);
+	syscall(SYS_setgroups, (size_t)c->n, c->groups);
+	setfsgid(c->gid);
+	setfsuid(c->uid);
+}
+
+void creds_use(struct helper *h, struct creds *c)
+{
+	struct creds *own;
+
+	if (h->creds == c)
+		return;
+	own = own_creds();
+	if (!own) {
+		helper_out_of_memory(h);
+		return;
+	}
+	creds_apply(own);
+	/* the way into the current directory was somebody else's */
+	dirs_leave(h);
+	h->dirs.inside = NULL;
+	if (c)
+		creds_apply(c);
+	creds_unref(h->creds);
+	h->creds = creds_ref(c);
+}
+
+int creds_become(const struct creds *c)
+{
+	setfsuid(0);
+	if (syscall(SYS_setgroups, (size_t)c->n, c->groups) < 0 ||
+	    setresgid(c->gid, c->gid, c->gid) < 0 ||
+	    setresuid(c->uid, c->uid, c->uid) < 0)
+		return -errno;
+	return 0;
+}
+
+int op_creds(struct req *q)
+{
+	struct helper *h = q->h;
+	bool none = !q->rd.left;
+	uint32_t uid = sbx_get_u32(&q->rd), gid = sbx_get_u32(&q->rd);
+	struct sbx_rd groups = sbx_get_array(&q->rd);
+	struct creds *c = NULL;
+	int i;
+
+	if (q->rd.err)
+		return -EINVAL;
+	if (getuid())
+		return none ? 0 : -EPERM;
+	if (groups.left > CREDS_GROUPS_MAX)
+		return -EINVAL;
+	if (!none) {
+		c = creds_new(uid, gid, (int)groups.left);
+		if (!c)
+			return -ENOMEM;
+		for (i = 0; i < c->n; i++)
+			c->groups[i] = sbx_get_u32(&groups);
+		if (groups.err) {
+			creds_unref(c);
+			return -EINVAL;
+		}
+	}
+	creds_unref(h->creds_asked);
+	h->creds_asked = c;
+	return 0;
+}

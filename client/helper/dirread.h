@@ -1,0 +1,26 @@
+/* Reading a directory's names, in steps. */
+#ifndef HELPER_DIRREAD_H
+#define HELPER_DIRREAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define DIRREAD_BYTES 32768
+
+struct helper;
+struct dir;
+
+struct dirread {
+	int fd; /* -1: none is open */
+	size_t len, pos;
+	char buf[DIRREAD_BYTES] __attribute__((aligned(8)));
+};
+
+void dirread_init(struct dirread *r);
+int dirread_open(struct helper *h, struct dir *d, struct dirread *r);
+void dirread_close(struct dirread *r);
+/* 1 and a name other than . and .., 0 at the end, or a negative errno.
+ * *ret_refill: the name is the first of those read anew from the kernel. */
+int dirread_next(struct dirread *r, const char **ret_name, bool *ret_refill);
+
+#endif

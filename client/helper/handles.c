@@ -1,0 +1,281 @@
+/*
+ * Open files: see handles.h.  OPEN, CLOSE and the lists they keep.
+ */
+#include "client/helper/handles.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/helper/at.h"
+#include "client/helper/attr.h"
+#include "client/helper/children.h"
+#include "client/helper/helper.h"
+#include "client/helper/openflags.h"
+
+struct handle *handles_get(const struct helper *h, uint64_t number)
+{
+	return map_get(&h->handles, number);
+}
+
+int handles_put(struct helper *h, uint64_t number, int fd, int flags,
+		const struct dir *d, const char *name, struct handle **ret)
+{
+	struct handle *hd = NULL;
+	int r = -ENOMEM;
+
+	if (!number || map_get(&h->handles, number)) {
+		r = number ? -EBUSY : -EINVAL;
+		goto fail;
+	}
+	if (h->handles.used >= HANDLES_MAX) {
+		r = -ENFILE;
+		goto fail;
+	}
+	hd = calloc(1, sizeof(*hd));
+	if (!hd)
+		goto fail;
+	hd->number = number;
+	hd->fd = fd;
+	hd->flags = flags;
+	hd->dir = d ? d->number : 0;
+	hd->changes = (flags & O_ACCMODE) != O_RDONLY;
+	hd->name = strdup(name);
+	if (!hd->name || map_put(&h->handles, number, hd) < 0)
+		goto fail;
+	*ret = hd;
+	return 0;
+fail:
+	if (hd)
+		free(hd->name);
+	free(hd);
+	close(fd);
+	return r;
+}
+
+static void handle_free(struct handle *hd)
+{
+	while (hd->owners) {
+		struct owner *o = hd->owners;
+
+		hd->owners = o->next;
+		close(o->fd);
+		free(o);
+	}
+	close(hd->fd);
+	free(hd->name);
+	free(hd);
+}
+
+static void handle_expect_close(struct helper *h, const struct handle *hd)
+{
+	int err;
+
+	if (hd->changes)
+		watch_expect(h, dirs_get(h, hd->dir, &err), hd->name,
+			     IN_CLOSE_WRITE);
+}
+
+void handle_use(struct handle *hd)
+{
+	hd->users++;
+}
+
+void handle_unuse(struct helper *h, struct handle *hd)
+{
+	uint32_t id = hd->close_id;
+
+	if (--hd->users || !hd->closing)
+		return;
+	watch_sync(h);
+	watch_own_begin(h);
+	handle_expect_close(h, hd);
+	handle_free(hd);
+	watch_own_end(h);
+	reply_begin(h, id, 0);
+	reply_end(h, id);
+}
+
+void handles_renamed(struct helper *h, uint64_t from, const char *old,
+		     uint64_t to, const char *new)
+{
+	size_t i;
+
+	for (i = 0; i < h->handles.size; i++) {
+		struct handle *hd = h->handles.slots[i].value;
+		char *name;
+
+		if (!hd || hd->dir != from || strcmp(hd->name, old))
+			continue;
+		name = strdup(new);
+		if (!name)
+			continue;
+		free(hd->name);
+		hd->name = name;
+		hd->dir = to;
+	}
+}
+
+void handles_release(struct helper *h)
+{
+	size_t i;
+
+	for (i = 0; i < h->handles.size; i++)
+		if (h->handles.slots[i].value)
+			handle_free(h->handles.slots[i].value);
+	map_release(&h->handles);
+}
+
+/* ---- owners of locks ---- */
+
+int handle_owner_fd(struct handle *hd, uint64_t owner, bool flock)
+{
+	char path[32];
+	struct owner *o;
+
+	if (!owner)
+		return hd->fd;
+	for (o = hd->owners; o; o = o->next)
+		if (o->owner == owner && o->flock == flock)
+			return o->fd;
+	if (hd->owner_count >= OWNERS_MAX)
+		return -ENOLCK;
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", hd->fd);
+	o->owner = owner;
+	o->flock = flock;
+	o->fd = open(path, (hd->flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY |
+				   O_CLOEXEC);
+	if (o->fd < 0) {
+		free(o);
+		return -ENOLCK;
+	}
+	o->next = hd->owners;
+	hd->owners = o;
+	hd->owner_count++;
+	return o->fd;
+}
+
+void handle_owner_drop(struct handle *hd, uint64_t owner, bool flock)
+{
+	struct owner **at = &hd->owners, *o;
+
+	while ((o = *at) && (o->owner != owner || o->flock != flock))
+		at = &o->next;
+	if (!o)
+		return;
+	*at = o->next;
+	close(o->fd);
+	free(o);
+	hd->owner_count--;
+}
+
+/* ---- requests ---- */
+
+/* The current directory is where the entry is, or there is an object. */
+static int open_entry(struct helper *h, const struct at *at, int flags)
+{
+	struct object o;
+	int fd, r;
+
+	if (!at->handle) {
+		r = dirs_enter(h, at->dir);
+		if (r < 0)
+			return r;
+		fd = open(at->name[0] ? at->name : ".", flags | O_NOFOLLOW);
+		return fd < 0 ? -errno : fd;
+	}
+	r = object_open(h, at, &o);
+	if (r < 0)
+		return r;
+	fd = open(o.path, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Emptied only after it is known to be the right one. */
+static int open_truncate(int fd, int flags)
+{
+	char path[32];
+
+	if ((flags & O_ACCMODE) != O_RDONLY)
+		return ftruncate(fd, 0) < 0 ? -errno : 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return truncate(path, 0) < 0 ? -errno : 0;
+}
+
+static int open_check(const struct at *at, int fd, int flags)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (at->ino && st.st_ino != at->ino)
+		return -ESTALE;
+	if ((flags & O_TRUNC) && S_ISREG(st.st_mode))
+		return open_truncate(fd, flags);
+	return 0;
+}
+
+int op_open(struct req *q)
+{
+	uint64_t number = sbx_get_u64(&q->rd);
+	struct helper *h = q->h;
+	struct sbx_attr attr;
+	struct handle *hd;
+	struct at at;
+	int fd, flags, r;
+
+	r = at_get(q, &at);
+	if (r < 0)
+		return r;
+	flags = open_flags(sbx_get_u32(&q->rd));
+	if (q->rd.err || flags < 0)
+		return -EINVAL;
+	at_expect(h, &at, IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB);
+	fd = open_entry(h, &at, flags & ~(O_TRUNC | O_CREAT | O_EXCL));
+	if (fd == -EPERM && (flags & O_NOATIME)) {
+		flags &= ~O_NOATIME;
+		fd = open_entry(h, &at, flags & ~(O_TRUNC | O_CREAT | O_EXCL));
+	}
+	if (fd < 0)
+		return fd;
+	r = open_check(&at, fd, flags);
+	if (!r)
+		r = attr_of_fd(h, fd, &attr);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = handles_put(h, number, fd, flags, at.dir, at.name, &hd);
+	if (!r)
+		sbx_put_attr(q->out, &attr);
+	return r;
+}
+
+int op_close(struct req *q)
+{
+	struct handle *hd = handles_get(q->h, sbx_get_u64(&q->rd));
+
+	if (q->rd.err)
+		return -EINVAL;
+	if (!hd)
+		return -ESTALE;
+	map_del(&q->h->handles, hd->number);
+	/* nobody will ask for these locks any more */
+	children_cancel(q->h, hd, NULL);
+	if (hd->users) {
+		hd->closing = true;
+		hd->close_id = q->in_batch ? 0 : q->id;
+		return q->in_batch ? 0 : REQ_LATER;
+	}
+	handle_expect_close(q->h, hd);
+	handle_free(hd);
+	return 0;
+}

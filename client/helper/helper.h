@@ -1,0 +1,119 @@
+/*
+ * All of one helper: the program that sbxfs runs inside a sandbox.  One
+ * process, one thread, one poll loop; jobs and slow system calls run in
+ * children.  client/wire/proto.h says what it does.
+ */
+#ifndef HELPER_HELPER_H
+#define HELPER_HELPER_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "client/helper/changes.h"
+#include "client/helper/dirs.h"
+#include "client/helper/fstype.h"
+#include "client/helper/loop.h"
+#include "client/helper/map.h"
+#include "client/helper/moves.h"
+#include "client/helper/watch.h"
+#include "client/wire/buf.h"
+#include "client/wire/link.h"
+
+/* While this much waits to be sent, long answers and job output pause. */
+#define HELPER_BUSY_BYTES (512 * 1024)
+/* A client that asks without reading answers is dropped at this. */
+#define HELPER_QUEUE_MAX (64 * 1024 * 1024)
+/* Changes are folded into "everything is in doubt" beyond this. */
+#define HELPER_EVENT_MAX (8 * 1024 * 1024)
+
+struct handle;
+struct task;
+struct job;
+struct child;
+struct creds;
+
+struct peer {
+	struct sbx_link *link;
+	struct loop_fd in, out;
+	bool same_fd; /* one descriptor is both */
+	uint8_t *input;
+	uint8_t *output;
+	size_t out_len, out_off;
+	struct loop_timer linger;
+	int64_t heard_ms, said_ms;
+	uint64_t frames, pings;
+	uint64_t instance;
+	bool attached, greeted;
+};
+
+struct ports {
+	struct loop_timer timer;
+	uint16_t *open; /* sorted */
+	size_t n;
+	bool on;
+};
+
+struct helper {
+	struct loop loop;
+	struct peer peer;
+	struct dirs dirs;
+	struct watch watch;
+	struct changes changes;
+	struct moves moves;
+	struct fstypes fstypes;
+	struct map handles;
+	struct map jobs;
+	size_t job_count;
+	struct task *tasks, **tasks_end, *last_task;
+	size_t task_count;
+	struct child *children;
+	size_t child_count;
+	struct loop_fd sigchld;
+	struct creds *creds;	   /* what requests act as now */
+	struct creds *creds_asked; /* what CREDS set; NULL: ourselves */
+	struct ports ports;
+	struct sbx_buf reply, later, event; /* messages being written */
+
+	/* how it was started */
+	char session[33];
+	char cwd[PATH_MAX];
+	char self[PATH_MAX]; /* its own file */
+	dev_t self_dev;
+	ino_t self_ino;
+	mode_t umask;
+	struct rlimit nofile;
+	bool remove_self;
+
+	/* why the loop ends */
+	bool quit;	   /* the client said so: jobs are killed */
+	bool ended;	   /* any reason */
+	bool lost_account; /* memory ran out: nothing can be relied on */
+
+	/* tells the session's owner that the streams are gone */
+	void (*on_detached)(void *arg);
+	void *on_detached_arg;
+};
+
+/* Serves until it ends; the streams, if any, are attached before. */
+int helper_init(struct helper *h, const char *session);
+void helper_release(struct helper *h);
+void helper_run(struct helper *h);
+/* Memory for what must not be lost is missing: ends, so that the client
+ * notices instead of waiting. */
+void helper_out_of_memory(struct helper *h);
+
+/* peer.c */
+int peer_init(struct helper *h);
+void peer_release(struct helper *h);
+/* Takes both descriptors. */
+int peer_attach(struct helper *h, int in, int out);
+void peer_detach(struct helper *h);
+void peer_send(struct helper *h, const struct sbx_buf *msg);
+void peer_pump(struct helper *h); /* writes what there is */
+bool peer_is_busy(const struct helper *h);
+bool peer_is_full(const struct helper *h);
+
+#endif

@@ -1,0 +1,248 @@
+/* PORTS and PORT_WATCH: see ports.h. */
+#include "client/helper/ports.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/helper/helper.h"
+#include "client/helper/request.h"
+#include "client/wire/proto.h"
+
+#define LISTEN_MAX  1024
+#define LOOK_MS	    200
+#define PROCESS_MAX 512 /* with more, whose port it is costs too much */
+#define TCP_LISTEN  0x0a
+
+struct listener {
+	uint16_t port;
+	unsigned long inode;
+	uint32_t pid;
+	char address[INET6_ADDRSTRLEN];
+};
+
+/* The kernel prints addresses as words in its own byte order. */
+static void parse_address(const char *hex, struct listener *l)
+{
+	unsigned int words[4] = {0};
+	size_t n = strlen(hex) == 8 ? 1 : 4, i;
+	char word[9] = {0};
+
+	for (i = 0; i < n && strlen(hex) >= 8 * (i + 1); i++) {
+		memcpy(word, hex + 8 * i, 8);
+		words[i] = (unsigned int)strtoul(word, NULL, 16);
+	}
+	if (!inet_ntop(n == 1 ? AF_INET : AF_INET6, words, l->address,
+		       sizeof(l->address)))
+		l->address[0] = '\0';
+}
+
+static bool parse_line(const char *line, struct listener *l)
+{
+	unsigned int port, state;
+	char address[33];
+
+	if (sscanf(line,
+		   " %*d: %32[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*d %*d "
+		   "%lu",
+		   address, &port, &state, &l->inode) != 4)
+		return false;
+	if (state != TCP_LISTEN || !port || port > UINT16_MAX)
+		return false;
+	l->port = (uint16_t)port;
+	l->pid = 0;
+	parse_address(address, l);
+	return true;
+}
+
+static size_t read_table(const char *path, struct listener *list, size_t n)
+{
+	FILE *f = fopen(path, "re");
+	char line[512];
+
+	if (!f)
+		return n;
+	while (n < LISTEN_MAX && fgets(line, sizeof(line), f))
+		if (parse_line(line, &list[n]))
+			n++;
+	fclose(f);
+	return n;
+}
+
+static int by_port(const void *a, const void *b)
+{
+	const struct listener *x = a, *y = b;
+
+	return (x->port > y->port) - (x->port < y->port);
+}
+
+static size_t listeners(struct listener *list)
+{
+	size_t n = read_table("/proc/net/tcp", list, 0);
+
+	n = read_table("/proc/net/tcp6", list, n);
+	qsort(list, n, sizeof(*list), by_port);
+	return n;
+}
+
+/* ---- whose ---- */
+
+static void match_socket(struct listener *list, size_t n, const char *link,
+			 uint32_t pid)
+{
+	unsigned long inode;
+	size_t i;
+
+	if (sscanf(link, "socket:[%lu]", &inode) != 1)
+		return;
+	for (i = 0; i < n; i++)
+		if (list[i].inode == inode && !list[i].pid)
+			list[i].pid = pid;
+}
+
+static void match_process(struct listener *list, size_t n, uint32_t pid)
+{
+	char path[64], link[64];
+	struct dirent *e;
+	ssize_t len;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%u/fd", pid);
+	d = opendir(path);
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		len = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
+		if (len <= 0)
+			continue;
+		link[len] = '\0';
+		match_socket(list, n, link, pid);
+	}
+	closedir(d);
+}
+
+static void match_processes(struct listener *list, size_t n)
+{
+	DIR *d = n ? opendir("/proc") : NULL;
+	struct dirent *e;
+	size_t seen = 0;
+
+	if (!d)
+		return;
+	while (seen < PROCESS_MAX && (e = readdir(d))) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		match_process(list, n, (uint32_t)strtoul(e->d_name, NULL, 10));
+		seen++;
+	}
+	closedir(d);
+}
+
+int op_ports(struct req *q)
+{
+	static struct listener list[LISTEN_MAX];
+	size_t n = listeners(list), i;
+
+	match_processes(list, n);
+	sbx_put_array(q->out, (uint32_t)n);
+	for (i = 0; i < n; i++) {
+		sbx_put_array(q->out, 3);
+		sbx_put_u64(q->out, list[i].port);
+		sbx_put_str(q->out, list[i].address);
+		sbx_put_u64(q->out, list[i].pid);
+	}
+	return 0;
+}
+
+/* ---- watching ---- */
+
+static void tell(struct helper *h, uint16_t port, bool open)
+{
+	struct sbx_buf *b = &h->event;
+
+	sbx_buf_clear(b);
+	sbx_put_array(b, 3);
+	sbx_put_u64(b, SBX_MSG_PORT);
+	sbx_put_u64(b, port);
+	sbx_put_bool(b, open);
+	peer_send(h, b);
+}
+
+/* Both are sorted; what is in one only has changed. */
+static void tell_differences(struct helper *h, const uint16_t *now, size_t n)
+{
+	const struct ports *p = &h->ports;
+	size_t i = 0, k = 0;
+
+	while (i < p->n || k < n) {
+		if (i < p->n && (k == n || p->open[i] < now[k])) {
+			tell(h, p->open[i++], false);
+		} else if (k < n && (i == p->n || now[k] < p->open[i])) {
+			tell(h, now[k++], true);
+		} else {
+			i++;
+			k++;
+		}
+	}
+}
+
+static void ports_look(struct helper *h)
+{
+	static struct listener list[LISTEN_MAX];
+	size_t n = listeners(list), count = 0, i;
+	uint16_t now[LISTEN_MAX];
+
+	for (i = 0; i < n; i++)
+		if (!count || now[count - 1] != list[i].port)
+			now[count++] = list[i].port;
+	tell_differences(h, now, count);
+	memcpy(h->ports.open, now, count * sizeof(now[0]));
+	h->ports.n = count;
+}
+
+static void on_timer(void *arg)
+{
+	struct helper *h = arg;
+
+	/* nobody would take it: looked at when there is room again */
+	if (!peer_is_busy(h))
+		ports_look(h);
+	loop_timer_set(&h->loop, &h->ports.timer, LOOK_MS);
+}
+
+int op_port_watch(struct req *q)
+{
+	struct ports *p = &q->h->ports;
+	bool on = sbx_get_bool(&q->rd);
+
+	if (q->rd.err)
+		return -EINVAL;
+	if (on && !p->open)
+		p->open = calloc(LISTEN_MAX, sizeof(*p->open));
+	if (on && !p->open)
+		return -ENOMEM;
+	loop_timer_stop(&p->timer);
+	if (on) {
+		/* first each open one */
+		p->n = 0;
+		loop_timer_set(&q->h->loop, &p->timer, 0);
+	}
+	return 0;
+}
+
+void ports_init(struct helper *h)
+{
+	h->ports.timer = (struct loop_timer){.fn = on_timer, .arg = h};
+}
+
+void ports_release(struct helper *h)
+{
+	loop_timer_del(&h->loop, &h->ports.timer);
+	free(h->ports.open);
+	h->ports.open = NULL;
+}

@@ -1,0 +1,240 @@
+/* One session: see session.h.  Called by main.c. */
+#include "client/helper/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client/helper/children.h"
+#include "client/helper/helper.h"
+#include "client/helper/socket.h"
+
+/* Streams that came, or are expected, over one connection. */
+#define CONNS_MAX 8
+
+struct conn {
+	struct daemon *daemon;
+	struct loop_fd in;
+	bool attached; /* its streams are in use */
+};
+
+struct daemon {
+	struct helper helper;
+	struct loop_fd listening;
+	struct conn conns[CONNS_MAX];
+};
+
+/* ---- the process that was started: hands over and waits ---- */
+
+static int attach_and_wait(int sock)
+{
+	char byte;
+	int r;
+
+	r = socket_send_streams(sock, 0, 1);
+	if (r < 0)
+		return 1;
+	/* ends with the streams, whichever side gave them up */
+	while (read(sock, &byte, 1) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
+/* ---- the daemon ---- */
+
+static void conn_close(struct conn *c)
+{
+	if (!c->in.index)
+		return;
+	loop_del(&c->daemon->helper.loop, &c->in);
+	close(c->in.fd);
+	c->attached = false;
+}
+
+/* The streams are given up: so may be the processes they belong to. */
+static void on_detached(void *arg)
+{
+	struct daemon *d = arg;
+	int i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (d->conns[i].attached)
+			conn_close(&d->conns[i]);
+}
+
+static void on_conn(void *arg, short revents)
+{
+	struct conn *c = arg;
+	struct helper *h = &c->daemon->helper;
+	int in, out;
+
+	if (c->attached) {
+		/* it never says more: the process ended */
+		peer_detach(h);
+		return;
+	}
+	if (socket_take_streams(c->in.fd, &in, &out) < 0) {
+		conn_close(c);
+		return;
+	}
+	peer_detach(h);
+	if (peer_attach(h, in, out) < 0)
+		conn_close(c);
+	else
+		c->attached = true;
+}
+
+static struct conn *conn_free_slot(struct daemon *d)
+{
+	static unsigned int next;
+	int i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (!d->conns[i].in.index)
+			return &d->conns[i];
+	/* one that hands nothing over makes room */
+	for (i = 0; i < CONNS_MAX; i++) {
+		struct conn *c = &d->conns[next++ % CONNS_MAX];
+
+		if (!c->attached) {
+			conn_close(c);
+			return c;
+		}
+	}
+	return NULL;
+}
+
+static void on_listening(void *arg, short revents)
+{
+	struct daemon *d = arg;
+	struct conn *c;
+	int fd;
+
+	fd = accept4(d->listening.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return;
+	c = socket_peer_is_us(fd) ? conn_free_slot(d) : NULL;
+	if (!c) {
+		close(fd);
+		return;
+	}
+	*c = (struct conn){.daemon = d, .in = {.fn = on_conn, .arg = c}};
+	if (loop_add(&d->helper.loop, &c->in, fd, POLLIN) < 0)
+		close(fd);
+}
+
+/* Nothing of the process that started it is held: its ends must be seen. */
+static void leave_parent(int keep)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	setsid();
+	if (null >= 0) {
+		dup2(null, 0);
+		dup2(null, 1);
+		dup2(null, 2);
+	}
+	close_others(keep);
+}
+
+static struct daemon *daemon_new(const char *session, bool remove_self)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	if (helper_init(&d->helper, session) < 0) {
+		helper_release(&d->helper);
+		free(d);
+		return NULL;
+	}
+	d->helper.remove_self = remove_self;
+	d->helper.on_detached_arg = d;
+	return d;
+}
+
+static void daemon_main(const char *session, bool remove_self, int listening)
+{
+	struct daemon *d;
+	int i;
+
+	leave_parent(listening);
+	d = daemon_new(session, remove_self);
+	if (!d)
+		return;
+	d->helper.on_detached = on_detached;
+	d->listening = (struct loop_fd){.fn = on_listening, .arg = d};
+	if (!loop_add(&d->helper.loop, &d->listening, listening, POLLIN))
+		helper_run(&d->helper);
+	socket_remove(session);
+	loop_del(&d->helper.loop, &d->listening);
+	close(listening);
+	for (i = 0; i < CONNS_MAX; i++)
+		conn_close(&d->conns[i]);
+	helper_release(&d->helper);
+	free(d);
+}
+
+/* ---- without a socket: the streams are served by this process ---- */
+
+static void on_detached_direct(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->helper.ended = true;
+}
+
+static int serve_direct(const char *session, bool remove_self)
+{
+	int in = fcntl(0, F_DUPFD_CLOEXEC, 3);
+	int out = fcntl(1, F_DUPFD_CLOEXEC, 3);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct daemon *d;
+
+	if (in < 0 || out < 0 || null < 0)
+		return 1;
+	dup2(null, 0);
+	dup2(null, 1);
+	d = daemon_new(session, remove_self);
+	if (!d)
+		return 1;
+	if (peer_attach(&d->helper, in, out) == 0) {
+		d->helper.on_detached = on_detached_direct;
+		helper_run(&d->helper);
+	}
+	d->helper.on_detached = NULL;
+	helper_release(&d->helper);
+	free(d);
+	return 0;
+}
+
+/* ---- which of them ---- */
+
+int session_run(const char *session, bool remove_self)
+{
+	int listening = -1, sock;
+	pid_t pid;
+
+	sock = socket_join(session, &listening);
+	if (sock < 0)
+		return serve_direct(session, remove_self);
+	if (listening < 0)
+		return attach_and_wait(sock);
+	pid = fork();
+	if (pid == 0) {
+		close(sock);
+		daemon_main(session, remove_self, listening);
+		_exit(0);
+	}
+	close(listening);
+	if (pid < 0) {
+		socket_remove(session);
+		close(sock);
+		return serve_direct(session, remove_self);
+	}
+	return attach_and_wait(sock);
+}

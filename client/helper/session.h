@@ -1,0 +1,14 @@
+/*
+ * One session: the first process of it becomes a daemon that listens on a
+ * private socket; each process hands its streams to that daemon and waits
+ * until they are given up.
+ */
+#ifndef HELPER_SESSION_H
+#define HELPER_SESSION_H
+
+#include <stdbool.h>
+
+/* Returns the exit status of this process. */
+int session_run(const char *session, bool remove_self);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * The private socket of a session, in a folder that only its user can enter,
+ * and the handing over of descriptors.
+ */
+#ifndef HELPER_SOCKET_H
+#define HELPER_SOCKET_H
+
+#include <stdbool.h>
+
+/*
+ * A connection to the session's daemon.  If there is none, *ret_listening is
+ * the socket it shall listen on, to which the connection is already made;
+ * else it is left alone.  Negative if no socket can be had.
+ */
+int socket_join(const char *session, int *ret_listening);
+void socket_remove(const char *session);
+/* The process at the other end is of the same user. */
+bool socket_peer_is_us(int sock);
+int socket_send_streams(int sock, int in, int out);
+int socket_take_streams(int sock, int *ret_in, int *ret_out);
+
+#endif

@@ -1,0 +1,30 @@
+/* Starting a command. */
+#ifndef HELPER_SPAWN_H
+#define HELPER_SPAWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct creds;
+struct helper;
+struct sbx_rd;
+
+struct spawn {
+	char **argv, **envp; /* in one allocation each */
+	char *cwd;	     /* "": the workspace */
+	uint32_t flags;	     /* SBX_EXEC_* */
+	uint16_t cols, rows;
+	const struct creds *creds; /* NULL: as ourselves */
+	/* ours; -1 where there is none */
+	int in, out, err;
+	pid_t pid;
+};
+
+/* Takes argv, cwd, env, flags, cols, rows from a request. */
+int spawn_get(struct spawn *s, struct sbx_rd *rd);
+void spawn_release(struct spawn *s);
+/* Forks; waits until the command runs or could not be started. */
+int spawn_run(struct helper *h, struct spawn *s);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * inotify: what happens to the entries of watched directories, and which of
+ * it our own requests caused.
+ */
+#ifndef HELPER_WATCH_H
+#define HELPER_WATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/helper/loop.h"
+#include "client/helper/map.h"
+
+#define EXPECT_MAX 8
+
+struct dir;
+struct helper;
+
+/* An event that the request now carried out causes. */
+struct expect {
+	const struct dir *dir;
+	char name[256]; /* "": the directory itself */
+	uint32_t mask;	/* IN_* */
+};
+
+struct watch {
+	int fd;		/* -1: no inotify here */
+	struct map wds; /* watch descriptor to the first of its directories */
+	struct loop_fd in;
+	struct loop_timer later; /* changes wait so that more are folded */
+	int64_t told_ms;
+	struct expect expect[EXPECT_MAX];
+	size_t expects;
+	bool own; /* events read now may be our own */
+};
+
+void watch_init(struct helper *h);
+void watch_release(struct helper *h);
+/* -ENOSPC, -EACCES ...: not watched, and nothing changed */
+int watch_add(struct helper *h, struct dir *d);
+void watch_del(struct helper *h, struct dir *d);
+
+/* Reads all events and sends all changes: before whatever implies them. */
+void watch_sync(struct helper *h);
+
+/*
+ * Around a request that changes something: begin, expect what it will cause,
+ * carry it out, end.  What else happened meanwhile is kept to be sent.
+ */
+void watch_own_begin(struct helper *h);
+void watch_expect(struct helper *h, const struct dir *d, const char *name,
+		  uint32_t mask);
+void watch_own_end(struct helper *h);
+
+#endif

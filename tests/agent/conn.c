@@ -13,6 +13,9 @@
 
 #include "tests/agent/http.h"
 
+/* How long a peer may take to answer our close frame. */
+#define CLOSE_SECONDS 3
+
 struct agent_conn *agent_conn_new(struct agent *agent, int fd)
 {
 	struct agent_conn *conn = calloc(1, sizeof(*conn));
@@ -64,12 +67,14 @@ struct agent_conn *agent_conn_by_nr(struct agent *agent, uint64_t nr)
 
 void agent_conn_close(struct agent_conn *conn)
 {
-	if (conn->closing && !conn->close_code)
+	if (conn->closing && !conn->close_code && !conn->close_sent)
 		return;
 	conn->closing = true;
 	conn->close_code = 0;
 	lws_set_timeout(conn->wsi, PENDING_TIMEOUT_USER_REASON_BASE,
 			LWS_TO_KILL_ASYNC);
+	/* outside of its callbacks the library does not look at its timers */
+	lws_cancel_service(conn->agent->lws);
 }
 
 void agent_conn_reset(struct agent_conn *conn)
@@ -120,15 +125,33 @@ void agent_conn_wake_at(struct agent_conn *conn, uint64_t due_ns)
 		uv_timer_start(conn->timer, on_timer, ms, 0);
 }
 
+/*
+ * libwebsockets sends no close frame when a WRITEABLE callback asks for the
+ * end, so it is made here.  What the peer had sent before must still be read,
+ * or the kernel answers with a reset and the frame is lost.
+ */
+static int conn_send_close(struct agent_conn *conn)
+{
+	size_t len = strlen(conn->close_reason);
+	uint8_t frame[LWS_PRE + 4 + sizeof(conn->close_reason)];
+	uint8_t *p = frame + LWS_PRE;
+
+	p[0] = 0x88;
+	p[1] = (uint8_t)(2 + len);
+	p[2] = (uint8_t)(conn->close_code >> 8);
+	p[3] = (uint8_t)conn->close_code;
+	memcpy(p + 4, conn->close_reason, len);
+	conn->close_code = 0;
+	conn->close_sent = true;
+	lws_set_timeout(conn->wsi, PENDING_TIMEOUT_USER_REASON_BASE,
+			CLOSE_SECONDS);
+	return lws_write(conn->wsi, p, len + 4, LWS_WRITE_HTTP) < 0 ? -1 : 0;
+}
+
 static int conn_on_socket_writeable(struct agent_conn *conn)
 {
-	if (conn->close_code) {
-		lws_close_reason(conn->wsi,
-				 (enum lws_close_status)conn->close_code,
-				 (unsigned char *)conn->close_reason,
-				 strlen(conn->close_reason));
-		return -1;
-	}
+	if (conn->close_code)
+		return conn_send_close(conn);
 	return conn->closing ? 0 : agent_tx_on_writeable(conn);
 }
 
@@ -161,6 +184,8 @@ static int conn_callback(struct lws *wsi, enum lws_callback_reasons reason,
 				!lws_remaining_packet_payload(wsi));
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return conn_on_socket_writeable(conn);
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		return conn->close_sent ? -1 : 0; /* ours is answered */
 	case LWS_CALLBACK_WSI_DESTROY:
 		lws_set_opaque_user_data(wsi, NULL);
 		agent_conn_free(conn);

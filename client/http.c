@@ -526,8 +526,9 @@ struct sbx_http *sbx_http_new(uv_loop_t *loop)
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
 	curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
 			  (long)SBX_HTTP_MAX_CONNECTIONS);
+	/* all of them: fewer, and each one in excess is closed after use */
 	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
-			  (long)SBX_HTTP_MAX_IDLE);
+			  (long)SBX_HTTP_MAX_CONNECTIONS);
 	return h;
 }
 

@@ -30,6 +30,8 @@
 #define SBX_WS_PONG_MS 15000
 /* A polite close may take this long before the socket is cut. */
 #define SBX_WS_CLOSE_MS 2000
+/* ... and this when everything is being closed. */
+#define SBX_WS_HURRY_MS 300
 
 /* JSON: text of one document, and how deep it may nest. */
 #define SBX_JSON_MAX_TEXT  SBX_HTTP_MAX_BODY

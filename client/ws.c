@@ -107,7 +107,7 @@ static void ws_kill(struct sbx_ws *ws)
 	lws_cancel_service(ws->host->context);
 }
 
-void sbx_ws_cut(struct sbx_ws *ws)
+static void ws_cut(struct sbx_ws *ws)
 {
 	ws_fail(ws, -ECANCELED, SBX_RETRY_NEVER, "the connection was closed");
 	ws_kill(ws);
@@ -119,7 +119,7 @@ static void on_timer(uv_timer_t *timer);
 void sbx_ws_close(struct sbx_ws *ws)
 {
 	if (ws->state != WS_OPEN || !ws->wsi) {
-		sbx_ws_cut(ws);
+		ws_cut(ws);
 		return;
 	}
 	ws->closing = true;
@@ -128,6 +128,15 @@ void sbx_ws_close(struct sbx_ws *ws)
 	lws_rx_flow_control(ws->wsi, 1);
 	lws_callback_on_writable(ws->wsi);
 	uv_timer_start(&ws->timer, on_timer, SBX_WS_CLOSE_MS, 0);
+}
+
+/* The host goes down: who is saying goodbye gets a moment to finish. */
+void sbx_ws_hurry(struct sbx_ws *ws)
+{
+	if (ws->closing && ws->wsi)
+		uv_timer_start(&ws->timer, on_timer, SBX_WS_HURRY_MS, 0);
+	else
+		ws_cut(ws);
 }
 
 /* ---- time ---- */
@@ -252,9 +261,11 @@ static int ws_on_writeable(struct sbx_ws *ws)
 {
 	if (sbx_ws_write_some(ws) < 0)
 		return -1;
-	if (ws->closing && !ws->out) {
-		lws_close_reason(ws->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
-		return -1;
+	if (ws->closing && !ws->out && !ws->sent_close) {
+		/* the answer to it, or the timer, ends it: cutting it now
+		 * could take back what the peer has not read yet */
+		ws->sent_close = true;
+		return sbx_ws_write_close(ws);
 	}
 	if (ws->state != WS_OPEN)
 		return 0;
@@ -304,7 +315,7 @@ static void ws_on_refused(struct sbx_ws *ws, struct lws *wsi, const char *in,
 			  size_t len)
 {
 	int status = (int)lws_http_client_http_response(wsi);
-	char text[120];
+	char text[200];
 
 	ws->wsi = NULL;
 	if (ws->state == WS_ENDED) {
@@ -320,7 +331,9 @@ static void ws_on_refused(struct sbx_ws *ws, struct lws *wsi, const char *in,
 		ws_end(ws);
 		return;
 	}
-	snprintf(text, sizeof(text), "no WebSocket connection (%.*s)",
+	snprintf(text, sizeof(text),
+		 "cannot connect; check that the service "
+		 "runs there and that the port is right (%.*s)",
 		 (int)(in ? strnlen(in, len < 80 ? len : 80) : 0),
 		 in ? in : "");
 	ws_fail(ws, -ETIMEDOUT, SBX_RETRY_CONNECTION, text);
@@ -347,7 +360,7 @@ int sbx_ws_callback(struct lws *wsi, enum lws_callback_reasons reason,
 		return ws_on_writeable(ws);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		ws_on_peer_close(ws, in, len);
-		return 0;
+		return ws->sent_close ? -1 : 0;
 	case LWS_CALLBACK_CLIENT_CLOSED:
 		ws_on_closed(ws);
 		return 0;

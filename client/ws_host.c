@@ -205,6 +205,6 @@ void sbx_ws_host_close(struct sbx_ws_host *h, void (*on_closed)(void *arg),
 	h->closed_arg = arg;
 	for (i = 0; i < SBX_WS_MAX_SOCKETS; i++)
 		if (h->slots[i])
-			sbx_ws_cut(h->slots[i]);
+			sbx_ws_hurry(h->slots[i]);
 	host_check_empty(h);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/retry.h"
 #include "client/ws_parts.h"
 
 /* Written at one go before other sockets get their turn. */
@@ -55,6 +56,27 @@ static int ws_write_ping(struct sbx_ws *ws)
 	return lws_write(ws->wsi, room + LWS_PRE, 0, LWS_WRITE_PING) < 0
 		       ? -EPIPE
 		       : 0;
+}
+
+/*
+ * By hand: libwebsockets' own way, a reason and then an error from the
+ * callback, cuts the connection without sending it when uv is the loop.
+ */
+int sbx_ws_write_close(struct sbx_ws *ws)
+{
+	static const unsigned char code[2] = {
+		LWS_CLOSE_STATUS_NORMAL >> 8,
+		LWS_CLOSE_STATUS_NORMAL & 0xff,
+	};
+	unsigned char room[LWS_PRE + 8], *p = room + LWS_PRE;
+	uint32_t mask = sbx_random_between(0, UINT32_MAX);
+
+	p[0] = 0x88; /* final, close */
+	p[1] = 0x80 | sizeof(code);
+	memcpy(p + 2, &mask, 4);
+	p[6] = code[0] ^ p[2];
+	p[7] = code[1] ^ p[3];
+	return lws_write(ws->wsi, p, 8, LWS_WRITE_RAW) < 0 ? -1 : 0;
 }
 
 /* The socket can take more: returns < 0 when the connection is to be cut. */

@@ -39,7 +39,7 @@ struct sbx_ws {
 	void *arg;
 	struct lws *wsi; /* NULL when libwebsockets is done with it */
 
-	bool tls, paused, refused, closing, want_ping, ping_sent;
+	bool tls, paused, refused, closing, sent_close, want_ping, ping_sent;
 	char *address, *authority, *path;
 	int port;
 	char *auth_header; /* wiped and freed after the handshake */
@@ -85,13 +85,14 @@ struct sbx_ws_host {
 /* ws.c, for ws_host.c */
 int sbx_ws_callback(struct lws *wsi, enum lws_callback_reasons reason,
 		    void *user, void *in, size_t len);
-void sbx_ws_cut(struct sbx_ws *ws);
+void sbx_ws_hurry(struct sbx_ws *ws);
 
 /* ws_host.c, for ws.c */
 void sbx_ws_host_gone(struct sbx_ws_host *host, struct sbx_ws *ws);
 
 /* ws_io.c: the message queue and assembly, for ws.c */
 int sbx_ws_write_some(struct sbx_ws *ws);
+int sbx_ws_write_close(struct sbx_ws *ws);
 int sbx_ws_read_some(struct sbx_ws *ws, const void *data, size_t len);
 void sbx_ws_drop_buffers(struct sbx_ws *ws);
 

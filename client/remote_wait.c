@@ -36,7 +36,7 @@ static int slots_grow(struct sbx_remote *r)
 
 struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 {
-	uint32_t i, slot;
+	uint32_t i, slot = 0;
 
 	if (r->nr_pending == r->nr_slots && slots_grow(r) < 0)
 		return NULL;

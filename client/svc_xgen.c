@@ -178,6 +178,7 @@ int xgen_set_url(struct sbx_service *svc, const char *url)
 		return -ENOMEM;
 	free(x->base_url);
 	x->base_url = copy;
+	x->patient = true;
 	return 0;
 }
 

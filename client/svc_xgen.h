@@ -142,6 +142,7 @@ struct xgen {
 	uv_timer_t late;	 /* for calls that fail at once */
 	struct sbx_call *failed; /* linked by priv */
 	size_t nr_handles;	 /* of the loop, not yet closed */
+	bool patient; /* who cannot be reached will be back: try on */
 	bool closing, http_closed, ws_closed;
 	void (*on_closed)(void *arg);
 	void *closed_arg;
@@ -169,7 +170,8 @@ void xgen_stream_close(struct sbx_stream *s);
  */
 int xgen_open(uv_loop_t *loop, const struct sbx_conf *conf,
 	      struct sbx_service **ret, struct sbx_error *reterr);
-/* From the next request and stream on, it is there. */
+/* From the next request and stream on, it is there; and when it cannot be
+ * reached, it is about to come back. */
 int xgen_set_url(struct sbx_service *svc, const char *url);
 
 #endif

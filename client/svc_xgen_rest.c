@@ -155,7 +155,10 @@ static bool request_retry(struct xgen_request *r,
 		return request_wait_rate(r, resp->retry_after_s);
 	if (request_change_version(r, resp))
 		return true;
-	if (!r->repeatable || ++r->failures >= MAX_FAILURES)
+	if (!r->repeatable)
+		return false;
+	if (++r->failures >= MAX_FAILURES &&
+	    (!r->x->patient || e->retry != SBX_RETRY_CONNECTION))
 		return false;
 	/* an answer that makes no sense will make none the next time */
 	if (e->retry != SBX_RETRY_CONNECTION && e->retry != SBX_RETRY_LATER)

@@ -1,0 +1,86 @@
+/*
+ * Any bytes as what an xgen service may send: a WebSocket message, a REST
+ * answer, a sandbox; and as what a user may write for a new sandbox.  The
+ * first byte says which.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/json.h"
+#include "client/svc_xgen_json.h"
+#include "client/svc_xgen_wire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static void as_message(const uint8_t *data, size_t len)
+{
+	struct sbx_xgen_msg m;
+	struct sbx_error e;
+	uint32_t process;
+	int code;
+
+	if (sbx_xgen_read(&m, data, len) < 0)
+		return;
+	sbx_xgen_read_ack(&m, &process);
+	if (sbx_xgen_read_exit(&m, &code) == 0 && (code < -1 || code > 255))
+		abort();
+	if (sbx_xgen_read_error(&m, &e) == 0 && e.err >= 0)
+		abort();
+}
+
+static void as_sandbox(const uint8_t *data, size_t len)
+{
+	SBX_JSON json_t *v = sbx_json_parse(data, len);
+	struct sbx_sandbox s, copy;
+
+	if (!v || sbx_xgen_sandbox_from_json(&s, v, "http://h") < 0)
+		return;
+	if (!sbx_xgen_id_is_valid(s.id) || strchr(s.id, '/'))
+		abort();
+	if (s.name && (strchr(s.name, '/') || !*s.name))
+		abort();
+	if (sbx_sandbox_copy(&copy, &s) == 0)
+		sbx_sandbox_release(&copy);
+	sbx_sandbox_release(&s);
+}
+
+static void as_options(const uint8_t *data, size_t len)
+{
+	char *text = strndup((const char *)data, len);
+	struct sbx_xgen_create c;
+	struct sbx_error e;
+
+	if (sbx_xgen_create_parse(&c, text, "marker", &e) == 0)
+		sbx_xgen_create_release(&c);
+	else if (e.err >= 0 || !e.text[0])
+		abort();
+	free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct sbx_error e;
+
+	if (!len)
+		return 0;
+	switch (*data) {
+	case 'm':
+		as_message(data + 1, len - 1);
+		break;
+	case 's':
+		as_sandbox(data + 1, len - 1);
+		break;
+	case 'o':
+		as_options(data + 1, len - 1);
+		break;
+	default:
+		if (sbx_xgen_error_from_http(&e, 400 + *data % 105,
+					     (const char *)data + 1, len - 1,
+					     "x") >= 0)
+			abort();
+		break;
+	}
+	return 0;
+}

@@ -81,7 +81,9 @@ static bool work_resolve(struct agent_filework *w, bool follow,
 			 struct agent_path *path)
 {
 	agent_path_resolve(w->root_fd, w->path, w->path_len, follow, path);
-	if (path->why)
+	if (path->why && path->err == ELOOP)
+		snprintf(w->error, sizeof(w->error), "%s", path->why);
+	else if (path->why)
 		snprintf(w->error, sizeof(w->error), "%s: %.*s", path->why,
 			 (int)(w->path_len > 200 ? 200 : w->path_len), w->path);
 	else if (path->err && path->err != ENOENT)

@@ -170,10 +170,12 @@ void agent_http_reply(struct agent_conn *conn, int status, const char *type,
 		return;
 	if (conn->http->past_version && http_spoil(conn))
 		return;
+	/* the library ends the connection of an upgrade that was refused */
 	http_answer(conn, status, type,
-		    plain && status >= 400
-			    ? "X-Content-Type-Options: nosniff\r\n"
-			    : "",
+		    conn->http->upgrade	     ? "Connection: close\r\n"
+		    : plain && status >= 400 ? "X-Content-Type-Options: "
+					       "nosniff\r\n"
+					     : "",
 		    body, len, len);
 }
 
@@ -378,6 +380,7 @@ int agent_http_on_upgrade(struct agent_conn *conn, const char *protocol)
 	n = lws_hdr_copy(conn->wsi, path, sizeof(path), WSI_TOKEN_GET_URI);
 	if (n < 0 || http_open(conn, path, (size_t)n) < 0)
 		return -1;
+	conn->http->upgrade = true;
 	s = agent_rest_upgrade(conn);
 	if (!s) {
 		/* the library goes on as soon as we say it is refused */

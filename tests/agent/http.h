@@ -28,7 +28,7 @@ struct agent_http {
 	uint8_t *out; /* LWS_PRE, then the answer; NULL: none yet */
 	size_t out_len, huge_left;
 	uint64_t due_ns;
-	bool half, sent;
+	bool half, sent, upgrade;
 };
 
 /* libwebsockets' callbacks; their return values are its own. */

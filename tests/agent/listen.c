@@ -16,6 +16,7 @@
 #define CONNS_MAX 1000
 
 static struct sockaddr_in listen_address;
+static bool listen_closing; /* the handle is not free yet */
 
 static void on_listen_event(uv_poll_t *poll, int status, int events)
 {
@@ -89,6 +90,7 @@ static void on_poll_closed(uv_handle_t *h)
 {
 	struct agent *agent = h->data;
 
+	listen_closing = false;
 	/* `refuse` may have been switched off in the meantime */
 	if (!agent->stopping && !agent->fault.refuse && agent->listen_fd < 0 &&
 	    listen_open(agent) < 0)
@@ -99,6 +101,7 @@ void agent_listen_close(struct agent *agent)
 {
 	if (agent->listen_fd < 0)
 		return;
+	listen_closing = true;
 	uv_close((uv_handle_t *)&agent->listen_poll, on_poll_closed);
 	close(agent->listen_fd);
 	agent->listen_fd = -1;
@@ -110,8 +113,7 @@ void agent_listen_update(struct agent *agent)
 
 	if (agent->fault.refuse)
 		agent_listen_close(agent);
-	else if (agent->listen_fd < 0 &&
-		 !uv_is_closing((uv_handle_t *)&agent->listen_poll) &&
+	else if (agent->listen_fd < 0 && !listen_closing &&
 		 listen_open(agent) < 0)
 		AGENT_LOG("cannot listen again: %s", strerror(errno));
 	/* the kernel still completes connections that nobody accepts */

@@ -84,6 +84,7 @@ static void resolver_follow(struct resolver *r, const char *target,
 
 	if (++r->links > LINKS_MAX) {
 		ret->why = "EvalSymlinks: too many links";
+		ret->err = ELOOP;
 		return;
 	}
 	if (*target == '/') {

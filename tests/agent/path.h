@@ -13,8 +13,8 @@
 struct agent_path {
 	char text[PATH_MAX]; /* relative, no links in it; "." is the root */
 	bool exists;
-	const char *why; /* a whole sentence, if it is not to be used */
-	int err;	 /* else an errno, or 0 */
+	const char *why; /* a sentence, if it is not to be used */
+	int err;	 /* an errno, or 0 */
 };
 
 /* text is not NUL-ended; follow: links in the last component too. */

@@ -103,8 +103,11 @@ static void on_detach_exit(uv_process_t *p, int64_t status, int signo)
 static int detach_spawn(struct sfs *fs, struct detach *d)
 {
 	/* root's own way does not depend on the fuse3 package */
-	char *as_root[] = {"umount", "-i", "-l", "--", d->path, NULL};
-	char *as_user[] = {"fusermount3", "-u", "-z", "--", d->path, NULL};
+	static char umount[] = "umount", fusermount[] = "fusermount3";
+	static char i[] = "-i", l[] = "-l", u[] = "-u", z[] = "-z",
+		    end[] = "--";
+	char *as_root[] = {umount, i, l, end, d->path, NULL};
+	char *as_user[] = {fusermount, u, z, end, d->path, NULL};
 	uv_stdio_container_t stdio[3] = {
 		{.flags = UV_IGNORE},
 		{.flags = UV_IGNORE},

@@ -405,6 +405,18 @@ static int call_headers(struct sbx_http_call *c,
 	return r;
 }
 
+/* What OpenSSL itself, and with it the other transport, goes by. */
+static void call_trust(CURL *e)
+{
+	const char *file = getenv("SSL_CERT_FILE");
+	const char *dir = getenv("SSL_CERT_DIR");
+
+	if (file && *file)
+		curl_easy_setopt(e, CURLOPT_CAINFO, file);
+	if (dir && *dir)
+		curl_easy_setopt(e, CURLOPT_CAPATH, dir);
+}
+
 static int call_options(struct sbx_http_call *c,
 			const struct sbx_http_request *req)
 {
@@ -428,6 +440,7 @@ static int call_options(struct sbx_http_call *c,
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
 	curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
+	call_trust(e);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	/* or removing a request would wait for its name to be looked up */
 	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);

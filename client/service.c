@@ -4,23 +4,56 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/service_check.h"
+
 static const struct sbx_service_type *const types[] = {
 	&sbx_svc_local,
 	&sbx_svc_xgen,
 };
+#define NR_TYPES (sizeof(types) / sizeof(types[0]))
+
+/* As they are given out: with the checking layer around each. */
+static struct sbx_service_type checked[NR_TYPES];
+
+static int checked_open(uv_loop_t *loop, const struct sbx_conf *conf,
+			struct sbx_service **ret, struct sbx_error *reterr)
+{
+	size_t i;
+
+	for (i = 0; i < NR_TYPES; i++)
+		if (conf->service && !strcmp(types[i]->name, conf->service))
+			return sbx_check_open(&checked[i], types[i], loop, conf,
+					      ret, reterr);
+	return sbx_error_set(reterr, -EINVAL, "no service was named");
+}
 
 const struct sbx_service_type *sbx_service_nth(size_t n)
 {
-	return n < sizeof(types) / sizeof(types[0]) ? types[n] : NULL;
+	struct sbx_service_type *t;
+
+	if (n >= NR_TYPES)
+		return NULL;
+	t = &checked[n];
+	if (t->name)
+		return t;
+	*t = *types[n];
+	t->open = checked_open;
+	t->close = sbx_check_close;
+	t->submit = sbx_check_submit;
+	t->stream_open = sbx_check_stream_open;
+	t->stream_send = sbx_check_stream_send;
+	t->stream_pause = sbx_check_stream_pause;
+	t->stream_close = sbx_check_stream_close;
+	return t;
 }
 
 const struct sbx_service_type *sbx_service_find(const char *name)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+	for (i = 0; i < NR_TYPES; i++)
 		if (!strcmp(types[i]->name, name))
-			return types[i];
+			return sbx_service_nth(i);
 	return NULL;
 }
 

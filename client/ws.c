@@ -311,11 +311,27 @@ static void ws_on_closed(struct sbx_ws *ws)
 	ws_try_free(ws);
 }
 
+/* No status: what it was must be guessed from libwebsockets' words. */
+static void ws_fail_connect(struct sbx_ws *ws, const char *words, size_t len)
+{
+	if (ws->tls && words && memmem(words, len, "SSL", 3))
+		ws_fail(ws, -EPROTO, SBX_RETRY_NEVER,
+			"no trusted TLS connection; check the address, the "
+			"clock and the certificates");
+	else if (words && memmem(words, len, "HS:", 3))
+		ws_fail(ws, -EPROTO, SBX_RETRY_CONNECTION,
+			"what answers there does not speak WebSocket; check "
+			"the address");
+	else
+		ws_fail(ws, -ETIMEDOUT, SBX_RETRY_CONNECTION,
+			"cannot connect; check that the service runs there "
+			"and that the port is right");
+}
+
 static void ws_on_refused(struct sbx_ws *ws, struct lws *wsi, const char *in,
 			  size_t len)
 {
 	int status = (int)lws_http_client_http_response(wsi);
-	char text[200];
 
 	ws->wsi = NULL;
 	if (ws->state == WS_ENDED) {
@@ -331,12 +347,7 @@ static void ws_on_refused(struct sbx_ws *ws, struct lws *wsi, const char *in,
 		ws_end(ws);
 		return;
 	}
-	snprintf(text, sizeof(text),
-		 "cannot connect; check that the service "
-		 "runs there and that the port is right (%.*s)",
-		 (int)(in ? strnlen(in, len < 80 ? len : 80) : 0),
-		 in ? in : "");
-	ws_fail(ws, -ETIMEDOUT, SBX_RETRY_CONNECTION, text);
+	ws_fail_connect(ws, in, len);
 }
 
 int sbx_ws_callback(struct lws *wsi, enum lws_callback_reasons reason,

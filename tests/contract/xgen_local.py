@@ -162,6 +162,7 @@ def case_agent_that_does_not_want_to_end(folder):
                             'while :; do sleep 0.1; done\n')
     start = time.time()
     with Drive(folder + '/x', path) as d:
+        d.tell('timeout', 500)
         assert d.ask('list')['err'] == ETIMEDOUT
     assert time.time() - start < 6
 

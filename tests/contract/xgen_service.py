@@ -348,6 +348,36 @@ def case_no_such_host():
         bad(d.ask('list'), ETIMEDOUT, 'no such host')
 
 
+def case_tls():
+    with tempfile.TemporaryDirectory() as folder:
+        cert = folder + '/cert.pem'
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048',
+                        '-nodes', '-days', '2', '-subj', '/CN=localhost',
+                        '-addext', 'subjectAltName=DNS:localhost',
+                        '-keyout', cert, '-out', folder + '/c'],
+                       check=True, capture_output=True)
+        with open(cert, 'a') as f:
+            f.write(open(folder + '/c').read())
+        os.environ['STANDIN_CERT'] = cert
+        with Standin('tls') as s:
+            trust = {'SSL_CERT_FILE': folder + '/c'}
+            name = 'xgen+https://localhost:%d' % s.port
+            with Drive(name, env=trust) as d:
+                box = made(d)['id']
+                r = good(d.ask('echo', box, 4 << 20))
+                assert r['got'] == 4 << 20, r
+                r = good(d.ask('pour', box, 4 << 20))
+                assert r['got'] == 4 << 20 and r['right'], r
+            # not trusted; another name; no TLS where some is expected
+            with Drive(name) as d:
+                bad(d.ask('list'), EPROTO, 'certificate')
+            with Drive('xgen+https://127.0.0.1:%d' % s.port, env=trust) as d:
+                bad(d.ask('list'), EPROTO, 'TLS')
+        with Standin() as s:
+            with Drive('xgen+https://127.0.0.1:%d' % s.port) as d:
+                bad(d.ask('list'), EPROTO, 'TLS')
+
+
 def case_ids_from_a_stranger():
     with Standin('bad-sandbox') as s, Drive(source(s)) as d:
         bad(d.ask('create', '{}'), EPROTO)

@@ -25,11 +25,13 @@ TRAITs:
   redirect           every answer points to another host
   bad-sandbox        sandboxes with ids like ../../etc
   deep               JSON nested a million levels
+  tls                https, with the certificate and key in STANDIN_CERT
 """
 import asyncio
 import json
 import os
 import random
+import ssl
 import struct
 import sys
 import time
@@ -317,7 +319,11 @@ async def main():
         app.router.add_get('/counts', lambda r: None)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, '127.0.0.1', 0)
+        tls = None
+        if 'tls' in traits:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(os.environ['STANDIN_CERT'])
+        site = web.TCPSite(runner, '127.0.0.1', 0, ssl_context=tls)
         await site.start()
         port = site._server.sockets[0].getsockname()[1]
     print('ready %d' % port, flush=True)

@@ -344,8 +344,8 @@ int agent_http_on_body(struct agent_conn *conn, const void *data, size_t len)
 	struct agent_http *h = conn->http;
 	uint8_t *body;
 
-	if (!h)
-		return -1;
+	if (!h || !len)
+		return h ? 0 : -1;
 	if (agent_fault_count(conn->agent, len)) {
 		agent_conn_reset(conn);
 		return 0;

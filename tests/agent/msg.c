@@ -39,6 +39,65 @@ void agent_envelope_write(uint8_t *to, uint8_t type, uint32_t channel,
 	write_be32(to + 5, id);
 }
 
+static uint32_t read_be(const uint8_t *p, size_t n)
+{
+	uint32_t v = 0;
+
+	while (n--)
+		v = v << 8 | *p++;
+	return v;
+}
+
+/* Of one object at p: its length without children, and how many it has. */
+static size_t object_shape(const uint8_t *p, size_t len, uint64_t *children)
+{
+	/* sizes of 0xc0 to 0xdf; -1, -2, -4: of a length that follows */
+	static const int8_t sizes[32] = {
+		0, 0, 0, 0, -1, -2, -4, -1, -2, -4, 4,	8,  1,	2,  4,	8,
+		1, 2, 4, 8, 2,	3,  5,	9,  17, -1, -2, -4, -2, -4, -2, -4};
+	uint8_t tag = *p;
+	size_t n;
+
+	*children = 0;
+	if (tag < 0x80 || tag >= 0xe0)
+		return 1;
+	if (tag < 0xa0) {
+		*children = (uint64_t)(tag & 15) * (tag < 0x90 ? 2 : 1);
+		return 1;
+	}
+	if (tag < 0xc0)
+		return 1 + (size_t)(tag & 31);
+	if (sizes[tag - 0xc0] >= 0)
+		return 1 + (size_t)sizes[tag - 0xc0];
+	n = (size_t)-sizes[tag - 0xc0];
+	if (len < 1 + n)
+		return len + 1;
+	if (tag < 0xdc)
+		return 1 + n + read_be(p + 1, n) + (tag >= 0xc7 && tag <= 0xc9);
+	*children = (uint64_t)read_be(p + 1, n) * (tag < 0xde ? 1 : 2);
+	return 1 + n;
+}
+
+/*
+ * The library allocates what an array or map claims to hold before it looks
+ * at what is there; so no object may claim more than the message has room for.
+ */
+static bool payload_is_whole(const uint8_t *p, size_t len)
+{
+	uint64_t left = 1, children;
+
+	while (left && len) {
+		size_t n = object_shape(p, len, &children);
+
+		if (n > len || children > len - n)
+			return false;
+		left += children - 1;
+		p += n;
+		len -= n;
+	}
+	return !left;
+}
+
 void agent_map_open(struct agent_map *m, const uint8_t *data, size_t len)
 {
 	size_t off = 0;
@@ -47,7 +106,8 @@ void agent_map_open(struct agent_map *m, const uint8_t *data, size_t len)
 	m->error = NULL;
 	if (!len)
 		m->error = "EOF";
-	else if (msgpack_unpack_next(&m->unpacked, (const char *)data, len,
+	else if (!payload_is_whole(data, len) ||
+		 msgpack_unpack_next(&m->unpacked, (const char *)data, len,
 				     &off) != MSGPACK_UNPACK_SUCCESS)
 		m->error = "unexpected EOF";
 	else if (m->unpacked.data.type != MSGPACK_OBJECT_MAP &&

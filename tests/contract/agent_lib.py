@@ -206,6 +206,8 @@ class AgentCase(unittest.IsolatedAsyncioTestCase):
     arguments = ()
 
     async def asyncSetUp(self):
+        # unittest's debug mode makes streams three times slower
+        asyncio.get_running_loop().set_debug(False)
         self.agent = Agent(*self.arguments, *self.trait_arguments(self.traits))
         if self.agent.port is None:
             raise AssertionError(self.agent.stop())

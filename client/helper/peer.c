@@ -326,6 +326,9 @@ static void on_in(void *arg, short revents)
 	peer_heard(h);
 	if (r == -ENOMEM)
 		helper_out_of_memory(h);
+	/* the client starts anew with the next helper */
+	if (sbx_link_is_broken(p->link))
+		h->ended = true;
 	if (r < 0 || sbx_link_queued(p->link) > HELPER_QUEUE_MAX)
 		peer_detach(h);
 }

@@ -33,7 +33,7 @@ struct sbx_link {
 	uint64_t answered; /* in.bytes when we last sent an ack */
 	unsigned streams;  /* counts attach and detach */
 	uint64_t frames, pings;
-	bool attached, resumed, want_empty;
+	bool attached, resumed, want_empty, broken;
 };
 
 struct sbx_link *sbx_link_new(const struct sbx_link_conf *conf)
@@ -138,6 +138,7 @@ void sbx_link_reset(struct sbx_link *l)
 	sbx_sendq_clear(&l->out);
 	sbx_recvq_clear(&l->in);
 	l->answered = l->in.bytes;
+	l->broken = false;
 }
 
 uint32_t sbx_link_received(const struct sbx_link *l)
@@ -259,8 +260,11 @@ static int link_on_frame(struct sbx_link *l, const uint8_t *p, size_t size)
 	r = sbx_sendq_ack(&l->out, sbx_get_be32(p + 12));
 	if (r < 0)
 		return r;
-	return sbx_recvq_frame(&l->in, seq, sbx_get_be32(p) & SBX_FRAME_MORE,
-			       p + SBX_FRAME_HEADER, size - SBX_FRAME_HEADER);
+	r = sbx_recvq_frame(&l->in, seq, sbx_get_be32(p) & SBX_FRAME_MORE,
+			    p + SBX_FRAME_HEADER, size - SBX_FRAME_HEADER);
+	if (r < 0 && sbx_seq_diff(seq, l->in.seq) <= 0)
+		l->broken = true;
+	return r;
 }
 
 /*
@@ -343,6 +347,11 @@ int sbx_link_input(struct sbx_link *l, const void *data, size_t len)
 			sbx_buf_clear(&l->partial);
 	}
 	return 0;
+}
+
+bool sbx_link_is_broken(const struct sbx_link *l)
+{
+	return l->broken;
 }
 
 uint64_t sbx_link_frames(const struct sbx_link *l)

@@ -57,6 +57,10 @@ size_t sbx_link_output(struct sbx_link *l, void *dst, size_t cap);
 /* Bytes as they come; calls the handlers.  -EPROTO on nonsense. */
 int sbx_link_input(struct sbx_link *l, const void *data, size_t len);
 
+/* A numbered frame was counted as received, but what it held was nonsense or
+ * could not be handled: this session cannot go on, whatever the streams. */
+bool sbx_link_is_broken(const struct sbx_link *l);
+
 /* whole frames that came, and how many of them were empty control frames */
 uint64_t sbx_link_frames(const struct sbx_link *l);
 uint64_t sbx_link_pings(const struct sbx_link *l);

@@ -1,0 +1,227 @@
+"""File content, locks, sums."""
+
+import errno
+import fcntl
+import os
+import struct
+import unittest
+
+from helperlib import *
+
+GET, SET, LOCK_WAIT, FLOCK, FLOCK_WAIT = 1, 2, 3, 4, 8
+
+
+class Files(HelperTest):
+    def test_read_in_parts(self):
+        data = os.urandom(300000)
+        self.make("f", data)
+        self.h.open(5, WORKSPACE, "f", 0)
+        self.assertEqual(self.h.read(5, 0, 1 << 20), (data, True))
+        self.assertEqual(self.h.read(5, 0, 300000), (data, False))
+        self.assertEqual(self.h.read(5, 100, 64000),
+                         (data[100:64100], False))
+        self.assertEqual(self.h.read(5, 299990, 100), (data[-10:], True))
+        self.assertEqual(self.h.read(5, 1 << 40, 100), (b"", True))
+        self.assertEqual(self.h.read(5, 0, 65536 * 2),
+                         (data[:65536 * 2], False))
+        self.fails(errno.EINVAL, self.h.read, 5, 0, (1 << 20) + 1)
+
+    def test_parts_are_small(self):
+        self.make("f", b"x" * 300000)
+        self.h.open(5, WORKSPACE, "f", 0)
+        parts, (data, eof) = self.h.call_parts(READ, 5, 0, 1 << 20)
+        self.assertTrue(all(0 < len(p[0]) <= 65536 for p in parts))
+        self.assertLessEqual(len(data), 65536)
+
+    def test_many_large_reads_at_once(self):
+        data = os.urandom(1 << 20)
+        self.make("f", data)
+        self.h.open(5, WORKSPACE, "f", 0)
+        ids = self.h.post(*[(READ, 5, 0, 1 << 20)] * 40)
+        ids += self.h.post((LOOKUP, WORKSPACE, "f", 0))
+        for i in ids[:-1]:
+            tail, eof = self.h.result(i)
+            parts = self.h.parts.pop(i)
+            self.assertEqual(b"".join(p[0] for p in parts) + tail, data)
+        # small ones are not stuck behind large ones
+        order = [m[1] for m in self.h.journal if m[0] == REPLY]
+        self.assertLess(order.index(ids[-1]), 20)
+
+    def test_write(self):
+        self.h.create(5, WORKSPACE, "f")
+        self.assertEqual(self.h.write(5, 3, b"abc").size, 6)
+        self.assertEqual(self.h.write(5, 1 << 34, b"z").size, (1 << 34) + 1)
+        self.assertEqual(self.h.read(5, 0, 8)[0], b"\0\0\0abc\0\0")
+        self.h.open(6, WORKSPACE, "f", 0, flags=os.O_RDONLY)
+        self.fails(errno.EBADF, self.h.write, 6, 0, b"x")
+
+    def test_append_ignores_the_offset(self):
+        self.make("f", b"abc")
+        self.h.open(5, WORKSPACE, "f", 0, flags=os.O_WRONLY | os.O_APPEND)
+        self.assertEqual(self.h.write(5, 0, b"def").size, 6)
+        with open(self.path("f"), "rb") as f:
+            self.assertEqual(f.read(), b"abcdef")
+
+    def test_fsync(self):
+        self.h.create(5, WORKSPACE, "f")
+        self.h.write(5, 0, b"x")
+        for data in (False, True):
+            self.assertEqual(Attr(self.h.call(FSYNC, 5, data)[0]).size, 1)
+        a = Attr(self.h.call(FSYNC, 0, False, WORKSPACE)[0])
+        self.assertEqual(a.ino, os.stat(self.work).st_ino)
+        self.fails(errno.ESTALE, self.h.call, FSYNC, 99, False)
+
+    def test_close_waits_for_what_is_under_way(self):
+        self.make("f", b"y" * (1 << 20))
+        self.h.open(5, WORKSPACE, "f", 0)
+        read, sync, close, again = self.h.post(
+            (READ, 5, 0, 1 << 20), (FSYNC, 5, False), (CLOSE, 5),
+            (READ, 5, 0, 10))
+        self.assertEqual(len(b"".join(
+            [p[0] for p in (self.h.wait(lambda: read in self.h.replies) and
+                            self.h.parts[read])]))
+            + len(self.h.result(read)[0]), 1 << 20)
+        self.h.result(sync)
+        self.h.result(close)
+        self.fails(errno.ESTALE, self.h.result, again)
+        order = [m[1] for m in self.h.journal if m[0] == REPLY]
+        self.assertGreater(order.index(close), order.index(sync))
+
+    def test_fallocate_and_seek(self):
+        self.h.create(5, WORKSPACE, "f")
+        a = Attr(self.h.call(FALLOCATE, 5, 0, 0, 1 << 20)[0])
+        self.assertEqual(a.size, 1 << 20)
+        self.h.write(5, 1 << 19, b"x")
+        self.h.call(FALLOCATE, 5, 3, 0, 1 << 19)  # punch a hole
+        self.assertEqual(self.h.call(SEEK, 5, 0, os.SEEK_DATA), [1 << 19])
+        self.assertEqual(self.h.call(SEEK, 5, 0, os.SEEK_HOLE), [0])
+        self.fails(errno.ENXIO, self.h.call, SEEK, 5, 1 << 21, os.SEEK_DATA)
+
+    def test_copy(self):
+        data = os.urandom(200000)
+        self.make("a", data)
+        self.h.open(5, WORKSPACE, "a", 0)
+        self.h.create(6, WORKSPACE, "b")
+        n, a = self.h.call(COPY, 5, 1000, 6, 10, 1 << 30, 0)
+        self.assertEqual((n, Attr(a).size), (199000, 199010))
+        with open(self.path("b"), "rb") as f:
+            self.assertEqual(f.read(), b"\0" * 10 + data[1000:])
+
+    def test_hash(self):
+        def fnv(data):
+            h = 0xcbf29ce484222325
+            data += b"\0" * (-len(data) % 8)
+            for (w,) in struct.iter_unpack("<Q", data):
+                h = (h ^ w) * 0x100000001b3 & (2**64 - 1)
+            return h
+        data = os.urandom(300003)
+        self.make("f", data)
+        self.assertEqual(self.h.call(HASH, WORKSPACE, "f", 0, 0, 0),
+                         [fnv(data), len(data)])
+        self.assertEqual(self.h.call(HASH, WORKSPACE, "f", 0, 5, 1001),
+                         [fnv(data[5:1006]), 1001])
+        self.fails(errno.EISDIR, self.h.call, HASH, WORKSPACE, b"", 0, 0, 0)
+
+    def test_fifo_and_device_do_not_hang(self):
+        os.mkfifo(self.path("p"))
+        self.fails(errno.ENXIO, self.h.open, 5, WORKSPACE, "p", 0,
+                   flags=os.O_WRONLY)
+        self.h.open(5, WORKSPACE, "p", 0)
+        self.h.read(5, 0, 10)
+        self.h.dir(20, ROOT, "dev", 0)
+        self.h.open(6, 20, "null", 0, flags=os.O_RDWR)
+        self.assertEqual(self.h.read(6, 0, 10), (b"", True))
+        self.h.settle()
+
+    def test_batch(self):
+        replies = self.h.call(BATCH, False, [
+            [MKDIR, 0, WORKSPACE, "d", 0o755],
+            [MKDIR, 0, WORKSPACE, "d", 0o755],
+            [DIR, 0, 20, WORKSPACE, "d", 0, True],
+            [CREATE, 0, 20, "f", 5, os.O_RDWR, 0o644],
+            [WRITE, 0, 5, 0, b"hello"],
+            [READ, 0, 5, 0, 100],
+            [LIST, 0, 20, 0],
+            [CLOSE, 0, 5]])[0]
+        self.assertEqual([r[0] for r in replies],
+                         [0, errno.EEXIST, 0, 0, 0, 0, errno.EOPNOTSUPP, 0])
+        self.assertEqual(replies[5][1:], [b"hello", True])
+        replies = self.h.call(BATCH, True, [
+            [UNLINK, 0, 20, "f", 0], [UNLINK, 0, 20, "f", 0],
+            [RMDIR, 0, WORKSPACE, "d", 0]])[0]
+        self.assertEqual([r[0] for r in replies], [0, errno.ENOENT])
+        self.assertTrue(os.path.isdir(self.path("d")))
+
+    def test_batch_reply_is_bounded(self):
+        self.make("f", b"x" * 60000)
+        self.h.open(5, WORKSPACE, "f", 0)
+        replies = self.h.call(BATCH, False, [[READ, 0, 5, 0, 60000]] * 100)[0]
+        self.assertEqual(len(replies), 100)
+        self.assertEqual(replies[0][0], 0)
+        self.assertEqual(replies[99], [errno.ENOBUFS])
+
+
+class Locks(HelperTest):
+    def setUp(self):
+        super().setUp()
+        self.make("f", b"0123456789")
+        self.h.open(5, WORKSPACE, "f", 0, flags=os.O_RDWR)
+        self.h.open(6, WORKSPACE, "f", 0, flags=os.O_RDWR)
+
+    def lock(self, handle, kind, kind2, start=0, length=0, owner=1):
+        return self.h.call(LOCK, handle, kind, kind2, start, length, owner)
+
+    def test_owners_of_one_handle_conflict(self):
+        self.lock(5, SET, fcntl.F_WRLCK, 0, 5, owner=1)
+        self.lock(5, SET, fcntl.F_WRLCK, 5, 5, owner=2)
+        self.fails(errno.EAGAIN, self.lock, 5, SET, fcntl.F_RDLCK, 0, 1,
+                   owner=2)
+        got = self.lock(5, GET, fcntl.F_WRLCK, 0, 10, owner=3)
+        self.assertEqual(got[:3], [fcntl.F_WRLCK, 0, 5])
+        self.lock(5, SET, fcntl.F_UNLCK, 0, 0, owner=1)
+        self.lock(5, SET, fcntl.F_RDLCK, 0, 1, owner=2)
+        self.assertEqual(self.lock(5, GET, fcntl.F_RDLCK, 0, 1, owner=2)[0],
+                         fcntl.F_UNLCK)
+
+    def test_local_processes_see_them(self):
+        self.lock(5, SET, fcntl.F_WRLCK, 0, 5)
+        with open(self.path("f"), "r+b") as f:
+            with self.assertRaises(OSError):
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 0)
+            self.h.call(CLOSE, 5)
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 0)
+
+    def test_waiting_holds_nothing_up(self):
+        self.lock(5, SET, fcntl.F_WRLCK, owner=1)
+        waiting = self.h.post((LOCK, 6, LOCK_WAIT, fcntl.F_WRLCK, 0, 0, 2))[0]
+        self.h.attr(WORKSPACE, "f", 0)
+        self.assertNotIn(waiting, self.h.replies)
+        self.lock(5, SET, fcntl.F_UNLCK, owner=1)
+        self.h.result(waiting)
+        self.fails(errno.EAGAIN, self.lock, 5, SET, fcntl.F_RDLCK, owner=1)
+
+    def test_unlocking_and_closing_give_up_waiting(self):
+        self.lock(5, SET, fcntl.F_WRLCK, owner=1)
+        a, b = self.h.post((LOCK, 6, LOCK_WAIT, fcntl.F_WRLCK, 0, 0, 2),
+                           (LOCK, 6, LOCK_WAIT, fcntl.F_WRLCK, 0, 0, 3))
+        self.lock(6, SET, fcntl.F_UNLCK, owner=2)
+        self.fails(errno.EINTR, self.h.result, a)
+        self.assertNotIn(b, self.h.replies)
+        self.h.call(CLOSE, 6)
+        self.fails(errno.EINTR, self.h.result, b)
+        self.lock(5, SET, fcntl.F_UNLCK, owner=1)
+
+    def test_flock(self):
+        self.lock(5, FLOCK, fcntl.F_WRLCK, owner=1)
+        self.fails(errno.EAGAIN, self.lock, 5, FLOCK, fcntl.F_RDLCK, owner=2)
+        self.lock(6, SET, fcntl.F_WRLCK, owner=2)  # another kind
+        waiting = self.h.post((LOCK, 6, FLOCK_WAIT, fcntl.F_RDLCK, 0, 0,
+                               2))[0]
+        self.h.settle()
+        self.assertNotIn(waiting, self.h.replies)
+        self.lock(5, FLOCK, fcntl.F_UNLCK, owner=1)
+        self.h.result(waiting)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -35,9 +35,11 @@ struct sfs_dir {
 	uint32_t changed_ms;	     /* the last change of our own */
 	uint32_t nr_open;	     /* open directories */
 	bool told, watched, complete;
-	bool negatives; /* the kernel may hold names that are not there */
-	bool changed;	/* the kernel may hold a listing that is not true */
-	bool comparing; /* in files->compare */
+	bool negatives;	 /* the kernel may hold names that are not there */
+	bool changed;	 /* the kernel may hold a listing that is not true */
+	bool comparing;	 /* in files->compare */
+	bool ahead;	 /* the listing under way is a small one */
+	uint8_t lookups; /* names asked for one by one */
 };
 
 struct sfs_statfs {

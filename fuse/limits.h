@@ -15,6 +15,11 @@
 /* Folders beside one that is asked for whose watches are set with its own. */
 #define SFS_MAX_SIBLINGS 512
 
+/* A directory is small, and listed as a whole once this many names of it were
+ * asked for, if its own size is at most this: some 1000 names. */
+#define SFS_SMALL_DIR	 (32u << 10)
+#define SFS_LOOKUPS_MANY 2
+
 /* Bytes written and answered, but not acknowledged by the sandbox. */
 #define SFS_MAX_UNACKED (4u << 20)
 /* Read-ahead: of one open file, of the whole mount, of one request, and

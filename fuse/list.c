@@ -94,8 +94,10 @@ static void listing_end(struct sfs_listing *l, int err)
 	struct sfs_dir *d = i->dir;
 	bool compare = l->compare;
 
-	if (d)
+	if (d) {
 		d->listing = NULL;
+		d->ahead = false;
+	}
 	if (err && d) {
 		d->complete = false;
 		if (d->gen && d->gen != f->gen) {
@@ -210,6 +212,18 @@ void sfs_list_wait(struct sfs_call *c)
 	}
 	sfs_calls_add(&l->waiting, c);
 	sfs_call_waits(c);
+}
+
+void sfs_list_ahead(struct sfs_inode *i)
+{
+	struct sfs_dir *d = sfs_dir_of(i);
+	int err;
+
+	if (!d || d->listing || d->complete || i->files->closed ||
+	    i->size > SFS_SMALL_DIR || i->flags & SFS_INODE_VOLATILE)
+		return;
+	if (listing_new(d, false, &err))
+		d->ahead = true;
 }
 
 /* ---- comparing ---- */

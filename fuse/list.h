@@ -9,6 +9,12 @@
 
 /* Calls c->resume(c, err) once the directory c->inode has been listed. */
 void sfs_list_wait(struct sfs_call *c);
+/*
+ * Several names of this directory were asked for, or it was just made: if it
+ * is a small one it is listed as a whole, so that names that are there or
+ * not need not be asked for one by one.
+ */
+void sfs_list_ahead(struct sfs_inode *i);
 /* Whether its entries are all known and may be shown without asking. */
 bool sfs_list_is_good(const struct sfs_dir *d);
 /* Lists the directory, in its turn, and tells the kernel what differs. */

@@ -24,28 +24,48 @@ static int lookup_send(struct sfs_call *c)
 	return sfs_call_submit(c, NULL);
 }
 
+/* Sees to it that the next ones will be known. */
+static void lookup_learn(struct sfs_inode *i)
+{
+	struct sfs_dir *d = i->dir;
+
+	if (!sfs_dir_is_true(d)) {
+		if (d->watched && d->gen)
+			sfs_compare_add(d);
+	} else if (d->lookups >= SFS_LOOKUPS_MANY) {
+		sfs_list_ahead(i);
+	} else {
+		d->lookups++;
+	}
+}
+
 static void lookup_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
-	struct sfs_dir *d = c->inode->dir;
+	struct sfs_inode *i = c->inode;
 	struct sfs_entry *e = NULL;
 	struct sbx_attr attr;
 
 	if (!err && !sbx_get_attr(rd, &attr))
 		err = -EPROTO;
-	if (err == -ENOENT && d) {
-		sfs_cache_remove(d, c->name, c->len, SFS_PUT_ASKED);
-	} else if (!err && d) {
-		e = sfs_cache_put(d, c->name, c->len, &attr, SFS_PUT_ASKED);
-		if (!e)
-			err = -ENOMEM;
-	}
-	if ((!err || err == -ENOENT) && d) {
-		sfs_call_entry(c, d, e ? e->inode : NULL);
-		if (!sfs_dir_is_true(d) && d->watched && d->gen)
-			sfs_compare_add(d);
+	if (!err && !i->dir)
+		err = -ESTALE;
+	if (err && (err != -ENOENT || !i->dir)) {
+		sfs_call_err(c, err);
 		return;
 	}
-	sfs_call_err(c, err);
+	if (err)
+		sfs_cache_remove(i->dir, c->name, c->len, SFS_PUT_ASKED);
+	else
+		e = sfs_cache_put(i->dir, c->name, c->len, &attr,
+				  SFS_PUT_ASKED);
+	if (!err && !e) {
+		sfs_call_err(c, -ENOMEM);
+		return;
+	}
+	sfs_inode_ref(i);
+	sfs_call_entry(c, i->dir, e ? e->inode : NULL);
+	lookup_learn(i);
+	sfs_inode_unref(i);
 }
 
 /* The inode's attributes are here: c->inode is the child for that long. */
@@ -64,26 +84,18 @@ static void on_child_known(struct sfs_call *c, int err)
 		sfs_call_go(c); /* renamed or removed meanwhile */
 }
 
-void sfs_on_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
+/* From memory, or by asking. */
+static void lookup_answer(struct sfs_call *c)
 {
-	struct sfs_inode *i = sfs_inode_of(n);
-	struct sfs_call *c = sfs_call_new(req, i, name, NULL);
-	struct sfs_entry *e;
+	struct sfs_inode *i = c->inode;
+	struct sfs_entry *e = NULL;
 
-	if (!c)
-		return;
-	c->send = lookup_send;
-	c->done = lookup_done;
-	if (c->len > 255) {
-		sfs_call_err(c, -ENAMETOOLONG);
-		return;
-	}
 	if (!i->dir || !sfs_dir_is_true(i->dir)) {
 		sfs_call_go(c);
 		return;
 	}
 	sfs_dir_used(i->dir);
-	e = sfs_entries_find(&i->dir->entries, name, c->len);
+	e = sfs_entries_find(&i->dir->entries, c->name, c->len);
 	if (e && e->inode &&
 	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
 		sfs_call_entry(c, i->dir, e->inode);
@@ -99,12 +111,38 @@ void sfs_on_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
 	}
 }
 
+static void on_listed(struct sfs_call *c, int err)
+{
+	lookup_answer(c);
+}
+
+void sfs_on_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+	struct sfs_call *c = sfs_call_new(req, i, name, NULL);
+
+	if (!c)
+		return;
+	c->send = lookup_send;
+	c->done = lookup_done;
+	if (c->len > 255) {
+		sfs_call_err(c, -ENAMETOOLONG);
+	} else if (i->dir && i->dir->ahead &&
+		   !sfs_entries_find(&i->dir->entries, name, c->len)) {
+		c->resume = on_listed;
+		sfs_list_wait(c);
+	} else {
+		lookup_answer(c);
+	}
+}
+
 /* ---- new names: mkdir, mknod, symlink, link ---- */
 
 static void made(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	struct sfs_dir *d = c->inode->dir;
 	struct sfs_entry *e = NULL;
+	struct sfs_inode *i;
 	struct sbx_attr attr;
 
 	/* after a restart nobody can tell whose it is */
@@ -123,7 +161,12 @@ static void made(struct sfs_call *c, int err, struct sbx_rd *rd)
 		sfs_call_err(c, err);
 		return;
 	}
-	sfs_call_entry(c, d, e->inode);
+	i = sfs_inode_ref(e->inode);
+	sfs_call_entry(c, d, i);
+	/* it will be filled next */
+	if (sfs_inode_is_dir(i))
+		sfs_list_ahead(i);
+	sfs_inode_unref(i);
 }
 
 static int make_begin(struct sfs_call *c, enum sbx_wire_op op,
@@ -163,7 +206,7 @@ static void make_go(struct sfs_call *c, int (*send)(struct sfs_call *c))
 
 static int mkdir_send(struct sfs_call *c)
 {
-	struct sbx_buf *b;
+	struct sbx_buf *b = NULL;
 	int err = make_begin(c, SBX_OP_MKDIR, 3, &b);
 
 	if (err < 0)
@@ -186,7 +229,7 @@ void sfs_on_mkdir(fuse_req_t req, struct sfs_node *n, const char *name,
 
 static int mknod_send(struct sfs_call *c)
 {
-	struct sbx_buf *b;
+	struct sbx_buf *b = NULL;
 	int err = make_begin(c, SBX_OP_MKNOD, 4, &b);
 
 	if (err < 0)
@@ -211,7 +254,7 @@ void sfs_on_mknod(fuse_req_t req, struct sfs_node *n, const char *name,
 
 static int symlink_send(struct sfs_call *c)
 {
-	struct sbx_buf *b;
+	struct sbx_buf *b = NULL;
 	int err = make_begin(c, SBX_OP_SYMLINK, 3, &b);
 
 	if (err < 0)
@@ -234,7 +277,7 @@ void sfs_on_symlink(fuse_req_t req, const char *link, struct sfs_node *n,
 static int link_send(struct sfs_call *c)
 {
 	struct sfs_at at;
-	struct sbx_buf *b;
+	struct sbx_buf *b = NULL;
 	int err = sfs_inode_at(c->other, &at);
 
 	if (!err)
@@ -266,7 +309,7 @@ void sfs_on_link(fuse_req_t req, struct sfs_node *n, struct sfs_node *newparent,
 
 static int create_send(struct sfs_call *c)
 {
-	struct sbx_buf *b;
+	struct sbx_buf *b = NULL;
 	int err;
 
 	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */

@@ -59,6 +59,7 @@ struct sbx_channel {
 static void channel_connect(struct sbx_channel *c);
 static void channel_break(struct sbx_channel *c, const struct sbx_error *why);
 static void channel_pump(struct sbx_channel *c);
+static void channel_flush_later(struct sbx_channel *c);
 
 static void channel_enter(struct sbx_channel *c, enum phase phase)
 {
@@ -277,7 +278,10 @@ static void channel_input(struct sbx_channel *c, const uint8_t *data,
 		sbx_error_set(&why, -EPROTO,
 			      "the helper in the sandbox answered nonsense");
 		channel_break(c, &why);
+		return;
 	}
+	/* it may have opened the window, or be owed an acknowledgement */
+	channel_flush_later(c);
 }
 
 static void on_stream_open(void *arg)
@@ -494,6 +498,11 @@ static void on_flush(uv_prepare_t *p)
 	channel_pump(c);
 }
 
+static void channel_flush_later(struct sbx_channel *c)
+{
+	uv_prepare_start(&c->flush, on_flush);
+}
+
 /* ---- for remote.c ---- */
 
 static int make_session(char *dst)
@@ -607,7 +616,7 @@ int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len)
 	int r = sbx_link_send(c->link, data, len);
 
 	if (r == 0)
-		uv_prepare_start(&c->flush, on_flush);
+		channel_flush_later(c);
 	return r;
 }
 

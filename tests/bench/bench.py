@@ -5,7 +5,6 @@ Each row is a program that a user runs.  "cold" is after a fresh mount, with
 the kernel's own caches of the mount empty; "warm" repeats it unchanged.
 """
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -94,7 +93,7 @@ class Sbxfs(Proxied):
         return self.m.daemon.pid
 
     def messages(self):
-        return json.loads(self.m.control("journal"))["ws_messages_in"]
+        return self.m.messages()
 
     def close(self):
         self.m.close()
@@ -281,7 +280,7 @@ ROWS = {"files": rows_files, "git": rows_git, "edit": rows_edit,
 
 def bare_stream():
     """What the same agent delivers to a client without a file system."""
-    program = os.path.join(BUILD, "bench-stream")
+    program = os.path.join(BUILD, "bench_stream")
     if not os.path.exists(program):
         return
     m = Mount(mount=False)

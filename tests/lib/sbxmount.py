@@ -46,6 +46,8 @@ class Mount:
     # the agent
 
     def start_agent(self):
+        if os.path.exists(self.control_path):
+            os.unlink(self.control_path)  # of one that was killed
         r, w = os.pipe()
         env = dict(os.environ, SBXFS_AGENT_KEY="test-key")
         self.agent = subprocess.Popen(
@@ -79,6 +81,11 @@ class Mount:
                 if not piece:
                     return data.decode()
                 data += piece
+
+    def messages(self):
+        """WebSocket messages that the agent got since the last call"""
+        words = [l.split() for l in self.control("journal").splitlines()]
+        return sum(int(w[2]) for w in words if w and w[0] == "type")
 
     # the mount
 

@@ -28,7 +28,7 @@ mkdir "$T/full"
 refused empty "$sbxfs" "local:$T/sandboxes" "$T/full"
 refused key "$sbxfs" xgen+http://127.0.0.1:1 "$M"
 export XGEN_API_KEY=secret-key-of-the-test
-refused refused "$sbxfs" xgen+http://127.0.0.1:1 "$M"
+refused 127.0.0.1:1 "$sbxfs" xgen+http://127.0.0.1:1 "$M"
 echo key >"$T/key"
 chmod 644 "$T/key"
 refused key "$sbxfs" -o "keyfile=$T/key" xgen+http://127.0.0.1:1 "$M"

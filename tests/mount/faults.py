@@ -124,8 +124,8 @@ class Faults(unittest.TestCase):
         self.m.control("fault blackhole off")
 
     def test_expired_sandbox_vanishes(self):
-        ident = [l.split()[1] for l in open(self.m.path("t", "status"))
-                 if l.startswith("id:")][0]
+        with open(self.m.path("t", "status")) as f:
+            ident = [l.split()[1] for l in f if l.startswith("id:")][0]
         held = os.open(self.path("."), os.O_RDONLY | os.O_DIRECTORY)
         self.m.control("fault expire " + ident)
         wait_for(lambda: "t" not in os.listdir(self.m.mnt), 15)

@@ -36,7 +36,7 @@ same "kept over a remount" "$(cat "$M/one/workspace/file")" kept
 fusermount3 -u "$M"
 gone() { ! pgrep -f "$T/sandboxes" >/dev/null; }
 wait_for 10 gone
-"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes/one" "$M" || fail "SOURCE/ID"
+"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes//one" "$M" || fail "SOURCE/ID"
 same "one sandbox only" "$(cat "$M/workspace/file")" kept
 rmdir "$M/workspace/none" 2>/dev/null && fail "rmdir of nothing"
 fusermount3 -u "$M"

@@ -14,7 +14,7 @@ done
 	echo '#include <stdio.h>'
 	echo 'int main(void) { int x = 0;'
 	seq 0 11 | sed 's/.*/x = f&(x);/'
-	echo 'printf("%d\n", x); return 0; }'
+	printf '%s\n' 'printf("%d\n", x); return 0; }'
 } >main.c
 printf 'o := $(patsubst %%.c,%%.o,$(wildcard *.c))\nprog: $(o)\n\tcc -o $@ $(o)\nclean:\n\trm -f prog *.o\n' >Makefile
 tar cf "$T/proj.tar" .

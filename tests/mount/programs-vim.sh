@@ -4,7 +4,7 @@
 mount_local
 mkdir "$BOX"
 printf 'one\ntwo\n' >"$W/text"
-vim -u NONE -es -c 'set backup writebackup backupext=~ fsync' \
+vim -u NONE -es -c 'set backup writebackup backupext=~ backupskip= fsync' \
 	-c '%s/two/three/' -c 'wq' "$W/text" </dev/null || fail "vim: $?"
 same "the saved text" "$(cat "$W/text")" "one
 three"

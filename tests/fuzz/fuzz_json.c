@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -29,8 +30,9 @@ static void read_all(const json_t *v)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	SBX_JSON json_t *v = sbx_json_parse(data, len), *again = NULL;
-	char *text;
+	SBX_JSON json_t *v = sbx_json_parse(data, len);
+	SBX_JSON json_t *again = NULL;
+	SBX_FREE char *text = NULL;
 
 	if (!v)
 		return 0;
@@ -40,7 +42,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	/* what was read can be written, and read again as the same */
 	if (!again || !json_equal(v, again))
 		abort();
-	json_decref(again);
-	free(text);
 	return 0;
 }

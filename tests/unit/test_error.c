@@ -1,6 +1,7 @@
 /* client/error, client/log, client/retry: what people get to read. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -71,6 +72,41 @@ static void http_status_becomes_errno(void **state)
 		assert_int_equal(e.retry, cases[i].retry);
 		assert_int_equal(e.status, cases[i].status);
 	}
+}
+
+static const char *readme;
+
+static const char *errno_word(int err)
+{
+	return strerrorname_np(-err);
+}
+
+/* The table of statuses in client/README.md says what the code does. */
+static void readme_table_is_true(void **state)
+{
+	static const char *const retries[] = {
+		[SBX_RETRY_NEVER] = "never",
+		[SBX_RETRY_LATER] = "later",
+		[SBX_RETRY_CONNECTION] = "connection",
+		[SBX_RETRY_TOKEN] = "token",
+	};
+	char line[512], err[32], retry[32];
+	unsigned int status, rows = 0;
+	struct sbx_error e;
+	FILE *f = fopen(readme, "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "| %u | %31s | %31s |", &status, err, retry) !=
+		    3)
+			continue;
+		sbx_error_from_http(&e, (int)status, "x");
+		assert_string_equal(err, errno_word(e.err));
+		assert_string_equal(retry, retries[e.retry]);
+		rows++;
+	}
+	fclose(f);
+	assert_true(rows >= 16);
 }
 
 /* What log lines arrive on stderr while fn runs. */
@@ -147,17 +183,19 @@ static void backoff_grows_to_its_limit(void **state)
 	assert_int_equal(sbx_random_between(7, 7), 7);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(error_set_gives_its_errno_back),
 		cmocka_unit_test(error_text_has_no_line_breaks),
 		cmocka_unit_test(error_text_is_cut_between_characters),
 		cmocka_unit_test(http_status_becomes_errno),
+		cmocka_unit_test(readme_table_is_true),
 		cmocka_unit_test(log_line_is_one_line),
 		cmocka_unit_test(log_rate_is_limited),
 		cmocka_unit_test(backoff_grows_to_its_limit),
 	};
 
+	readme = argc > 2 ? argv[2] : "client/README.md";
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

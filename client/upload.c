@@ -20,6 +20,7 @@
  * name only when complete and able to run there (/tmp may be noexec).
  */
 static const char script[] =
+	"u=$(umask)\n"
 	"umask 077\n"
 	"s=$1 p=$2 m=$(uname -m) w=\n"
 	"shift 2\n"
@@ -45,6 +46,7 @@ static const char script[] =
 	"mv \"$t\" \"$f\" || { rm -f \"$t\"; continue; }\n"
 	"  fi\n"
 	"  echo start\n"
+	"  umask \"$u\"\n" /* commands inherit it */
 	"  exec \"$f\" \"$s\"\n"
 	"done\n"
 	"exit 90\n";

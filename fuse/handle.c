@@ -10,8 +10,9 @@
 #include "fuse/cache.h"
 #include "fuse/tell.h"
 
-/* Flags that have done their work when the file was first opened. */
-#define ONCE (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)
+/* What an open file is there: not what has done its work when it was first
+ * opened (O_TRUNC), nor the kernel's own (running a program adds one). */
+#define LASTING (O_ACCMODE | O_APPEND | O_SYNC | O_NOATIME)
 
 static struct sfs_file *file_of(struct sfs_inode *i)
 {
@@ -174,7 +175,7 @@ static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
 	b = sbx_remote_begin(f->remote, SBX_OP_OPEN, 5);
 	sbx_put_u64(b, h->number);
 	sfs_put_at(b, at);
-	sbx_put_u64(b, (uint32_t)(h->flags & ~ONCE));
+	sbx_put_u64(b, (uint32_t)(h->flags & LASTING));
 	sbx_remote_submit(f->remote, on_opened, NULL, o);
 	return 0;
 }

@@ -36,6 +36,11 @@ const struct sbx_conf_service *sbx_conf_service_find(const char *word,
 	return NULL;
 }
 
+const struct sbx_conf_service *sbx_conf_service_nth(size_t n)
+{
+	return n < sizeof(services) / sizeof(services[0]) ? &services[n] : NULL;
+}
+
 void sbx_conf_init(struct sbx_conf *conf)
 {
 	memset(conf, 0, sizeof(*conf));

@@ -47,7 +47,7 @@ int sbx_conf_parse_source(struct sbx_conf *conf, const char *source,
 /*
  * Finds the key: keyfile (may be NULL), else the service's own environment
  * variable (xgen: XGEN_API_KEY, or XGEN_TOKEN for a token), else
- * SBXFS_API_KEY, else the profile.  Removes what it used from the
+ * SBXFS_API_KEY, else the profile.  Removes all these from the
  * environment.  -EACCES with a sentence if a keyfile can be read by others;
  * -ENOKEY if there is none and the service needs one.
  */

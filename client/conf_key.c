@@ -13,6 +13,8 @@
 #include "client/conf_parts.h"
 #include "client/limits.h"
 
+#define GENERAL_ENV "SBXFS_API_KEY"
+
 int sbx_conf_read_file(const char *path, char **ret_text, size_t *ret_len,
 		       bool *ret_private)
 {
@@ -119,74 +121,68 @@ static int key_from_file(struct sbx_conf *conf, const char *path,
 	return is_private ? -EINVAL : -EACCES;
 }
 
-/* Takes a variable out of the environment; its bytes are wiped, too, since
- * /proc/PID/environ shows them for as long as we live. */
+/* Its bytes are wiped, too, since /proc/PID/environ shows them for as long as
+ * we live. */
+static void env_wipe(const char *name)
+{
+	char *value = name ? getenv(name) : NULL;
+
+	if (!value)
+		return;
+	explicit_bzero(value, strlen(value));
+	unsetenv(name);
+}
+
+/* No key of any service is left to child processes. */
+static void env_wipe_all(void)
+{
+	const struct sbx_conf_service *s;
+	size_t i;
+
+	for (i = 0; (s = sbx_conf_service_nth(i)); i++) {
+		env_wipe(s->key_env);
+		env_wipe(s->token_env);
+	}
+	env_wipe(GENERAL_ENV);
+}
+
 static int key_from_env(const char *name, struct sbx_secret **ret,
 			struct sbx_error *reterr)
 {
-	char *value = name ? getenv(name) : NULL;
-	int r = 0;
+	const char *value = name ? getenv(name) : NULL;
 
-	if (!value)
+	if (!value || !*value)
 		return 0;
-	if (*value && !*ret) {
-		*ret = secret_from_text(value, strlen(value), name, reterr);
-		if (!*ret)
-			r = -EINVAL;
-	}
-	explicit_bzero(value, strlen(value));
-	unsetenv(name);
-	return r;
+	*ret = secret_from_text(value, strlen(value), name, reterr);
+	return *ret ? 1 : -EINVAL;
 }
 
+/* 1: found */
 static int key_from_environment(struct sbx_conf *conf,
 				const struct sbx_conf_service *service,
 				struct sbx_error *reterr)
 {
-	struct sbx_secret *key = NULL, *token = NULL, *general = NULL;
-	int r, r2, r3;
+	int r;
 
-	/* all of them, so that none is left behind for child processes */
-	r = key_from_env(service->key_env, &key, reterr);
-	r2 = key_from_env(service->token_env, &token, reterr);
-	r3 = key_from_env("SBXFS_API_KEY", &general, reterr);
-	if (r < 0 || r2 < 0 || r3 < 0) {
-		sbx_secret_free(key);
-		sbx_secret_free(token);
-		sbx_secret_free(general);
-		return -EINVAL;
-	}
-	if (!conf->key && key)
-		conf->key = SBX_TAKE(key);
-	if (!conf->key && token)
-		conf->token = SBX_TAKE(token);
-	if (!conf->key && !conf->token && general)
-		conf->key = SBX_TAKE(general);
-	sbx_secret_free(key);
-	sbx_secret_free(token);
-	sbx_secret_free(general);
-	return 0;
+	r = key_from_env(service->key_env, &conf->key, reterr);
+	if (r == 0)
+		r = key_from_env(service->token_env, &conf->token, reterr);
+	if (r == 0)
+		r = key_from_env(GENERAL_ENV, &conf->key, reterr);
+	return r;
 }
 
-int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
-		      struct sbx_error *reterr)
+static int find_key(struct sbx_conf *conf,
+		    const struct sbx_conf_service *service, const char *keyfile,
+		    struct sbx_error *reterr)
 {
-	const struct sbx_conf_service *service;
-	int r = 0;
+	int r;
 
-	service = sbx_conf_service_find(conf->service, strlen(conf->service));
-	if (!service)
-		return sbx_error_set(reterr, -EINVAL, "no service was named");
-	if (!service->key_env)
-		return 0;
 	if (keyfile)
-		r = key_from_file(conf, keyfile, reterr);
-	if (r == 0)
-		r = key_from_environment(conf, service, reterr);
-	if (r < 0)
-		return r;
-	if (conf->key || conf->token)
-		return 0;
+		return key_from_file(conf, keyfile, reterr);
+	r = key_from_environment(conf, service, reterr);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (conf->profile_key || conf->profile_token) {
 		conf->key = SBX_TAKE(conf->profile_key);
 		if (!conf->key)
@@ -200,4 +196,19 @@ int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
 			     "file and give -o keyfile=FILE, or set %s",
 			     conf->url ? conf->url : conf->service,
 			     service->key_env);
+}
+
+int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
+		      struct sbx_error *reterr)
+{
+	const struct sbx_conf_service *service;
+	int r = 0;
+
+	service = sbx_conf_service_find(conf->service, strlen(conf->service));
+	if (!service)
+		return sbx_error_set(reterr, -EINVAL, "no service was named");
+	if (service->key_env)
+		r = find_key(conf, service, keyfile, reterr);
+	env_wipe_all();
+	return r;
 }

@@ -18,6 +18,8 @@ struct sbx_conf_service {
 /* NULL for a word that is none */
 const struct sbx_conf_service *sbx_conf_service_find(const char *word,
 						     size_t len);
+/* The nth of them, NULL beyond. */
+const struct sbx_conf_service *sbx_conf_service_nth(size_t n);
 
 /*
  * Finds the profile in the configuration files and reads it into conf; its

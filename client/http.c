@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -519,6 +520,9 @@ struct sbx_http *sbx_http_new(uv_loop_t *loop)
 {
 	struct sbx_http *h;
 
+	/* writing to what the peer has closed is an error, not our end; with
+	 * CURLOPT_NOSIGNAL libcurl leaves this to us */
+	signal(SIGPIPE, SIG_IGN);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return NULL;
 	h = calloc(1, sizeof(*h));

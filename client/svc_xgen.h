@@ -142,7 +142,8 @@ struct xgen {
 	uv_timer_t late;	 /* for calls that fail at once */
 	struct sbx_call *failed; /* linked by priv */
 	size_t nr_handles;	 /* of the loop, not yet closed */
-	bool patient; /* who cannot be reached will be back: try on */
+	bool starting; /* a call: it must not end before submit returns */
+	bool patient;  /* who cannot be reached will be back: try on */
 	bool closing, http_closed, ws_closed;
 	void (*on_closed)(void *arg);
 	void *closed_arg;

@@ -40,14 +40,21 @@ static void call_drop_list(struct sbx_call *call)
 void xgen_work_done(struct xgen_work *w, const struct sbx_error *error)
 {
 	struct sbx_call *call = w->call;
+	struct xgen *x;
+	bool starting;
 
 	if (error)
 		call->error = *error;
 	if (call->error.err)
 		call_drop_list(call);
+	starting = w->x->starting;
+	x = w->x;
 	work_drop(w);
 	call->priv = NULL;
-	call->done(call);
+	if (starting)
+		xgen_fail_later(x, call);
+	else
+		call->done(call);
 }
 
 static void work_no_memory(struct xgen_work *w)
@@ -280,6 +287,7 @@ void xgen_work_start(struct xgen *x, struct sbx_call *call)
 		call_fail(x, call, -ENOMEM, "out of memory");
 		return;
 	}
+	x->starting = true;
 	switch (call->kind) {
 	case SBX_CALL_LIST:
 		list_start(w);
@@ -299,4 +307,5 @@ void xgen_work_start(struct xgen *x, struct sbx_call *call)
 	case SBX_CALL_KINDS:
 		break;
 	}
+	x->starting = false;
 }

@@ -117,7 +117,6 @@ static void tell_siblings(const struct sfs_inode *i)
 	       (e = sfs_entries_after(&up->dir->entries, at))) {
 		at = e->cookie;
 		if (!e->inode || !sfs_inode_is_dir(e->inode) ||
-		    !sfs_inode_is_held(e->inode) ||
 		    sfs_dir_is_told(e->inode->dir))
 			continue;
 		if (sfs_dir_tell(e->inode) < 0)

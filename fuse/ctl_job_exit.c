@@ -30,7 +30,8 @@ static void on_settled(void *arg)
 	struct sbx_error e = {0};
 
 	if (j->error)
-		sbx_error_set(&e, j->error, "the command has no exit code: %s",
+		sbx_error_set(&e, f->node->sb->gone ? -ESTALE : j->error,
+			      "the command has no exit code: %s",
 			      strerror(-j->error));
 	else
 		sfs_text_printf(&f->text, "%d\n", j->exit_code);

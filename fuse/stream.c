@@ -92,7 +92,7 @@ static bool stream_take(struct sfs_stream *st)
 	st->off = NOTE_SIZE;
 	st->len = NOTE_SIZE + (n > 0 ? (size_t)n : 0);
 	st->ended = n <= 0;
-	st->err = n < 0 ? (int)n : 0;
+	st->err = n >= 0 ? 0 : st->sb->gone ? -ESTALE : (int)n;
 	if (lost) {
 		note = snprintf(st->hold, NOTE_SIZE,
 				"[sbxfs: the first %llu bytes were not "

@@ -1,0 +1,268 @@
+#!/usr/bin/python3
+"""exec, jobs, ports and the other control files: every way of writing and
+reading them, waiting, not waiting, being interrupted, and giving up."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import errno, json, select, signal, subprocess, threading, time, unittest
+from sbxmount import Mount, wait_for
+
+
+class Control(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.m.create("t")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.m.close()
+
+    def path(self, *parts):
+        return self.m.path("t", *parts)
+
+    def run_(self, command):
+        return self.m.run("t", command)
+
+    def start(self, command):
+        fd = os.open(self.path("exec"), os.O_WRONLY)
+        os.write(fd, command.encode())
+        os.close(fd)
+        return os.readlink(self.path("jobs", "last"))
+
+    def text(self, *parts):
+        with open(self.path(*parts)) as f:
+            return f.read()
+
+    def fails(self, error, call, *args):
+        with self.assertRaises(OSError) as e:
+            call(*args)
+        self.assertEqual(e.exception.errno, error)
+
+    def read_all(self, fd, size=65536):
+        out = b""
+        while True:
+            piece = os.read(fd, size)
+            if not piece:
+                return out
+            out += piece
+
+    # exec
+
+    def test_byte_by_byte(self):
+        fd = os.open(self.path("exec"), os.O_RDWR)
+        for c in b"echo abc":
+            os.write(fd, bytes([c]))
+        self.assertEqual(self.read_all(fd, 1), b"abc\n")
+        self.assertEqual(os.read(fd, 1), b"")
+        os.write(fd, b"echo next")
+        self.assertEqual(self.read_all(fd), b"next\n")
+        os.close(fd)
+
+    def test_commands_queue_on_one_open_file(self):
+        fd = os.open(self.path("exec"), os.O_RDWR)
+        for i in range(3):
+            os.write(fd, b"echo %d" % i)
+            os.close(os.dup(fd))  # as a shell does after each echo
+        got = [self.read_all(fd) for i in range(3)]
+        self.assertEqual(got, [b"0\n", b"1\n", b"2\n"])
+        os.close(fd)
+
+    def test_shell_forms(self):
+        for form in ('echo "echo hi" > exec; cat exec',
+                     'exec 3<>exec; echo "echo hi" >&3; cat <&3',
+                     '(echo "echo hi" >&3; cat <&3) 3<>exec',
+                     'echo "echo hi" >> exec; cat exec'):
+            for shell in ("sh", "bash"):
+                out = subprocess.run([shell, "-c", form], cwd=self.path(),
+                                     stdout=subprocess.PIPE).stdout
+                self.assertEqual(out, b"hi\n", shell + ": " + form)
+
+    def test_large_output_and_large_script(self):
+        out = self.run_("head -c 5000000 /dev/zero | tr '\\0' y")
+        self.assertEqual(out, b"y" * 5000000)
+        out = self.run_(": " + "#" * 300000 + "\necho long; cat; echo end")
+        self.assertEqual(out, b"long\nend\n")
+        fd = os.open(self.path("exec"), os.O_RDWR)
+        os.write(fd, b"#" * (1 << 20))
+        self.fails(errno.E2BIG, os.write, fd, b"#")
+        os.close(fd)
+
+    def test_json(self):
+        self.assertEqual(self.run_(json.dumps(
+            {"argv": ["cat"], "stdin": "x" * 700000})), b"x" * 700000)
+        self.assertEqual(self.run_(json.dumps(
+            {"command": "pwd; echo $A", "cwd": "/tmp", "env": {"A": "b"}})),
+            b"/tmp\nb\n")
+        self.assertIn(b"/dev/", self.run_('{"command":"tty","tty":true}'))
+        self.run_(json.dumps({"command": "sleep 60", "timeout_ms": 200}))
+        self.assertEqual(self.text("jobs", "last", "exit_code"), "143\n")
+
+    def test_errors(self):
+        def run(text):
+            fd = os.open(self.path("exec"), os.O_RDWR)
+            try:
+                os.write(fd, text)
+                os.read(fd, 1)
+            finally:
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+        self.fails(errno.EINVAL, run, b" \n")
+        self.assertIn("no command", self.text("status"))
+        self.fails(errno.EINVAL, run, b'{"comand":"x"}')
+        self.fails(errno.EOPNOTSUPP, run, b'{"command":"x","user":"joe"}')
+        self.fails(errno.ENOENT, run, b'{"argv":["/nonexistent"]}')
+        self.fails(errno.ENOENT, run, b'{"argv":["ls"],"cwd":"/nowhere"}')
+        fd = os.open(self.path("exec"), os.O_WRONLY)
+        os.write(fd, b'{"argv":["/nonexistent"]}')
+        self.fails(errno.ENOENT, os.close, fd)
+
+    def test_poll_and_nonblock(self):
+        fd = os.open(self.path("exec"), os.O_RDWR | os.O_NONBLOCK)
+        os.write(fd, b"sleep 0.4; echo late; sleep 0.4")
+        self.fails(errno.EAGAIN, os.read, fd, 10)
+        p = select.poll()
+        p.register(fd, select.POLLIN)
+        self.assertEqual(p.poll(50), [])
+        self.assertEqual(p.poll(5000), [(fd, select.POLLIN)])
+        self.assertEqual(os.read(fd, 10), b"late\n")
+        self.assertEqual(p.poll(50), [])
+        self.assertEqual(p.poll(5000), [(fd, select.POLLIN)])
+        self.assertEqual(os.read(fd, 10), b"")
+        os.close(fd)
+
+    def test_interrupt_ends_a_read_and_loses_nothing(self):
+        def stop(*args):
+            raise InterruptedError
+        signal.signal(signal.SIGALRM, stop)
+        fd = os.open(self.path("exec"), os.O_RDWR)
+        os.write(fd, b"sleep 1; echo x")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        begin = time.monotonic()
+        with self.assertRaises(InterruptedError):
+            os.read(fd, 10)
+        self.assertLess(time.monotonic() - begin, 0.8)
+        self.assertEqual(self.read_all(fd), b"x\n")
+        os.close(fd)
+
+    def test_late_readers_start_at_the_beginning(self):
+        self.start("echo one; sleep 0.4; echo two")
+        for i in range(2):
+            self.assertEqual(self.text("exec"), "one\ntwo\n")
+
+    def test_many_at_once(self):
+        got = {}
+
+        def talk(i):
+            got[i] = self.run_("for j in 1 2 3; do echo %d; done" % i)
+        ts = [threading.Thread(target=talk, args=(i,)) for i in range(20)]
+        [t.start() for t in ts]
+        [t.join() for t in ts]
+        for i in range(20):
+            self.assertEqual(got[i], b"%d\n" % i * 3)
+
+    # jobs
+
+    def test_job(self):
+        n = self.start("echo o; echo e >&2; exit 5")
+        self.assertEqual(self.text("jobs", n, "exit_code"), "5\n")
+        self.assertEqual(self.text("jobs", n, "stdout"), "o\n")
+        self.assertEqual(self.text("jobs", n, "stderr"), "e\n")
+        self.assertIn("exit 5", self.text("jobs", n, "command"))
+        self.assertIn("state: ended", self.text("jobs", n, "status"))
+        self.assertIn(n, os.listdir(self.path("jobs")))
+        os.rmdir(self.path("jobs", n))
+        self.assertNotIn(n, os.listdir(self.path("jobs")))
+
+    def test_signal_and_waiting_for_the_end(self):
+        n = self.start("sleep 60")
+        fd = os.open(self.path("jobs", n, "exit_code"),
+                     os.O_RDONLY | os.O_NONBLOCK)
+        self.fails(errno.EAGAIN, os.read, fd, 10)
+        p = select.poll()
+        p.register(fd, select.POLLIN)
+        self.assertEqual(p.poll(50), [])
+        with open(self.path("jobs", n, "signal"), "w") as f:
+            f.write("KILL\n")
+        self.assertEqual(p.poll(5000), [(fd, select.POLLIN)])
+        self.assertEqual(os.read(fd, 10), b"137\n")
+        os.close(fd)
+        self.assertEqual(self.text("jobs", n, "signal"), "KILL\n")
+
+    # values
+
+    def test_values_at_any_offset(self):
+        fd = os.open(self.path("status"), os.O_RDONLY)
+        whole = self.read_all(fd, 1)
+        self.assertEqual(os.pread(fd, 5, 4), whole[4:9])
+        self.assertEqual(os.pread(fd, 10, len(whole)), b"")
+        os.close(fd)
+        fd = os.open(self.path("keepalive"), os.O_RDWR)
+        os.write(fd, b"600\n")
+        self.assertTrue(os.read(fd, 100).startswith(b"expires: "))
+        self.assertEqual(os.pread(fd, 7, 0), b"expires")
+        os.close(fd)
+        self.assertEqual(os.stat(self.path("keepalive")).st_size, 0)
+
+    def test_new_takes_lines_one_by_one(self):
+        fd = os.open(self.m.path("new"), os.O_RDWR)
+        os.write(fd, b"name=lines\n")
+        os.write(fd, b"metadata.a=b\n")
+        self.assertEqual(os.read(fd, 100), b"lines\n")
+        os.write(fd, b'{"name": "object"}')
+        self.assertEqual(os.read(fd, 100), b"object\n")
+        self.fails(errno.EEXIST, os.write, fd, b'{"name": "object"}')
+        self.fails(errno.EINVAL, os.write, fd, b"nonsense\n")
+        os.close(fd)
+        with open(self.m.path("lines", "info.json")) as f:
+            self.assertIn('"a": "b"', f.read())
+        with open(self.m.path(".sbxfs", "errors")) as f:
+            self.assertIn("nonsense", f.read())
+
+    def test_port_is_waited_for(self):
+        fd = os.open(self.path("ports"), os.O_RDWR)
+        os.write(fd, b"45671\n")
+        got = []
+        t = threading.Thread(target=lambda: got.append(os.read(fd, 100)))
+        t.start()
+        t.join(0.3)
+        self.assertEqual(got, [])
+        n = self.start("python3 -c 'import socket as s; "
+                       'l = s.create_server(("127.0.0.1", 45671)); '
+                       "l.accept()'")
+        t.join(10)
+        self.assertEqual(got[0].split(), [b"45671", b"open", b"-"])
+        self.assertIn("45671", self.text("ports"))
+        with open(self.path("jobs", n, "signal"), "w") as f:
+            f.write("TERM")
+        os.close(fd)
+
+    # the end of a sandbox
+
+    def test_destroyed_while_in_use(self):
+        os.mkdir(self.m.path("d"))
+        fd = os.open(self.m.path("d", "exec"), os.O_RDWR)
+        os.write(fd, b"sleep 60")
+        st = os.open(self.m.path("d", "status"), os.O_RDONLY)
+        got = []
+
+        def read():
+            try:
+                os.read(fd, 1)
+            except OSError as e:
+                got.append(e.errno)
+        t = threading.Thread(target=read)
+        t.start()
+        t.join(0.3)
+        os.rmdir(self.m.path("d"))
+        t.join(10)
+        self.assertEqual(got, [errno.ESTALE])
+        self.fails(errno.ESTALE, os.read, st, 1)
+        os.close(st)
+        os.close(fd)
+        self.assertNotIn("d", os.listdir(self.m.mnt))
+
+
+if __name__ == "__main__":
+    unittest.main()

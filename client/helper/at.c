@@ -135,6 +135,7 @@ int at_put_attr(struct req *q, const struct at *at)
 	struct sbx_attr attr;
 	int r;
 
+	watch_own_end(q->h);
 	r = at_attr(q->h, at, &attr);
 	if (!r)
 		sbx_put_attr(q->out, &attr);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/xattr.h>
 
 #include "client/helper/helper.h"
@@ -59,13 +60,29 @@ int attr_of_name(struct helper *h, struct dir *d, const char *name,
 {
 	int r;
 
-	r = dirs_enter(h, d);
-	if (r < 0)
-		return r;
-	r = attr_of_entry(h, name[0] ? name : ".", ret);
+	if (!name[0]) {
+		/* it may be one that we may not enter */
+		r = dirs_fd(h, d);
+		r = r < 0 ? r : attr_of_fd(h, r, ret);
+	} else {
+		r = dirs_enter(h, d);
+		r = r < 0 ? r : attr_of_entry(h, name, ret);
+	}
 	if (r < 0)
 		return r;
 	return ino && ret->ino != ino ? -ESTALE : 0;
+}
+
+/* O_PATH descriptors are listed by their way through /proc. */
+static ssize_t list_fd(int fd)
+{
+	char path[32];
+	ssize_t n = flistxattr(fd, NULL, 0);
+
+	if (n >= 0 || errno != EBADF)
+		return n;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return listxattr(path, NULL, 0);
 }
 
 int attr_of_fd(struct helper *h, int fd, struct sbx_attr *ret)
@@ -76,6 +93,6 @@ int attr_of_fd(struct helper *h, int fd, struct sbx_attr *ret)
 		return -errno;
 	attr_fill(ret, &st);
 	ret->flags = type_flag(fstype_of_fd(&h->fstypes, st.st_dev, fd)) |
-		     xattr_flag(flistxattr(fd, NULL, 0));
+		     xattr_flag(list_fd(fd));
 	return 0;
 }

@@ -161,6 +161,23 @@ static int setattr_apply(struct helper *h, const struct at *at,
 	return r;
 }
 
+/* What the kernel tells of these, and no more: other events of the same name
+ * are not ours. */
+static uint32_t setattr_events(const struct at *at, const struct setattr *s)
+{
+	const uint32_t atime = SBX_SET_ATIME | SBX_SET_ATIME_NOW;
+	const uint32_t mtime = SBX_SET_MTIME | SBX_SET_MTIME_NOW;
+	uint32_t mask = 0;
+
+	if (s->valid & SBX_SET_SIZE)
+		mask |= at->handle ? IN_MODIFY : IN_MODIFY | IN_CLOSE_WRITE;
+	if (s->valid & (SBX_SET_MODE | SBX_SET_UID | SBX_SET_GID))
+		mask |= IN_ATTRIB;
+	if (s->valid & mtime)
+		mask |= s->valid & atime ? IN_ATTRIB : IN_MODIFY;
+	return mask;
+}
+
 int op_setattr(struct req *q)
 {
 	struct setattr s;
@@ -176,7 +193,7 @@ int op_setattr(struct req *q)
 	r = object_open(q->h, &at, &o);
 	if (r < 0)
 		return r;
-	at_expect(q->h, &at, IN_ATTRIB | IN_MODIFY | IN_CLOSE_WRITE);
+	at_expect(q->h, &at, setattr_events(&at, &s));
 	r = setattr_apply(q->h, &at, &o, &s);
 	object_close(&o);
 	return r < 0 ? r : at_put_attr(q, &at);

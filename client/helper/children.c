@@ -145,7 +145,8 @@ static void on_sigchld(void *arg, short revents)
 	pid_t pid;
 
 	while (read(h->sigchld.fd, &info, sizeof(info)) > 0)
-		;
+		if (info.ssi_signo != SIGCHLD)
+			h->ended = true;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (!child_reaped(h, pid, status))
 			run_reaped(h, pid, status);
@@ -158,6 +159,10 @@ int children_init(struct helper *h)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
+	/* asked to end: in order */
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -39,7 +39,7 @@ int children_start(struct helper *h, const struct child *c, int fd,
  * are answered EINTR. */
 void children_cancel(struct helper *h, struct handle *hd,
 		     const struct waiter *w);
-/* Takes SIGCHLD, for jobs, too. */
+/* Takes SIGCHLD, for jobs, too, and signals to end. */
 int children_init(struct helper *h);
 void children_release(struct helper *h);
 /* Closes all but the standard descriptors and this one. */

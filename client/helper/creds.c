@@ -57,13 +57,39 @@ static struct creds *own_creds(void)
 	return own;
 }
 
-static void creds_apply(const struct creds *c)
+/* Whether it took effect: the kernel ignores setfsuid without the right. */
+static bool creds_apply(const struct creds *c)
 {
+	bool groups;
+
 	/* the groups first, while we still may */
 	setfsuid(0);
-	syscall(SYS_setgroups, (size_t)c->n, c->groups);
+	groups = syscall(SYS_setgroups, (size_t)c->n, c->groups) == 0;
 	setfsgid(c->gid);
 	setfsuid(c->uid);
+	return groups && setfsgid((gid_t)-1) == (int)c->gid &&
+	       setfsuid((uid_t)-1) == (int)c->uid;
+}
+
+static bool creds_try(const struct creds *c)
+{
+	struct creds *own = own_creds();
+	bool ok = own && creds_apply(c);
+
+	return own && creds_apply(own) && ok;
+}
+
+bool creds_can(void)
+{
+	struct creds *c;
+	bool can;
+
+	if (geteuid())
+		return false;
+	c = creds_new(65534, 65534, 0);
+	can = c && creds_try(c);
+	creds_unref(c);
+	return can;
 }
 
 void creds_use(struct helper *h, struct creds *c)
@@ -108,7 +134,7 @@ int op_creds(struct req *q)
 
 	if (q->rd.err)
 		return -EINVAL;
-	if (getuid())
+	if (geteuid())
 		return none ? 0 : -EPERM;
 	if (groups.left > CREDS_GROUPS_MAX)
 		return -EINVAL;
@@ -118,9 +144,10 @@ int op_creds(struct req *q)
 			return -ENOMEM;
 		for (i = 0; i < c->n; i++)
 			c->groups[i] = sbx_get_u32(&groups);
-		if (groups.err) {
+		creds_use(h, NULL);
+		if (groups.err || !creds_try(c)) {
 			creds_unref(c);
-			return -EINVAL;
+			return groups.err ? -EINVAL : -EPERM;
 		}
 	}
 	creds_unref(h->creds_asked);

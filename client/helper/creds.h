@@ -2,6 +2,7 @@
 #ifndef HELPER_CREDS_H
 #define HELPER_CREDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,6 +20,8 @@ struct creds {
 
 struct creds *creds_ref(struct creds *c); /* NULL-safe */
 struct creds *creds_unref(struct creds *c);
+/* Whether this process may act for others. */
+bool creds_can(void);
 /* Acts as these from now on; NULL: as itself. */
 void creds_use(struct helper *h, struct creds *c);
 /* In a child that is about to run a command: for good.  0 or -errno. */

@@ -27,8 +27,10 @@ static struct handle *get_handle(struct req *q)
 static int put_handle_attr(struct req *q, const struct handle *hd)
 {
 	struct sbx_attr attr;
-	int r = attr_of_fd(q->h, hd->fd, &attr);
+	int r;
 
+	watch_own_end(q->h);
+	r = attr_of_fd(q->h, hd->fd, &attr);
 	if (!r)
 		sbx_put_attr(q->out, &attr);
 	return r;
@@ -38,8 +40,7 @@ static void expect_data(struct helper *h, const struct handle *hd)
 {
 	int err;
 
-	watch_expect(h, dirs_get(h, hd->dir, &err), hd->name,
-		     IN_MODIFY | IN_ATTRIB);
+	watch_expect(h, dirs_get(h, hd->dir, &err), hd->name, IN_MODIFY);
 }
 
 /* ---- READ ---- */

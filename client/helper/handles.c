@@ -238,7 +238,8 @@ int op_open(struct req *q)
 	flags = open_flags(sbx_get_u32(&q->rd));
 	if (q->rd.err || flags < 0)
 		return -EINVAL;
-	at_expect(h, &at, IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB);
+	if (flags & O_TRUNC)
+		at_expect(h, &at, IN_MODIFY);
 	fd = open_entry(h, &at, flags & ~(O_TRUNC | O_CREAT | O_EXCL));
 	if (fd == -EPERM && (flags & O_NOATIME)) {
 		flags &= ~O_NOATIME;
@@ -247,6 +248,7 @@ int op_open(struct req *q)
 	if (fd < 0)
 		return fd;
 	r = open_check(&at, fd, flags);
+	watch_own_end(h);
 	if (!r)
 		r = attr_of_fd(h, fd, &attr);
 	if (r < 0) {

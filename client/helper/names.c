@@ -95,13 +95,14 @@ int op_create(struct req *q)
 	if (r < 0)
 		return r;
 	watch_expect(q->h, at.dir, at.name,
-		     IN_CREATE | IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE);
+		     flags & O_TRUNC ? IN_CREATE | IN_MODIFY : IN_CREATE);
 	if (at.name[0])
 		fd = create_open(at.name, flags & ~O_DIRECTORY, mode, &created);
 	else if ((fd = open(".", flags & ~O_CREAT, mode)) < 0)
 		fd = -errno;
 	if (fd < 0)
 		return fd;
+	watch_own_end(q->h);
 	r = attr_of_fd(q->h, fd, &attr);
 	if (r < 0) {
 		close(fd);
@@ -130,7 +131,7 @@ static int make_begin(struct req *q, const struct at *at)
 		return -EINVAL;
 	r = dirs_enter(q->h, at->dir);
 	if (!r)
-		watch_expect(q->h, at->dir, at->name, IN_CREATE | IN_ATTRIB);
+		watch_expect(q->h, at->dir, at->name, IN_CREATE);
 	return r;
 }
 
@@ -219,8 +220,7 @@ int op_link(struct req *q)
 	r = object_open(h, &from, &o);
 	if (r < 0)
 		return r;
-	at_expect(h, &from, IN_ATTRIB);
-	watch_expect(h, to.dir, to.name, IN_CREATE | IN_ATTRIB);
+	watch_expect(h, to.dir, to.name, IN_CREATE);
 	if (from.dir)
 		from_dir = dirs_fd(h, from.dir);
 	dir = dirs_fd(h, to.dir);
@@ -263,7 +263,7 @@ int op_unlink(struct req *q)
 	r = remove_begin(q, &at);
 	if (r < 0)
 		return r;
-	watch_expect(q->h, at.dir, at.name, IN_DELETE | IN_ATTRIB);
+	watch_expect(q->h, at.dir, at.name, IN_DELETE);
 	return unlink(at.name) < 0 ? -errno : 0;
 }
 
@@ -335,12 +335,14 @@ static int rename_run(struct helper *h, const struct at *from,
 static void rename_expect(struct helper *h, const struct at *from,
 			  const struct at *to, uint32_t flags)
 {
-	const uint32_t both = IN_MOVED_FROM | IN_MOVED_TO;
-	bool swap = flags & RENAME_EXCHANGE;
+	uint32_t old = IN_MOVED_FROM, new = IN_MOVED_TO;
 
-	watch_expect(h, from->dir, from->name,
-		     swap ? both : IN_MOVED_FROM | IN_CREATE);
-	watch_expect(h, to->dir, to->name, swap ? both : IN_MOVED_TO);
+	if (flags & RENAME_EXCHANGE)
+		old = new = IN_MOVED_FROM | IN_MOVED_TO;
+	if (flags & RENAME_WHITEOUT)
+		old |= IN_CREATE;
+	watch_expect(h, from->dir, from->name, old);
+	watch_expect(h, to->dir, to->name, new);
 }
 
 /* Two names of one file: rename(2) does nothing, and both are still there. */

@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/helper/request.h"
 #include "client/wire/msg.h"
@@ -45,7 +46,7 @@ static uint32_t hello_features(const struct helper *h)
 		f |= SBX_FEATURE_INOTIFY;
 	if (!access("/proc/net/tcp", R_OK))
 		f |= SBX_FEATURE_PORTS;
-	if (!getuid())
+	if (creds_can())
 		f |= SBX_FEATURE_ROOT_USER;
 	return f;
 }

@@ -228,7 +228,7 @@ int session_run(const char *session, bool remove_self)
 	if (pid == 0) {
 		close(sock);
 		daemon_main(session, remove_self, listening);
-		_exit(0);
+		return 0;
 	}
 	close(listening);
 	if (pid < 0) {

@@ -255,6 +255,8 @@ static void watch_read(struct helper *h)
 
 void watch_own_end(struct helper *h)
 {
+	if (!h->watch.own)
+		return;
 	watch_read(h);
 	h->watch.own = false;
 	h->watch.expects = 0;

@@ -46,11 +46,14 @@ void watch_sync(struct helper *h);
 
 /*
  * Around a request that changes something: begin, expect what it will cause,
- * carry it out, end.  What else happened meanwhile is kept to be sent.
+ * carry it out, end, look at the attributes for its reply.  So what others
+ * do to the same object at the same time, and is not told because it looks
+ * like our own, is in those attributes; and all other events of that time are
+ * kept, and told after the reply, which was true before.
  */
 void watch_own_begin(struct helper *h);
 void watch_expect(struct helper *h, const struct dir *d, const char *name,
 		  uint32_t mask);
-void watch_own_end(struct helper *h);
+void watch_own_end(struct helper *h); /* idempotent */
 
 #endif

@@ -67,7 +67,8 @@
  *
  * REPLY.  [SBX_MSG_REPLY, id, errno, results ...]: errno 0 is success,
  * results are there on success only.  Long answers send [SBX_MSG_PART, id,
- * part ...] any number of times before the reply.
+ * elements ...] any number of times before the reply; "part:" below names
+ * the elements.
  *
  * WHERE.  Objects are addressed by three consecutive arguments written
  * "at": [dir u64, name, ino u64].
@@ -141,18 +142,21 @@ enum sbx_wire_op {
 	SBX_OP_LOOKUP = 3,
 	/*
 	 * LIST [dir u64, flags 0] -> count
-	 * parts: [[name, attr] ...] without "." and ".."; attr nil for an
-	 * entry that cannot be examined
+	 * part: one array [[name, attr] ...], without "." and ".."; attr
+	 * nil for an entry that cannot be examined
 	 */
 	SBX_OP_LIST = 4,
 	/*
 	 * TREE [dir u64, base u64, max_dirs u32, max_depth u32,
 	 *       max_entries u32, content u32, watch bool] -> dirs, entries
-	 * parts: [dir, complete bool, [name, attr, number|0, content|nil] ...]
+	 * part: dir, complete bool,
+	 *       one array [[name, attr, number|0, content|nil] ...]
 	 * Breadth first.  Subdirectories get the numbers base, base + 1, ...
 	 * (as by DIR with watch).  Regular files of at most "content" bytes
 	 * come with their content.  A directory may be spread over several
-	 * parts, the last of which says complete.
+	 * parts, the last of which says complete; one without such a part
+	 * was not listed to its end (limits, rights).  Content is at most
+	 * 64 KiB.  dir must not be among the numbers that may be given.
 	 */
 	SBX_OP_TREE = 5,
 
@@ -209,19 +213,23 @@ enum sbx_wire_op {
 	 * OPEN [handle u64, at(3), flags] -> attr
 	 * CLOSE [handle]
 	 * READ [handle, offset, length <= SBX_READ_MAX] -> data, eof bool
-	 *      data comes in parts [data] of at most SBX_READ_PIECE, the last
-	 *      piece in the reply; eof: the end of file was met
+	 *      part: data, at most SBX_READ_PIECE, the last piece in the
+	 *      reply; eof: less than length was there
 	 * WRITE C [handle, offset, data] -> attr; with O_APPEND the offset is
 	 *      ignored; always all of data or an error
 	 * FSYNC C [handle | 0, datasync bool, dir] -> attr; handle 0: dir
 	 * FALLOCATE C [handle, mode, offset, length] -> attr
 	 * SEEK [handle, offset, whence] -> offset
 	 * COPY C [handle_in, offset, handle_out, offset, length, flags]
-	 *      -> copied, attr of the target
+	 *      -> copied (may be less: ask again), attr of the target
 	 * LOCK [handle, SBX_LOCK_*, type F_RDLCK|F_WRLCK|F_UNLCK, start, len,
 	 *      owner u64] -> type, start, len, pid (of SBX_LOCK_GET)
-	 * HASH [at(3), offset, length (0: to the end)] -> 64-bit XXH-like sum
-	 *      for comparing caches in bulk: FNV-1a over 8-byte words; size
+	 *      Locks of different owners conflict, on one handle, too.
+	 *      F_UNLCK also gives up that owner's waiting on that handle,
+	 *      CLOSE everybody's: EINTR
+	 * HASH [at(3), offset, length (0: to the end)] -> sum u64, bytes
+	 *      for comparing caches in bulk: FNV-1a (64 bit) over
+	 *      little-endian words of 8 bytes, the last filled up with zeros
 	 */
 	SBX_OP_OPEN = 48,
 	SBX_OP_CLOSE = 49,
@@ -240,7 +248,10 @@ enum sbx_wire_op {
 	 *       event of it has been sent (as any reply is)
 	 * BATCH C [stop bool, [request ...]] -> [reply ...]: requests as above
 	 *       with id 0 carried out in turn; each reply is [errno, results
-	 *       ...]; with stop the first error ends it (shorter array)
+	 *       ...]; with stop the first error ends it (shorter array).
+	 *       Not in a batch: LIST, TREE, HASH, STDIN, BATCH, reads of more
+	 *       than SBX_READ_PIECE, waiting for locks (EOPNOTSUPP).  ENOBUFS:
+	 *       not carried out, since the reply would be too long
 	 * CREDS [uid, gid, [groups]]: requests that follow act as that user
 	 *       (only with SBX_FEATURE_ROOT_USER, else EPERM); [] ends it
 	 * UMASK is always 0 in the helper: modes are taken as given.
@@ -320,7 +331,8 @@ enum sbx_wire_msg {
 	 * announced).  attr is the entry's state when this was sent, nil if
 	 * it is gone.  Several changes of one entry are folded into one.
 	 * cookie joins the two ends of a rename and is 0 otherwise.
-	 * An empty name: the directory's own attributes.
+	 * An empty name: the directory's own attributes; told, too, when
+	 * others added or removed entries.
 	 */
 	SBX_MSG_CHANGE = 2,
 	/* [] events were lost: every watched directory is in doubt */
@@ -328,7 +340,8 @@ enum sbx_wire_msg {
 	/* [dir, errno] this directory is not watched (any more): trust nothing
 	 * of it for more than a second */
 	SBX_MSG_UNWATCHED = 4,
-	/* [job, stream 1|2, data, eof bool] */
+	/* [job, stream 1|2, data, eof bool]; with SBX_EXEC_TTY or _MERGE
+	 * the end of stream 2 is told with that of stream 1 */
 	SBX_MSG_OUTPUT = 5,
 	/* [job, exit status or 128 + signal, signal or 0, duration_ms]
 	 * after both streams' eof or 200 ms after the process ended if

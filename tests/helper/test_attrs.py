@@ -173,6 +173,24 @@ class Attrs(HelperTest):
         self.h.call(CREDS)
         self.h.open(5, WORKSPACE, "secret", 0)
 
+    @unittest.skipIf(os.getuid(), "needs root")
+    def test_closed_directory_has_attributes(self):
+        os.chmod(self.top, 0o755)
+        os.mkdir(self.path("d"), 0o755)
+        os.chown(self.path("d"), 1234, 1234)
+        os.chmod(self.path("d"), 0)
+        self.h.call(CREDS, 1234, 1234, [])
+        attr, watched = self.h.dir(20, WORKSPACE, "d", 0)
+        self.assertFalse(watched)
+        self.assertEqual(stat.S_IMODE(attr.mode), 0)
+        self.fails(errno.EACCES, self.h.list, 20)
+        self.fails(errno.EACCES, self.h.call, LOOKUP, 20, "x", 0)
+        self.assertEqual(self.h.attr(20, b"", 0).uid, 1234)
+        self.h.call(SETATTR, 20, b"", 0, SET_MODE, 0o700)
+        self.assertEqual(self.h.list(20), {})
+        self.assertTrue(self.h.dir(20, WORKSPACE, "d", 0)[1])
+        self.h.call(CREDS)
+
 
 if __name__ == "__main__":
     unittest.main()

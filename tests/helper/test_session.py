@@ -133,6 +133,15 @@ class Session(HelperTest):
         h.settle()
         self.assertEqual(os.listdir(target), [])
 
+    def test_asked_to_end_it_leaves_nothing(self):
+        folder = os.path.join(self.run_dir, "sbxfs-%d" % os.getuid())
+        pid = self.h.run(1, [b"sleep", b"1000"])
+        os.kill(self.h.hello["pid"], 15)
+        wait_for(lambda: not alive(self.h.hello["pid"]), "its end")
+        wait_for(lambda: not alive(pid), "the job's end")
+        self.assertFalse(os.path.exists(folder))
+        self.h.detach()
+
     def test_remove_self(self):
         mine = os.path.join(self.top, "helper")
         shutil.copy(HELPER, mine)

@@ -14,7 +14,8 @@ import unittest
 
 import msgpack
 
-BUILD = os.environ.get("SBXFS_BUILD", "/tmp/build-helper")
+BUILD = os.environ.get("SBXFS_BUILD") or os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "..", "build")
 HELPER = os.path.join(BUILD, "sbxfs-helper")
 MAGIC = 0x53425846
 MORE = 0x80000000

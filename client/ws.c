@@ -373,6 +373,9 @@ int sbx_ws_callback(struct lws *wsi, enum lws_callback_reasons reason,
 		ws_on_peer_close(ws, in, len);
 		return ws->sent_close ? -1 : 0;
 	case LWS_CALLBACK_CLIENT_CLOSED:
+	/* a connection that is reset during the handshake: nothing else tells
+	 */
+	case LWS_CALLBACK_WSI_DESTROY:
 		ws_on_closed(ws);
 		return 0;
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:

@@ -37,7 +37,7 @@ struct agent_conn {
 	struct agent_sandbox *sandbox;
 	struct agent_run_list runs;
 	bool is_socket, closing, rx_paused, tx_paused, ports_told;
-	bool close_sent;
+	bool close_sent, flooding;
 	uint16_t close_code; /* to be sent by the next WRITEABLE */
 	char close_reason[64];
 	unsigned int nr_jobs; /* Fs calls under way */

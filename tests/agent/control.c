@@ -119,6 +119,22 @@ static void on_connection(uv_stream_t *listener, int status)
 		client_close(c);
 }
 
+/* Of one that was killed: a socket that nobody listens on. */
+static void control_unlink_stale(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	strcpy(sa.sun_path, path);
+	if (fd >= 0 && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 &&
+	    errno == ECONNREFUSED)
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
+}
+
 int agent_control_open(struct agent *agent, const char *path)
 {
 	struct agent_control *control = calloc(1, sizeof(*control));
@@ -135,6 +151,7 @@ int agent_control_open(struct agent *agent, const char *path)
 	control->agent = agent;
 	control->listener.data = control;
 	uv_pipe_init(&agent->loop, &control->listener, 0);
+	control_unlink_stale(path);
 	mask = umask(077);
 	r = uv_pipe_bind(&control->listener, path);
 	umask(mask);

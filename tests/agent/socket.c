@@ -145,15 +145,18 @@ static void socket_handle_stdin(struct agent_conn *conn, const uint8_t *data,
 	socket_release_held(conn);
 }
 
+/* Only who goes on sending stdin to a full sandbox is made to wait. */
 static void socket_pause(struct agent_conn *conn)
 {
-	bool full = conn->inbox_bytes > INBOX_FULL ||
-		    conn->sandbox->stdin_bytes > STDIN_FULL ||
-		    conn->nr_jobs > JOBS_MAX;
-	bool empty = conn->inbox_bytes < INBOX_FULL / 2 &&
-		     conn->sandbox->stdin_bytes < STDIN_FULL / 2 &&
-		     conn->nr_jobs < JOBS_MAX / 2;
+	size_t stdin_bytes = conn->sandbox->stdin_bytes;
+	bool full, empty;
 
+	if (stdin_bytes < STDIN_FULL / 2)
+		conn->flooding = false;
+	full = conn->inbox_bytes > INBOX_FULL || conn->flooding ||
+	       conn->nr_jobs > JOBS_MAX;
+	empty = conn->inbox_bytes < INBOX_FULL / 2 && !conn->flooding &&
+		conn->nr_jobs < JOBS_MAX / 2;
 	if (conn->closing || (conn->rx_paused ? !empty : !full))
 		return;
 	conn->rx_paused = full;
@@ -167,6 +170,9 @@ static void socket_message(struct agent_conn *conn, const uint8_t *data,
 	struct agent_message *m;
 
 	agent_journal_message(&conn->agent->journal, data, len);
+	if (len && data[0] == MSG_EXEC_STDIN &&
+	    conn->sandbox->stdin_bytes > STDIN_FULL)
+		conn->flooding = true;
 	/* the fast way, without a copy: this is where the bytes are */
 	if (len && data[0] == MSG_EXEC_STDIN && !delay &&
 	    STAILQ_EMPTY(&conn->inbox)) {

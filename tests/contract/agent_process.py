@@ -153,6 +153,29 @@ class Life(AgentCase):
         s = await self.connect(before["id"])
         self.assertEqual((await s.run("cat", "file"))[1], b"kept\n")
 
+    async def test_restart_after_sigkill(self):
+        sandbox = await self.create()
+        self.agent.process.kill()
+        self.agent.process.wait()
+        path = self.agent.control
+        self.assertTrue(os.path.exists(path))
+        second = subprocess.Popen(
+            [AGENT, "--dir", self.agent.dir, "--control", path, "--listen",
+             f"127.0.0.1:{self.agent.port}", "--ready-fd", "1"],
+            env={**os.environ, "SBXFS_AGENT_KEY": KEY}, text=True,
+            stdout=subprocess.PIPE)
+        try:
+            self.assertEqual(second.stdout.readline(),
+                             f"ready {self.agent.port}\n")
+            self.agent.journal()
+            async with self.new_session() as session:
+                s = await self.connect(sandbox["id"], session)
+                self.assertEqual((await s.run("true"))[0], 0)
+        finally:
+            second.terminate()
+            second.wait(10)
+            second.stdout.close()
+
     async def test_restart_can_forget(self):
         sandbox = await self.create()
         await self.restart("--trait", "remember=off")

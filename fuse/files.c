@@ -51,7 +51,7 @@ const struct sfs_node_ops sfs_file_ops = {
 
 /* ---- of a tree that is no more ---- */
 
-static void files_put(struct sfs_files *f);
+static void files_release(struct sfs_files *f);
 
 static void dead_forget(struct sfs_node *n)
 {
@@ -59,7 +59,10 @@ static void dead_forget(struct sfs_node *n)
 	struct sfs_files *f = i->files;
 
 	sfs_inodes_free(&f->inodes, i);
-	files_put(f);
+	if (f->inodes.nr)
+		return;
+	sfs_leftover_del(&f->leftover);
+	files_release(f);
 }
 
 static void dead_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
@@ -210,8 +213,9 @@ static void inode_close(struct sfs_inode *i)
 	i->refs--;
 }
 
-/* What the kernel holds stays as a shell until it lets go. */
-static void inodes_end(struct sfs_files *f)
+/* What the kernel holds stays as a shell until it lets go, or (keep_held
+ * false) is never asked for any more. */
+static void inodes_end(struct sfs_files *f, bool keep_held)
 {
 	struct sfs_inode *i, *next;
 	size_t slot;
@@ -222,18 +226,25 @@ static void inodes_end(struct sfs_files *f)
 			next = i->hash_next;
 			i->refs = 1;
 			i->node.ops = &sfs_dead_ops;
-			if (!sfs_inode_is_held(i) || f->fs->ended)
+			if (!keep_held || !sfs_inode_is_held(i))
 				sfs_inodes_free(&f->inodes, i);
 		}
 	}
 }
 
-static void files_put(struct sfs_files *f)
+static void files_release(struct sfs_files *f)
 {
-	if (f->inodes.nr)
-		return;
 	sfs_inodes_release(&f->inodes);
 	free(f);
+}
+
+static void on_leftover(struct sfs_leftover *l)
+{
+	struct sfs_files *f =
+		(void *)((char *)l - offsetof(struct sfs_files, leftover));
+
+	inodes_end(f, false);
+	files_release(f);
 }
 
 struct sfs_files *sfs_files_free(struct sfs_files *f)
@@ -251,8 +262,13 @@ struct sfs_files *sfs_files_free(struct sfs_files *f)
 	f->compare_end = &f->compare;
 	uv_close((uv_handle_t *)f->timer, on_timer_closed);
 	sfs_cache_clear(f);
-	inodes_end(f);
-	files_put(f);
+	inodes_end(f, f->fs->started);
+	if (!f->inodes.nr) {
+		files_release(f);
+		return NULL;
+	}
+	f->leftover.free = on_leftover;
+	sfs_leftover_add(f->fs, &f->leftover);
 	return NULL;
 }
 

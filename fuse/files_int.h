@@ -78,6 +78,7 @@ struct sfs_files {
 	struct sfs_call *interrupted;
 	uv_timer_t *timer; /* of interrupted calls; freed by its own closing */
 	bool closed;	   /* no remote any more */
+	struct sfs_leftover leftover; /* once closed */
 };
 
 extern const struct sfs_node_ops sfs_file_ops; /* files.c */

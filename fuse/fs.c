@@ -392,6 +392,24 @@ const struct fuse_lowlevel_ops sfs_handlers = {
 	.poll = fs_poll,
 };
 
+/* ---- leftovers ---- */
+
+void sfs_leftover_add(struct sfs *fs, struct sfs_leftover *l)
+{
+	l->next = fs->leftovers;
+	l->at = &fs->leftovers;
+	if (l->next)
+		l->next->at = &l->next;
+	fs->leftovers = l;
+}
+
+void sfs_leftover_del(struct sfs_leftover *l)
+{
+	*l->at = l->next;
+	if (l->next)
+		l->next->at = l->at;
+}
+
 /* ---- reading requests ---- */
 
 static void fs_end(struct sfs *fs)
@@ -450,9 +468,14 @@ int sfs_start(struct sfs *fs, void (*on_end)(void *arg), void *arg)
 static void on_poll_closed(uv_handle_t *h)
 {
 	struct sfs *fs = h->data;
+	struct sfs_leftover *l;
 
 	free(fs->buf.mem);
 	fs->buf.mem = NULL;
+	while ((l = fs->leftovers)) {
+		sfs_leftover_del(l);
+		l->free(l);
+	}
 }
 
 void sfs_stop(struct sfs *fs)

@@ -11,6 +11,13 @@
 
 #include "fuse/node.h"
 
+/* What must outlive its owner because the kernel still holds nodes of it.
+ * Freed at the latest when no more requests are read. */
+struct sfs_leftover {
+	struct sfs_leftover *next, **at;
+	void (*free)(struct sfs_leftover *l);
+};
+
 struct sfs {
 	uv_loop_t *loop;
 	struct fuse_session *se;
@@ -28,6 +35,7 @@ struct sfs {
 	bool ended; /* the kernel holds nothing any more; atomic: notify.c */
 	void (*on_end)(void *arg);
 	void *end_arg;
+	struct sfs_leftover *leftovers;
 	size_t readahead; /* bytes read ahead and not asked for yet */
 };
 
@@ -40,6 +48,9 @@ extern const struct fuse_lowlevel_ops sfs_handlers;
 int sfs_start(struct sfs *fs, void (*on_end)(void *arg), void *arg);
 /* Reads no more; the loop must run once more before fs is freed. */
 void sfs_stop(struct sfs *fs);
+
+void sfs_leftover_add(struct sfs *fs, struct sfs_leftover *l);
+void sfs_leftover_del(struct sfs_leftover *l);
 
 /* reply_entry with the node's lookup count raised (undone if the kernel did
  * not take it) */

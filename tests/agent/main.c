@@ -1,10 +1,8 @@
 /*
- * sbxfs-agent: options, start, end.  See agent.h for the parts.
+ * sbxfs-agent: start and end.  See agent.h for the parts.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +17,12 @@
 #include "tests/agent/agent.h"
 #include "tests/agent/conn.h"
 #include "tests/agent/meta.h"
+#include "tests/agent/options.h"
 #include "tests/agent/pod.h"
 #include "tests/agent/rootfs.h"
 #include "tests/agent/runtime.h"
 #include "tests/agent/sandbox.h"
 #include "tests/agent/tree.h"
-
-struct options {
-	const char *dir, *listen, *control;
-	int ready_fd, exit_fd;
-};
 
 /* What belongs to the loop for as long as the agent runs. */
 struct handles {
@@ -57,135 +51,6 @@ uint32_t agent_random(uint32_t n)
 	state ^= state >> 7;
 	state ^= state << 17;
 	return (uint32_t)((state >> 32) * n >> 32);
-}
-
-static void usage(FILE *out)
-{
-	fputs("Usage: SBXFS_AGENT_KEY=KEY sbxfs-agent --dir DIR [options]\n"
-	      "Serves sandboxes, kept as folders below DIR, by the protocol "
-	      "of xgen-sandbox.\n\n"
-	      "  --dir DIR            where the sandboxes are\n"
-	      "  --listen ADDR:PORT   default 127.0.0.1:0, a free port\n"
-	      "  --ready-fd N         write `ready PORT' there when listening\n"
-	      "  --exit-with-fd N     end when the other end of it is closed\n"
-	      "  --root               the user in the sandboxes is root\n"
-	      "  --trait NAME=VALUE   on, off or a number; may be repeated\n"
-	      "  --fault WHAT         as the control socket's `fault'\n"
-	      "  --control PATH       control socket for tests\n"
-	      "  --help, --version\n\n"
-	      "Traits, their defaults and what they mean:\n",
-	      out);
-	agent_traits_print(out);
-	fputs("\nControl socket: fault delay MS | drop-after BYTES | cut | "
-	      "blackhole on|off |\nrefuse on|off | http STATUS N | garbage N "
-	      "| html N | huge N | half N |\nnot-ready N | no-reply N | expire "
-	      "ID | dead-sidecar ID | kill-runtime ID;\n"
-	      "trait NAME=VALUE; journal; runtime-pids ID\n",
-	      out);
-}
-
-static int option_fd(const char *text)
-{
-	char *end;
-	long n = strtol(text, &end, 10);
-
-	if (end == text || *end || n < 0 || n > INT_MAX ||
-	    fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
-		return -EBADF;
-	return (int)n;
-}
-
-static int option_fault(struct agent *agent, const char *text)
-{
-	char line[256], *answer = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&answer, &len);
-	bool ok;
-
-	if (!out)
-		return -ENOMEM;
-	snprintf(line, sizeof(line), "fault %s", text);
-	agent_fault_command(agent, line, out);
-	fclose(out);
-	ok = !strcmp(answer, "ok\n");
-	free(answer);
-	return ok ? 0 : -EINVAL;
-}
-
-static int options_read(struct agent *agent, struct options *o, int argc,
-			char **argv)
-{
-	enum {
-		DIRECTORY = 1,
-		LISTEN,
-		READY,
-		EXIT,
-		ROOT,
-		TRAIT,
-		FAULT,
-		CONTROL,
-		HELP,
-		VERSION
-	};
-	static const struct option table[] = {
-		{"dir", required_argument, NULL, DIRECTORY},
-		{"listen", required_argument, NULL, LISTEN},
-		{"ready-fd", required_argument, NULL, READY},
-		{"exit-with-fd", required_argument, NULL, EXIT},
-		{"root", no_argument, NULL, ROOT},
-		{"trait", required_argument, NULL, TRAIT},
-		{"fault", required_argument, NULL, FAULT},
-		{"control", required_argument, NULL, CONTROL},
-		{"help", no_argument, NULL, HELP},
-		{"version", no_argument, NULL, VERSION},
-		{0}};
-	int c, r = 0;
-
-	while (!r && (c = getopt_long(argc, argv, "", table, NULL)) != -1) {
-		switch (c) {
-		case DIRECTORY:
-			o->dir = optarg;
-			break;
-		case LISTEN:
-			o->listen = optarg;
-			break;
-		case READY:
-			r = o->ready_fd = option_fd(optarg);
-			break;
-		case EXIT:
-			r = o->exit_fd = option_fd(optarg);
-			break;
-		case ROOT:
-			agent->root = true;
-			break;
-		case TRAIT:
-			r = agent_traits_set(&agent->traits, optarg);
-			break;
-		case FAULT:
-			r = option_fault(agent, optarg);
-			break;
-		case CONTROL:
-			o->control = optarg;
-			break;
-		case HELP:
-			usage(stdout);
-			exit(0);
-		case VERSION:
-			puts("sbxfs-agent " SBX_VERSION);
-			exit(0);
-		default:
-			return -EINVAL;
-		}
-		if (r < 0)
-			AGENT_LOG("%s: not understood; see --help", optarg);
-		r = r < 0 ? r : 0;
-	}
-	if (!r && (!o->dir || optind < argc)) {
-		AGENT_LOG("needs --dir DIR and nothing but options; "
-			  "see --help");
-		r = -EINVAL;
-	}
-	return r;
 }
 
 /* The key must not be in anybody's environment any longer than needed. */
@@ -374,7 +239,7 @@ static void on_expiry(uv_timer_t *timer)
 }
 
 static void start_handles(struct agent *agent, struct handles *h,
-			  const struct options *o)
+			  const struct agent_options *o)
 {
 	uint64_t check_ms = (uint64_t)agent->traits.expiry_check_ms;
 
@@ -417,7 +282,7 @@ static int tell_ready(const struct agent *agent, int fd)
 	return fd < 0 || write(fd, line, (size_t)n) == n ? 0 : -EIO;
 }
 
-static int agent_open(struct agent *agent, const struct options *o)
+static int agent_open(struct agent *agent, const struct agent_options *o)
 {
 	int r = take_key(agent);
 
@@ -469,7 +334,7 @@ int main(int argc, char **argv)
 {
 	static struct agent agent;
 	static struct handles handles;
-	struct options o = {
+	struct agent_options o = {
 		.listen = "127.0.0.1:0", .ready_fd = -1, .exit_fd = -1};
 
 	if (argc > 1 && !strcmp(argv[1], "--runtime"))
@@ -478,7 +343,7 @@ int main(int argc, char **argv)
 	umask(022);
 	agent.listen_fd = -1;
 	agent_traits_init(&agent.traits);
-	if (options_read(&agent, &o, argc, argv) < 0 ||
+	if (agent_options_read(&agent, &o, argc, argv) < 0 ||
 	    agent_open(&agent, &o) < 0)
 		return 1;
 	start_handles(&agent, &handles, &o);

@@ -276,6 +276,32 @@ class Confinement(AgentCase):
                     not os.path.exists(os.path.join(self.agent.dir, ident)))
 
 
+class OtherMounts(AgentCase):
+    async def test_fuse_mounts_are_not_held(self):
+        """Else unmounting one would not end its daemon."""
+        from agent_lib import BUILD
+        program = os.path.join(BUILD, "sbxfs")
+        if not os.path.exists(program) or not os.path.exists("/dev/fuse"):
+            self.skipTest("needs sbxfs and FUSE")
+        folder = tempfile.mkdtemp(prefix="sbxfs-agent-mnt-", dir="/var/tmp")
+        daemon = subprocess.Popen(
+            [program, "-f", f"xgen+http://127.0.0.1:{self.agent.port}",
+             folder], env={**os.environ, "XGEN_API_KEY": KEY})
+        try:
+            await until(lambda: os.path.ismount(folder))
+            _, s = await self.open()
+            _, out, _ = await s.sh("grep -c fuse /proc/self/mountinfo")
+            self.assertEqual(out, b"0\n")
+            subprocess.run(["fusermount3", "-u", folder], check=True)
+            self.assertEqual(daemon.wait(15), 0)
+        finally:
+            if daemon.poll() is None:
+                subprocess.run(["fusermount3", "-uz", folder])
+                daemon.kill()
+                daemon.wait()
+            os.rmdir(folder)
+
+
 @unittest.skipIf(os.getuid(), "needs root")
 class Root(AgentCase):
     arguments = ("--root",)

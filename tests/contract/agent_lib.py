@@ -109,6 +109,8 @@ class Agent:
         self.process.wait(WAIT)
         stderr = self.process.stderr.read()
         self.process.stderr.close()
+        if os.path.exists(self.control):
+            os.unlink(self.control)  # it was killed
         if self.own_dir:
             shutil.rmtree(self.dir, ignore_errors=True)
         for word in ("ERROR: AddressSanitizer", "runtime error:",

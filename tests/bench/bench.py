@@ -286,7 +286,7 @@ def bare_stream():
     m = Mount(mount=False)
     try:
         p = subprocess.run(
-            [program, "http://127.0.0.1:%d" % m.port], text=True,
+            [program, "xgen+http://127.0.0.1:%d" % m.port], text=True,
             env=dict(os.environ, XGEN_API_KEY="test-key"),
             stdout=subprocess.PIPE)
         print("bare exec stream client:", p.stdout.strip().replace("\n", "; "))

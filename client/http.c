@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/http_error.h"
 #include "client/limits.h"
 #include "client/log.h"
 
@@ -30,6 +31,7 @@ struct sbx_http {
 	size_t nr_idle;
 	size_t nr_handles; /* uv handles not yet closed */
 	bool closing;
+	bool broken; /* a socket is not watched: requests would hang */
 	void (*on_closed)(void *arg);
 	void *closed_arg;
 };
@@ -73,13 +75,13 @@ static void on_timer_closed(uv_handle_t *handle)
 	http_handle_closed(handle->data);
 }
 
-static void http_collect(struct sbx_http *h);
+static void http_act(struct sbx_http *h, curl_socket_t fd, int flags);
 
 static void on_socket_ready(uv_poll_t *poll, int status, int events)
 {
 	struct http_socket *s = poll->data;
 	struct sbx_http *h = s->http;
-	int flags = 0, running;
+	int flags = 0;
 
 	if (status < 0)
 		flags = CURL_CSELECT_ERR;
@@ -87,17 +89,12 @@ static void on_socket_ready(uv_poll_t *poll, int status, int events)
 		flags |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		flags |= CURL_CSELECT_OUT;
-	curl_multi_socket_action(h->multi, s->fd, flags, &running);
-	http_collect(h);
+	http_act(h, s->fd, flags);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-	struct sbx_http *h = timer->data;
-	int running;
-
-	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	http_collect(h);
+	http_act(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
 static int on_multi_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -131,6 +128,14 @@ static struct http_socket *http_socket_new(struct sbx_http *h, curl_socket_t fd)
 	return s;
 }
 
+/* libcurl must not hear of our troubles: an error would end it for good. */
+static void http_break(struct sbx_http *h)
+{
+	h->broken = true;
+	if (!h->closing)
+		uv_timer_start(&h->timer, on_timer, 0, 0);
+}
+
 static int on_multi_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 			   void *socket_arg)
 {
@@ -147,13 +152,13 @@ static int on_multi_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 	}
 	if (!s)
 		s = http_socket_new(h, fd);
-	if (!s)
-		return -1;
 	if (what & CURL_POLL_IN)
 		events |= UV_READABLE;
 	if (what & CURL_POLL_OUT)
 		events |= UV_WRITABLE;
-	return uv_poll_start(&s->poll, events, on_socket_ready) < 0 ? -1 : 0;
+	if (!s || uv_poll_start(&s->poll, events, on_socket_ready) < 0)
+		http_break(h);
+	return 0;
 }
 
 /* ---- one request ---- */
@@ -244,87 +249,18 @@ static void call_free(struct sbx_http_call *c)
 	free(c);
 }
 
-static int call_tls_error(const struct sbx_http_call *c, struct sbx_error *e)
+/* It was us who broke it off. */
+static void call_own_error(const struct sbx_http_call *c, struct sbx_error *e)
 {
-	return sbx_error_set(e, -EPROTO,
-			     "%s: no trusted TLS connection (%.100s); check "
-			     "the address, the clock and the certificates",
-			     c->host, c->reason);
-}
-
-/* The whole of what can go wrong without an answer, for a person to read. */
-static void call_error(const struct sbx_http_call *c, CURLcode code,
-		       struct sbx_error *e)
-{
-	enum sbx_retry retry = SBX_RETRY_CONNECTION;
-
-	switch ((int)code) {
-	case CURLE_COULDNT_RESOLVE_HOST:
-		sbx_error_set(e, -ETIMEDOUT,
-			      "%s: there is no such host; check the name and "
-			      "the network",
-			      c->host);
-		break;
-	case CURLE_COULDNT_CONNECT:
-		sbx_error_set(e, -ETIMEDOUT,
-			      "cannot connect to %s; check that the service "
-			      "runs there and that the port is right",
-			      c->host);
-		break;
-	case CURLE_OPERATION_TIMEDOUT:
-		sbx_error_set(e, -ETIMEDOUT,
-			      "%s gave no answer in time; check the address, "
-			      "the network and the service",
-			      c->host);
-		break;
-	case CURLE_SSL_CONNECT_ERROR:
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_CIPHER:
-	case CURLE_SSL_CACERT_BADFILE:
-	case CURLE_SSL_ISSUER_ERROR:
-		call_tls_error(c, e);
-		retry = SBX_RETRY_NEVER;
-		break;
-	case CURLE_GOT_NOTHING:
-	case CURLE_RECV_ERROR:
-	case CURLE_SEND_ERROR:
-	case CURLE_PARTIAL_FILE:
-		sbx_error_set(e, -ETIMEDOUT,
-			      "%s broke the connection in the middle of its "
-			      "answer",
-			      c->host);
-		break;
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_BAD_CONTENT_ENCODING:
-		sbx_error_set(e, -EPROTO,
-			      "what answers at %s does not speak HTTP; check "
-			      "the address and the port",
-			      c->host);
-		retry = SBX_RETRY_NEVER;
-		break;
-	case CURLE_OUT_OF_MEMORY:
-		sbx_error_set(e, -ENOMEM, "out of memory");
-		retry = SBX_RETRY_LATER;
-		break;
-	default:
-		sbx_error_set(e, -EIO, "%s: %.120s", c->host,
-			      c->reason[0] ? c->reason
-					   : curl_easy_strerror(code));
-		break;
-	}
 	if (c->err == -EMSGSIZE) {
 		sbx_error_set(e, -EPROTO,
 			      "%s sent more than %zu bytes as one answer; "
 			      "check that this is the right address",
 			      c->host, c->max_body);
-		retry = SBX_RETRY_NEVER;
-	} else if (c->err) {
-		sbx_error_set(e, c->err, "out of memory");
-		retry = SBX_RETRY_LATER;
+		return;
 	}
-	e->retry = retry;
+	sbx_error_set(e, c->err, "out of memory");
+	e->retry = SBX_RETRY_LATER;
 }
 
 static void call_finish(struct sbx_http_call *c, CURLcode code)
@@ -347,7 +283,9 @@ static void call_finish(struct sbx_http_call *c, CURLcode code)
 	resp.len = c->len;
 	resp.status = (int)status;
 	if (code != CURLE_OK)
-		call_error(c, code, &resp.error);
+		sbx_http_explain(&resp.error, code, c->host, c->reason);
+	if (code != CURLE_OK && c->err)
+		call_own_error(c, &resp.error);
 	sbx_log(SBX_LOG_DEBUG, "http", "%s: status %ld, %zu bytes%s%s", c->host,
 		status, c->len, code ? ", " : "", code ? resp.error.text : "");
 	call_detach(c);
@@ -373,6 +311,39 @@ static void http_collect(struct sbx_http *h)
 		assert(c && c->easy == msg->easy_handle);
 		call_finish(c, msg->data.result);
 	}
+}
+
+/* Ends all requests that there are now. */
+static void http_fail_all(struct sbx_http *h, int err, const char *text)
+{
+	struct sbx_http_response resp = {.content_type = "", .body = ""};
+	struct sbx_http_call *c, *all = h->calls;
+
+	sbx_error_set(&resp.error, err, "%s", text);
+	if (err != -ECANCELED)
+		resp.error.retry = SBX_RETRY_LATER;
+	/* done may start new ones and cancel others of these */
+	h->calls = NULL;
+	if (all)
+		all->link = &all;
+	while ((c = all)) {
+		call_detach(c);
+		c->done(c->arg, &resp);
+		call_free(c);
+	}
+}
+
+static void http_act(struct sbx_http *h, curl_socket_t fd, int flags)
+{
+	int running;
+
+	if (curl_multi_socket_action(h->multi, fd, flags, &running) != CURLM_OK)
+		h->broken = true;
+	http_collect(h);
+	if (!h->broken || h->closing)
+		return;
+	h->broken = false;
+	http_fail_all(h, -ENOMEM, "out of memory");
 }
 
 static int slist_add(struct curl_slist **list, const char *line)
@@ -551,18 +522,10 @@ struct sbx_http *sbx_http_new(uv_loop_t *loop)
 
 void sbx_http_close(struct sbx_http *h, void (*on_closed)(void *arg), void *arg)
 {
-	struct sbx_http_response resp = {.content_type = "", .body = ""};
-	struct sbx_http_call *c;
-
-	sbx_error_set(&resp.error, -ECANCELED, "the connection was closed");
 	h->closing = true;
 	h->on_closed = on_closed;
 	h->closed_arg = arg;
-	while ((c = h->calls)) {
-		call_detach(c);
-		c->done(c->arg, &resp);
-		call_free(c);
-	}
+	http_fail_all(h, -ECANCELED, "the connection was closed");
 	while (h->nr_idle)
 		curl_easy_cleanup(h->idle[--h->nr_idle]);
 	curl_multi_cleanup(h->multi);

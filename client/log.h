@@ -19,10 +19,10 @@ enum sbx_log_level sbx_log_max(void);
 void sbx_log_write(enum sbx_log_level level, const char *component,
 		   const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-#define sbx_log(level, component, ...)                              \
-	do {                                                        \
-		if ((level) <= sbx_log_max())                       \
-			sbx_log_write(level, component, __VA_ARGS__); \
+#define sbx_log(level, component, ...)                                         \
+	do {                                                                   \
+		if ((level) <= sbx_log_max())                                  \
+			sbx_log_write(level, component, __VA_ARGS__);          \
 	} while (0)
 
 #endif

@@ -78,9 +78,10 @@ void xgen_work_request(struct xgen_work *w, struct xgen_request_conf conf,
 bool xgen_work_pause(struct xgen_work *w, uint64_t ms, void (*fn)(void *arg))
 {
 	w->alarm = xgen_alarm_set(w->x, ms, fn, w);
-	if (!w->alarm)
-		work_no_memory(w);
-	return w->alarm;
+	if (w->alarm)
+		return true;
+	work_no_memory(w);
+	return false;
 }
 
 bool xgen_work_take(struct xgen_work *w, const json_t *obj)

@@ -103,6 +103,7 @@ static void create_wait(struct xgen_work *w)
 {
 	struct xgen_create_state *c = w->create;
 	struct sbx_error e;
+	uint64_t pause_ms;
 
 	if (uv_now(w->x->loop) + c->poll_ms >= w->deadline) {
 		sbx_error_set(&e, -ETIMEDOUT,
@@ -113,9 +114,9 @@ static void create_wait(struct xgen_work *w)
 		create_give_up(w, &e);
 		return;
 	}
-	xgen_work_pause(w, c->poll_ms, create_poll);
-	c->poll_ms =
-		c->poll_ms * 2 < POLL_MAX_MS ? c->poll_ms * 2 : POLL_MAX_MS;
+	pause_ms = c->poll_ms;
+	c->poll_ms = pause_ms * 2 < POLL_MAX_MS ? pause_ms * 2 : POLL_MAX_MS;
+	xgen_work_pause(w, pause_ms, create_poll);
 }
 
 /* Whatever said it, this is what it is now. */
@@ -270,14 +271,6 @@ static int make_marker(char text[33])
 	return 0;
 }
 
-static void on_refused(void *arg)
-{
-	struct xgen_work *w = arg;
-
-	w->alarm = NULL;
-	xgen_work_done(w, NULL); /* call->error says why */
-}
-
 void xgen_create_start(struct xgen_work *w)
 {
 	struct xgen_create_state *c = calloc(1, sizeof(*c));
@@ -286,14 +279,14 @@ void xgen_create_start(struct xgen_work *w)
 	w->create = c;
 	if (!c || make_marker(c->marker) < 0) {
 		sbx_error_set(&w->call->error, -ENOMEM, "out of memory");
-		xgen_work_pause(w, 0, on_refused);
+		xgen_work_done(w, NULL);
 		return;
 	}
 	c->poll_ms = POLL_FIRST_MS;
 	r = sbx_xgen_create_parse(&c->wish, w->call->options, c->marker,
 				  &w->call->error);
 	if (r < 0)
-		xgen_work_pause(w, 0, on_refused);
+		xgen_work_done(w, NULL);
 	else
 		create_ask(w);
 }

@@ -175,6 +175,8 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	f->remote = remote;
 	f->notify = notify;
 	f->gen = 1;
+	f->max_dirs = SFS_MAX_DIRS;
+	f->max_entries = SFS_MAX_ENTRIES;
 	f->compare_end = &f->compare;
 	sfs_calls_init(&f->throttled);
 	for (t = 0; t < 2; t++) {

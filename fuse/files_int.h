@@ -63,6 +63,7 @@ struct sfs_files {
 	size_t nr_number_slots;
 	struct sfs_dir *lru_first, *lru_last;
 	size_t nr_dirs, nr_entries;
+	size_t max_dirs, max_entries;		/* limits.h; less in tests */
 	struct sfs_dir *compare, **compare_end; /* to be listed anew */
 	unsigned int comparing;
 	struct sfs_inode *moving; /* between the two ends of a rename */

@@ -222,7 +222,7 @@ void sfs_cache_trim(struct sfs_files *f)
 	int tries = TRIM_TRIES;
 	struct sfs_dir *d;
 
-	while ((f->nr_entries > SFS_MAX_ENTRIES || f->nr_dirs > SFS_MAX_DIRS) &&
+	while ((f->nr_entries > f->max_entries || f->nr_dirs > f->max_dirs) &&
 	       tries-- && (d = f->lru_last)) {
 		if (dir_is_idle(d) && !has_used_child(d))
 			dir_free(d);

@@ -40,7 +40,7 @@ static void on_part(void *arg, struct sbx_rd *rd)
 		has = sbx_get_attr(&one, &attr);
 		if (one.err || !name)
 			l->err = -EPROTO;
-		else if (f->nr_entries >= 2 * (size_t)SFS_MAX_ENTRIES ||
+		else if (f->nr_entries >= 2 * f->max_entries ||
 			 !sfs_cache_put(l->inode->dir, name, len,
 					has ? &attr : NULL, 0))
 			l->err = -ENOMEM;

@@ -159,7 +159,8 @@ void sfs_on_readdir(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 	/* once begun, a listing goes on with what is there */
 	if (off < 0)
 		sfs_call_err(c, -EINVAL);
-	else if (sfs_list_is_good(i->dir) || (off && i->dir->complete))
+	else if (i->dir &&
+		 (sfs_list_is_good(i->dir) || (off && i->dir->complete)))
 		readdir_reply(c);
 	else
 		sfs_list_wait(c);

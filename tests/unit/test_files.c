@@ -1,0 +1,471 @@
+/* fuse/files: what is asked of the sandbox, what is told to the kernel, and
+ * what is remembered, with the sandbox played by the test */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse/cache.h"
+#include "fuse/list.h"
+#include "tests/lib/fake_remote.h"
+#include "tests/lib/unit.h"
+
+static struct fake *f;
+static fuse_req_t reqs[256];
+static size_t nr_reqs;
+
+static fuse_req_t req(void)
+{
+	assert_true(nr_reqs < 256);
+	return reqs[nr_reqs++] = fake_req(f);
+}
+
+static struct sfs_node *node_of(fuse_req_t r)
+{
+	assert_int_equal(r->replies, 1);
+	assert_int_equal(r->err, 0);
+	return sfs_node(&f->fs, r->entry.ino);
+}
+
+/* The workspace, looked up, watched. */
+static struct sfs_node *root(void)
+{
+	struct sbx_attr a = fake_attr(S_IFDIR | 0755, 1);
+	fuse_req_t r = req();
+
+	sfs_files_lookup_root(r, f->files, SBX_DIR_WORKSPACE);
+	fake_answer_flag(f, SBX_OP_DIR, &a, true);
+	assert_true(fake_is_idle(f));
+	return node_of(r);
+}
+
+static int setup(void **state)
+{
+	f = fake_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	size_t k;
+
+	fake_free(f);
+	for (k = 0; k < nr_reqs; k++) {
+		assert_int_equal(reqs[k]->replies, 1); /* exactly once */
+		free(reqs[k]);
+	}
+	nr_reqs = 0;
+	return 0;
+}
+
+static fuse_req_t lookup(struct sfs_node *dir, const char *name)
+{
+	fuse_req_t r = req();
+
+	dir->ops->lookup(r, dir, name);
+	return r;
+}
+
+/* Looks it up at the sandbox, which has it. */
+static struct sfs_node *found(struct sfs_node *dir, const char *name,
+			      mode_t mode, uint64_t ino)
+{
+	struct sbx_attr a = fake_attr(mode, ino);
+	fuse_req_t r = lookup(dir, name);
+
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	return node_of(r);
+}
+
+static void list(struct sfs_node *dir, fuse_req_t r)
+{
+	struct fuse_file_info fi = {0};
+
+	dir->ops->readdir(r, dir, 65536, 0, &fi, true);
+}
+
+static void told_is(const char *what)
+{
+	assert_string_equal(f->told, what);
+	f->told[0] = '\0';
+	f->told_len = 0;
+}
+
+static void test_lookup_asks_once(void **state)
+{
+	struct sfs_node *top = root(), *n;
+	fuse_req_t r;
+
+	n = found(top, "a", S_IFREG | 0644, 10);
+	r = lookup(top, "a");
+	assert_ptr_equal(node_of(r), n);
+	assert_true(r->entry.entry_timeout > 1e6);
+	assert_true(r->entry.attr_timeout > 1e6);
+	assert_int_equal(f->sent[SBX_OP_LOOKUP], 1);
+}
+
+static void test_negative_is_for_ever_under_a_watch(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 11);
+	struct sfs_node *top = root();
+	fuse_req_t r = lookup(top, "b");
+
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	assert_int_equal(r->entry.ino, 0);
+	assert_true(r->entry.entry_timeout > 1e6);
+	told_is("");
+	fake_change(f, SBX_DIR_WORKSPACE, "b", SBX_CHANGE_CREATED, &a);
+	/* the negative entry, and the folder's listing and times */
+	told_is("entry b;inode  data;");
+}
+
+static void test_listing_is_two_requests_and_then_none(void **state)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	struct sfs_node *top = root(), *dir;
+	struct sbx_attr a = fake_attr(S_IFDIR | 0755, 20);
+	fuse_req_t r;
+
+	dir = found(top, "d", S_IFDIR | 0755, 20);
+	r = req();
+	list(dir, r);
+	assert_int_equal(f->sent[SBX_OP_DIR], 2);
+	assert_int_equal(f->sent[SBX_OP_LIST], 1);
+	fake_answer_flag(f, SBX_OP_DIR, &a, true);
+	fake_answer_list(f, names, 3, 30);
+	assert_true(r->len > 0);
+	list(dir, req());
+	node_of(lookup(dir, "b"));
+	r = lookup(dir, "nothing");
+	assert_int_equal(r->entry.ino, 0);
+	assert_true(fake_is_idle(f));
+}
+
+static void test_concurrent_listings_share_one_request(void **state)
+{
+	static const char *const names[] = {"a"};
+	struct sfs_node *top = root();
+
+	list(top, req());
+	list(top, req());
+	list(top, req());
+	assert_int_equal(f->sent[SBX_OP_LIST], 1);
+	fake_answer_list(f, names, 1, 30);
+	assert_true(fake_is_idle(f));
+}
+
+static void test_only_differences_are_told(void **state)
+{
+	struct sfs_node *top = root();
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+
+	found(top, "a", S_IFREG | 0644, 10);
+	fake_change(f, SBX_DIR_WORKSPACE, "a", SBX_CHANGE_ATTR, &a);
+	told_is("");
+	a.mode = S_IFREG | 0600;
+	fake_change(f, SBX_DIR_WORKSPACE, "a", SBX_CHANGE_ATTR, &a);
+	told_is("child a;");
+	a.mtime_ns++;
+	fake_change(f, SBX_DIR_WORKSPACE, "a", SBX_CHANGE_ATTR, &a);
+	told_is("child a data;");
+	/* written without a trace in the times */
+	fake_change(f, SBX_DIR_WORKSPACE, "a", SBX_CHANGE_DATA, &a);
+	told_is("child a data;");
+}
+
+static void test_replaced_file_is_another_node(void **state)
+{
+	static const char *const names[] = {"a"};
+	struct sfs_node *top = root(), *n, *n2;
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+
+	list(top, req());
+	fake_answer_list(f, names, 1, 10);
+	n = node_of(lookup(top, "a"));
+	/* deleted and made again: the number may well be the same */
+	fake_change(f, SBX_DIR_WORKSPACE, "a",
+		    SBX_CHANGE_DELETED | SBX_CHANGE_CREATED, &a);
+	n2 = node_of(lookup(top, "a"));
+	assert_ptr_not_equal(n, n2);
+}
+
+static void test_moved_directory_is_the_same_node(void **state)
+{
+	static const char *const names[] = {"x"};
+	struct sbx_attr a = fake_attr(S_IFDIR | 0755, 5000);
+	struct sfs_node *top = root(), *n;
+
+	list(top, req());
+	fake_answer_list(f, names, 1, 0);
+	n = node_of(lookup(top, "x"));
+	fake_change(f, SBX_DIR_WORKSPACE, "x", SBX_CHANGE_MOVED_FROM, NULL);
+	fake_change(f, SBX_DIR_WORKSPACE, "y", SBX_CHANGE_MOVED_TO, &a);
+	assert_ptr_equal(node_of(lookup(top, "y")), n);
+	lookup(top, "x");
+	assert_true(fake_is_idle(f));
+}
+
+static void test_restart_repeats_and_compares(void **state)
+{
+	static const char *const before[] = {"a", "b"};
+	static const char *const after[] = {"a", "c"};
+	struct sfs_node *top = root();
+	struct sbx_attr a = fake_attr(S_IFDIR | 0755, 1);
+	fuse_req_t r;
+
+	list(top, req());
+	fake_answer_list(f, before, 2, 30);
+	told_is("");
+	r = req();
+	top->ops->statfs(r, top);
+	fake_restart(f);
+	/* the folder that the kernel holds is looked at again at once */
+	fake_answer_flag(f, SBX_OP_DIR, &a, true);
+	fake_answer_list(f, after, 2, 30);
+	/* "b" was number 31 and is "c" now */
+	assert_non_null(strstr(f->told, "entry b;"));
+	assert_null(strstr(f->told, "entry a;"));
+	assert_null(strstr(f->told, "child a"));
+	assert_int_equal(r->replies, 0);
+	fake_answer(f, SBX_OP_STATFS, 0, NULL);
+	assert_true(fake_is_idle(f));
+	node_of(lookup(top, "c"));
+	lookup(top, "b");
+	assert_true(fake_is_idle(f));
+}
+
+static void test_interrupted_mkdir_is_told_afterwards(void **state)
+{
+	struct sfs_node *top = root();
+	struct sbx_attr a = fake_attr(S_IFDIR | 0755, 40);
+	fuse_req_t r = lookup(top, "d");
+
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	r = req();
+	r->ctx.pid = 0; /* a process that is not there: it was killed */
+	top->ops->mkdir(r, top, "d", 0755);
+	r->interrupt(r, r->data);
+	assert_int_equal(r->err, EINTR);
+	told_is("");
+	fake_answer(f, SBX_OP_MKDIR, 0, &a);
+	assert_non_null(strstr(f->told, "entry d;"));
+}
+
+static void test_interrupted_lookup_is_given_up(void **state)
+{
+	struct sfs_node *top = root();
+	fuse_req_t r = lookup(top, "d");
+
+	r->interrupt(r, r->data);
+	assert_int_equal(r->err, EINTR);
+	assert_true(fake_is_idle(f));
+}
+
+static void test_unwatched_is_trusted_briefly(void **state)
+{
+	struct sbx_attr d = fake_attr(S_IFDIR | 0755, 20);
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 21);
+	struct sfs_node *top = root(), *dir;
+	fuse_req_t r;
+
+	dir = found(top, "d", S_IFDIR | 0755, 20);
+	r = lookup(dir, "a");
+	fake_answer_flag(f, SBX_OP_DIR, &d, false);
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	node_of(r);
+	assert_true(r->entry.entry_timeout <= 1);
+	assert_true(r->entry.attr_timeout <= 1);
+	lookup(dir, "a");
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	assert_true(fake_is_idle(f));
+}
+
+static void test_deleted_parent_is_found_out(void **state)
+{
+	struct sfs_node *top = root(), *dir;
+	fuse_req_t r;
+
+	dir = found(top, "d", S_IFDIR | 0755, 20);
+	r = lookup(dir, "a");
+	fake_answer(f, SBX_OP_DIR, -ENOENT, NULL);
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	assert_non_null(strstr(f->told, "entry d;"));
+	assert_true(r->err == ENOENT || r->entry.ino == 0);
+}
+
+/* Write: answered at once, the error comes with flush, and only once. */
+static void test_error_of_a_write_waits_for_flush(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 50);
+	struct sfs_node *top = root(), *n;
+	struct fuse_file_info fi = {.flags = 1};
+	fuse_req_t r = req(), w, fl;
+
+	top->ops->create(r, top, "w", 0644, &fi);
+	fake_answer_flag(f, SBX_OP_CREATE, &a, true);
+	fake_answer(f, SBX_OP_GETATTR, 0, NULL); /* the folder's: no matter */
+	n = node_of(r);
+	fi = r->fi;
+	w = req();
+	n->ops->write(w, n, "hello", 5, 0, &fi);
+	assert_int_equal(w->replies, 1);
+	fl = req();
+	n->ops->flush(fl, n, &fi);
+	assert_int_equal(fl->replies, 0);
+	fake_answer(f, SBX_OP_WRITE, -ENOSPC, NULL);
+	assert_int_equal(fl->err, ENOSPC);
+	fl = req();
+	n->ops->flush(fl, n, &fi);
+	assert_int_equal(fl->replies, 1);
+	assert_int_equal(fl->err, 0);
+	r = req();
+	n->ops->release(r, n, &fi);
+	assert_int_equal(f->sent[SBX_OP_CLOSE], 1);
+}
+
+/* What is under way is bounded: the next write waits. */
+static void test_writes_are_held_back(void **state)
+{
+	static char data[1 << 20];
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 50);
+	struct sfs_node *top = root(), *n;
+	struct fuse_file_info fi = {.flags = 1};
+	fuse_req_t r = req(), w[6];
+	int k;
+
+	top->ops->create(r, top, "w", 0644, &fi);
+	fake_answer_flag(f, SBX_OP_CREATE, &a, true);
+	fake_answer(f, SBX_OP_GETATTR, 0, NULL);
+	n = node_of(r);
+	fi = r->fi;
+	for (k = 0; k < 6; k++) {
+		w[k] = req();
+		n->ops->write(w[k], n, data, sizeof(data),
+			      (off_t)(k * sizeof(data)), &fi);
+	}
+	assert_int_equal(w[2]->replies, 1);
+	assert_int_equal(w[5]->replies, 0);
+	while (!w[5]->replies)
+		fake_answer(f, SBX_OP_WRITE, 0, &a);
+	assert_false(fake_is_idle(f));
+	while (!fake_is_idle(f))
+		fake_answer(f, SBX_OP_WRITE, 0, &a);
+	n->ops->release(req(), n, &fi);
+}
+
+/* Lost writes are sent again, in their order. */
+static void test_restart_keeps_the_order_of_writes(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 50);
+	struct sbx_attr d = fake_attr(S_IFDIR | 0755, 1);
+	struct sfs_node *top = root(), *n;
+	struct fuse_file_info fi = {.flags = 1};
+	const struct fake_request *q;
+	fuse_req_t r = req();
+	uint64_t next = 0;
+	int k;
+
+	top->ops->create(r, top, "w", 0644, &fi);
+	fake_answer_flag(f, SBX_OP_CREATE, &a, true);
+	fake_answer(f, SBX_OP_GETATTR, 0, &d);
+	n = node_of(r);
+	fi = r->fi;
+	for (k = 0; k < 10; k++)
+		n->ops->write(req(), n, "x", 1, k, &fi);
+	f->sent[SBX_OP_WRITE] = f->sent[SBX_OP_OPEN] = 0;
+	fake_restart(f);
+	assert_int_equal(f->sent[SBX_OP_WRITE], 10);
+	assert_int_equal(f->sent[SBX_OP_OPEN], 1);
+	for (q = f->first; q; q = q->next)
+		if (q->op == SBX_OP_WRITE)
+			assert_int_equal(q->arg[1], next++);
+	assert_int_equal(next, 10);
+	n->ops->release(req(), n, &fi);
+}
+
+static void test_cache_is_bounded(void **state)
+{
+	static const char *const names[] = {"0", "1", "2", "3", "4",
+					    "5", "6", "7", "8", "9"};
+	struct sfs_node *top = root(), *dir;
+	struct sbx_attr a;
+	fuse_req_t r;
+	int k;
+
+	f->files->max_entries = 60;
+	list(top, req());
+	fake_answer_list(f, names, 10, 0);
+	for (k = 0; k < 10; k++) {
+		r = lookup(top, names[k]);
+		dir = node_of(r);
+		list(dir, req());
+		a = fake_attr(S_IFDIR | 0755, 5000 + (uint64_t)k);
+		fake_answer_flag(f, SBX_OP_DIR, &a, true);
+		fake_answer_list(f, names, 10, 100 + 10 * (uint64_t)k);
+		/* the kernel lets go of it and of what it listed */
+		struct sfs_inode *i = sfs_inode_of(dir);
+		struct sfs_entry *e;
+		uint64_t at = 0;
+
+		while ((e = sfs_entries_after(&i->dir->entries, at))) {
+			at = e->cookie;
+			sfs_node_forget(&f->fs, (uintptr_t)e->inode, 1000);
+		}
+		sfs_node_forget(&f->fs, (uintptr_t)dir, 1000);
+	}
+	sfs_cache_trim(f->files);
+	assert_true(f->files->nr_entries <= 60);
+	assert_true(f->files->inodes.nr <= 61);
+	assert_true(f->sent[SBX_OP_FORGET] > 0);
+	/* what was dropped is asked for again */
+	f->sent[SBX_OP_LIST] = 0;
+	dir = node_of(lookup(top, "0"));
+	r = req();
+	list(dir, r);
+	assert_int_equal(f->sent[SBX_OP_LIST], 1);
+}
+
+static void test_hostile_listing_is_refused(void **state)
+{
+	static char text[300][8];
+	const char *names[300];
+	struct sfs_node *top = root();
+	fuse_req_t r = req();
+	int k;
+
+	f->files->max_entries = 100;
+	for (k = 0; k < 300; k++) {
+		snprintf(text[k], sizeof(text[k]), "%d", k);
+		names[k] = text[k];
+	}
+	list(top, r);
+	fake_answer_list(f, names, 300, 1000);
+	assert_int_equal(r->err, ENOMEM);
+	assert_true(f->files->nr_entries <= 200);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_lookup_asks_once),
+		T(test_negative_is_for_ever_under_a_watch),
+		T(test_listing_is_two_requests_and_then_none),
+		T(test_concurrent_listings_share_one_request),
+		T(test_only_differences_are_told),
+		T(test_replaced_file_is_another_node),
+		T(test_moved_directory_is_the_same_node),
+		T(test_restart_repeats_and_compares),
+		T(test_interrupted_mkdir_is_told_afterwards),
+		T(test_interrupted_lookup_is_given_up),
+		T(test_unwatched_is_trusted_briefly),
+		T(test_deleted_parent_is_found_out),
+		T(test_error_of_a_write_waits_for_flush),
+		T(test_writes_are_held_back),
+		T(test_restart_keeps_the_order_of_writes),
+		T(test_cache_is_bounded),
+		T(test_hostile_listing_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

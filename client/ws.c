@@ -130,6 +130,13 @@ void sbx_ws_close(struct sbx_ws *ws)
 	uv_timer_start(&ws->timer, on_timer, SBX_WS_CLOSE_MS, 0);
 }
 
+/* Forgets a connection that will not end. */
+void sbx_ws_abandon(struct sbx_ws *ws)
+{
+	ws->wsi = NULL;
+	ws_try_free(ws);
+}
+
 /* The host goes down: who is saying goodbye gets a moment to finish. */
 void sbx_ws_hurry(struct sbx_ws *ws)
 {

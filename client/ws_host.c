@@ -127,8 +127,9 @@ struct sbx_ws_host *sbx_ws_host_new(uv_loop_t *loop, bool with_tls)
 	lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
 	h->loop = loop;
 	uv_timer_init(loop, &h->kick);
+	uv_timer_init(loop, &h->patience);
 	uv_idle_init(loop, &h->wait);
-	h->kick.data = h->wait.data = h;
+	h->kick.data = h->patience.data = h->wait.data = h;
 	uv_walk(loop, on_walk_collect, &before);
 	h->context = host_context(h, with_tls);
 	uv_walk(loop, on_walk_collect, &after);
@@ -151,11 +152,18 @@ static void on_kick_closed(uv_handle_t *handle)
 	free(h);
 }
 
-static void on_wait_closed(uv_handle_t *handle)
+static void on_patience_closed(uv_handle_t *handle)
 {
 	struct sbx_ws_host *h = handle->data;
 
 	uv_close((uv_handle_t *)&h->kick, on_kick_closed);
+}
+
+static void on_wait_closed(uv_handle_t *handle)
+{
+	struct sbx_ws_host *h = handle->data;
+
+	uv_close((uv_handle_t *)&h->patience, on_patience_closed);
 }
 
 /* Runs once in each round of the loop while the context goes down. */
@@ -195,6 +203,23 @@ void sbx_ws_host_gone(struct sbx_ws_host *h, struct sbx_ws *ws)
 	host_check_empty(h);
 }
 
+/*
+ * libwebsockets never told of the end of a connection (it may not, after it
+ * had no memory).  Its context cannot be freed then, but we can go.
+ */
+static void on_patience_lost(uv_timer_t *timer)
+{
+	struct sbx_ws_host *h = timer->data;
+	size_t i;
+
+	sbx_log(SBX_LOG_WARNING, "ws", "leaving a connection behind");
+	h->nr_owned = 0;
+	for (i = 0; i < SBX_WS_MAX_SOCKETS; i++)
+		if (h->slots[i])
+			sbx_ws_abandon(h->slots[i]);
+	host_check_empty(h);
+}
+
 void sbx_ws_host_close(struct sbx_ws_host *h, void (*on_closed)(void *arg),
 		       void *arg)
 {
@@ -203,6 +228,7 @@ void sbx_ws_host_close(struct sbx_ws_host *h, void (*on_closed)(void *arg),
 	h->closing = true;
 	h->on_closed = on_closed;
 	h->closed_arg = arg;
+	uv_timer_start(&h->patience, on_patience_lost, SBX_WS_CLOSE_MS, 0);
 	for (i = 0; i < SBX_WS_MAX_SOCKETS; i++)
 		if (h->slots[i])
 			sbx_ws_hurry(h->slots[i]);

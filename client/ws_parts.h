@@ -68,7 +68,8 @@ struct resolve {
 struct sbx_ws_host {
 	uv_loop_t *loop;
 	struct lws_context *context;
-	uv_timer_t kick; /* delivers what is due, from the loop */
+	uv_timer_t patience; /* with the end of the sockets */
+	uv_timer_t kick;     /* delivers what is due, from the loop */
 	struct sbx_ws *slots[SBX_WS_MAX_SOCKETS];
 	unsigned int nr_sockets;
 	uintptr_t generation;
@@ -86,6 +87,7 @@ struct sbx_ws_host {
 int sbx_ws_callback(struct lws *wsi, enum lws_callback_reasons reason,
 		    void *user, void *in, size_t len);
 void sbx_ws_hurry(struct sbx_ws *ws);
+void sbx_ws_abandon(struct sbx_ws *ws);
 
 /* ws_host.c, for ws.c */
 void sbx_ws_host_gone(struct sbx_ws_host *host, struct sbx_ws *ws);

@@ -205,7 +205,7 @@ void sfs_inode_stat(const struct sfs_inode *i, const struct sfs_owners *o,
 	st->st_ino = ino_shown(i, o);
 	st->st_mode = i->mode;
 	if (o->umask != (mode_t)-1)
-		st->st_mode = (i->mode & (S_IFMT | 07000)) | (0777 & ~o->umask);
+		st->st_mode &= ~(o->umask & 0777);
 	st->st_nlink = i->nlink;
 	st->st_uid = i->uid == o->there_uid ? o->here_uid : i->uid;
 	st->st_gid = i->gid == o->there_gid ? o->here_gid : i->gid;

@@ -110,7 +110,7 @@ unsigned int sfs_inode_set(struct sfs_inode *i, const struct sbx_attr *attr);
 struct sfs_owners {
 	uint32_t there_uid, there_gid;
 	uint32_t here_uid, here_gid;
-	mode_t umask; /* (mode_t)-1: modes are shown as they are */
+	mode_t umask; /* bits not shown; (mode_t)-1: all are */
 	uint32_t dev; /* of the tree's root: its numbers are shown as they are */
 };
 void sfs_inode_stat(const struct sfs_inode *i, const struct sfs_owners *o,

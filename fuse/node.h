@@ -52,8 +52,8 @@ struct sfs_node_ops {
 		     struct fuse_file_info *fi);
 	void (*create)(fuse_req_t req, struct sfs_node *n, const char *name,
 		       mode_t mode, struct fuse_file_info *fi);
-	void (*read)(fuse_req_t req, struct sfs_node *n, size_t size,
-		     off_t off, struct fuse_file_info *fi);
+	void (*read)(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
+		     struct fuse_file_info *fi);
 	void (*write)(fuse_req_t req, struct sfs_node *n, const char *buf,
 		      size_t size, off_t off, struct fuse_file_info *fi);
 	void (*flush)(fuse_req_t req, struct sfs_node *n,
@@ -81,8 +81,8 @@ struct sfs_node_ops {
 	void (*fallocate)(fuse_req_t req, struct sfs_node *n, int mode,
 			  off_t offset, off_t length,
 			  struct fuse_file_info *fi);
-	void (*lseek)(fuse_req_t req, struct sfs_node *n, off_t off,
-		      int whence, struct fuse_file_info *fi);
+	void (*lseek)(fuse_req_t req, struct sfs_node *n, off_t off, int whence,
+		      struct fuse_file_info *fi);
 	void (*copy_file_range)(fuse_req_t req, struct sfs_node *in,
 				off_t off_in, struct fuse_file_info *fi_in,
 				struct sfs_node *out, off_t off_out,

@@ -111,7 +111,8 @@ struct sfs_owners {
 	uint32_t there_uid, there_gid;
 	uint32_t here_uid, here_gid;
 	mode_t umask; /* bits not shown; (mode_t)-1: all are */
-	uint32_t dev; /* of the tree's root: its numbers are shown as they are */
+	uint32_t
+		dev; /* of the tree's root: its numbers are shown as they are */
 };
 void sfs_inode_stat(const struct sfs_inode *i, const struct sfs_owners *o,
 		    struct stat *ret);

@@ -18,11 +18,11 @@
  *	u32 ack		highest seq received so far without a gap
  *
  * A payload is one or more messages, one after the other, each one msgpack
- * array, at most SBX_MESSAGE_MAX bytes.  Numbered frames form one total order in each direction, whatever
- * order they arrive in: the receiver sorts them (and may drop a peer that
- * is ahead by more than SBX_WINDOW_TO_HELPER).  The helper carries out
- * requests in that order and sends replies and events in the order in
- * which things happened; so a change is announced before any reply that
+ * array, at most SBX_MESSAGE_MAX bytes.  Numbered frames form one total order
+ *in each direction, whatever order they arrive in: the receiver sorts them (and
+ *may drop a peer that is ahead by more than SBX_WINDOW_TO_HELPER).  The helper
+ *carries out requests in that order and sends replies and events in the order
+ *in which things happened; so a change is announced before any reply that
  * implies it, and whoever applies what arrives in order of arrival always
  * holds a state that was true.
  *
@@ -89,24 +89,24 @@
 #define SBX_WIRE_PROTO_H
 
 #define SBX_WIRE_VERSION 1
-#define SBX_FRAME_MAGIC 0x53425846u /* "SBXF" */
-#define SBX_FRAME_MORE 0x80000000u
+#define SBX_FRAME_MAGIC	 0x53425846u /* "SBXF" */
+#define SBX_FRAME_MORE	 0x80000000u
 #define SBX_FRAME_HEADER 16
-#define SBX_MESSAGE_MAX (512 * 1024)
+#define SBX_MESSAGE_MAX	 (512 * 1024)
 /* xgen: 32768 per WebSocket message, less envelope (9) and process id (4) */
 #define SBX_FRAME_MAX_TO_HELPER 32755 /* header included */
 #define SBX_FRAME_MAX_TO_CLIENT (256 * 1024)
-#define SBX_WINDOW_TO_HELPER (1024 * 1024)
-#define SBX_WINDOW_TO_CLIENT (4 * 1024 * 1024)
-#define SBX_HELPER_LINGER_S 40
-#define SBX_PING_S 10
-#define SBX_WRITE_MAX 32000 /* bytes of data in one request */
-#define SBX_READ_PIECE (64 * 1024) /* data of one part or reply */
-#define SBX_READ_MAX (1024 * 1024) /* of one read request */
+#define SBX_WINDOW_TO_HELPER	(1024 * 1024)
+#define SBX_WINDOW_TO_CLIENT	(4 * 1024 * 1024)
+#define SBX_HELPER_LINGER_S	40
+#define SBX_PING_S		10
+#define SBX_WRITE_MAX		32000	      /* bytes of data in one request */
+#define SBX_READ_PIECE		(64 * 1024)   /* data of one part or reply */
+#define SBX_READ_MAX		(1024 * 1024) /* of one read request */
 
 #define SBX_DIR_WORKSPACE 1
-#define SBX_DIR_ROOT 2
-#define SBX_DIR_FIRST 16 /* the client's own numbers start here */
+#define SBX_DIR_ROOT	  2
+#define SBX_DIR_FIRST	  16 /* the client's own numbers start here */
 
 enum sbx_feature {
 	SBX_FEATURE_INOTIFY = 1,
@@ -188,9 +188,8 @@ enum sbx_wire_op {
 	/*
 	 * names.
 	 * CREATE C [dir, name, handle u64, flags, mode] -> attr, created bool;
-	 *        open(2) with O_CREAT; flags may hold O_EXCL, O_TRUNC, O_APPEND;
-	 *        O_TMPFILE: name is empty
-	 * MKDIR C [dir, name, mode] -> attr
+	 *        open(2) with O_CREAT; flags may hold O_EXCL, O_TRUNC,
+	 * O_APPEND; O_TMPFILE: name is empty MKDIR C [dir, name, mode] -> attr
 	 * MKNOD C [dir, name, mode, rdev] -> attr
 	 * SYMLINK C [dir, name, target] -> attr
 	 * LINK C [at(3), dir, name] -> attr
@@ -314,8 +313,9 @@ enum sbx_lock {
 };
 
 enum sbx_exec_flag {
-	SBX_EXEC_TTY = 1,   /* pseudo terminal; everything is stdout */
-	SBX_EXEC_STDIN = 2, /* keep stdin open for SBX_OP_STDIN; else /dev/null */
+	SBX_EXEC_TTY = 1, /* pseudo terminal; everything is stdout */
+	SBX_EXEC_STDIN =
+		2, /* keep stdin open for SBX_OP_STDIN; else /dev/null */
 	SBX_EXEC_MERGE = 4, /* stderr into stdout's pipe: exact order */
 };
 
@@ -357,7 +357,7 @@ enum sbx_wire_msg {
 enum sbx_change {
 	SBX_CHANGE_CREATED = 1,
 	SBX_CHANGE_DELETED = 2,
-	SBX_CHANGE_DATA = 4,  /* content may differ, even if attr does not */
+	SBX_CHANGE_DATA = 4, /* content may differ, even if attr does not */
 	SBX_CHANGE_ATTR = 8,
 	SBX_CHANGE_MOVED_FROM = 16,
 	SBX_CHANGE_MOVED_TO = 32,

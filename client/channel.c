@@ -10,13 +10,14 @@
 #include "client/upload.h"
 #include "client/wire/link.h"
 
-#define TICK_MS	     1000
-#define START_MS     60000 /* connecting, uploading, hello: all of it */
-#define SILENT_MS    15000 /* no byte although we asked: it is dead */
-#define PROBE_MS     3000  /* silent this long while expected: ask */
-#define QUIT_MS	     1000  /* grace for the helper at the end */
-#define RETRY_MIN_MS 100
-#define RETRY_MAX_MS 5000
+#define TICK_MS		1000
+#define START_MS	60000 /* connecting, uploading, hello: all of it */
+#define SILENT_MS	15000 /* no byte although we asked: it is dead */
+#define PROBE_MS	3000  /* silent this long while expected: ask */
+#define QUIT_MS		1000  /* grace for the helper at the end */
+#define RETRY_MIN_MS	100
+#define RETRY_WAITED_MS 1000 /* longest pause while a request waits */
+#define RETRY_MAX_MS	5000
 
 enum phase {
 	PHASE_DOWN,   /* no stream; perhaps a retry is due */
@@ -311,13 +312,14 @@ static void on_stream_writable(void *arg)
 	channel_pump(arg);
 }
 
-static unsigned int retry_delay(unsigned int attempts)
+static unsigned int retry_delay(const struct sbx_channel *c)
 {
-	unsigned int ms = RETRY_MIN_MS << (attempts > 8 ? 8 : attempts);
+	unsigned int ms = RETRY_MIN_MS << (c->attempts > 8 ? 8 : c->attempts);
+	unsigned int max = c->expecting ? RETRY_WAITED_MS : RETRY_MAX_MS;
 	uint32_t jitter = 0;
 
-	if (ms > RETRY_MAX_MS)
-		ms = RETRY_MAX_MS;
+	if (ms > max)
+		ms = max;
 	if (getrandom(&jitter, sizeof(jitter), GRND_NONBLOCK) < 0)
 		jitter = 0;
 	return ms / 2 + jitter % (ms / 2 + 1);
@@ -338,7 +340,7 @@ static void channel_down(struct sbx_channel *c, const struct sbx_error *why)
 	c->started = retry;
 	if (retry) {
 		/* the first try after a loss is made at once */
-		unsigned int ms = was_up ? 0 : retry_delay(c->attempts);
+		unsigned int ms = was_up ? 0 : retry_delay(c);
 
 		c->attempts++;
 		uv_timer_start(&c->retry, on_retry, ms, 0);
@@ -571,8 +573,8 @@ void sbx_channel_start(struct sbx_channel *c)
 	c->started = true;
 	/* an idle channel costs nothing: the tick starts with its first use */
 	uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
-	uv_timer_start(&c->retry, on_retry,
-		       c->attempts ? retry_delay(c->attempts) : 0, 0);
+	uv_timer_start(&c->retry, on_retry, c->attempts ? retry_delay(c) : 0,
+		       0);
 }
 
 static void channel_quit(struct sbx_channel *c)
@@ -622,9 +624,15 @@ int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len)
 
 void sbx_channel_expect(struct sbx_channel *c, bool expecting)
 {
-	if (expecting && !c->expecting)
-		c->last_ping = 0;
+	bool news = expecting && !c->expecting;
+
 	c->expecting = expecting;
+	if (!news)
+		return;
+	c->last_ping = 0;
+	if (c->phase == PHASE_DOWN && c->started &&
+	    uv_timer_get_due_in(&c->retry) > RETRY_WAITED_MS)
+		uv_timer_start(&c->retry, on_retry, retry_delay(c), 0);
 }
 
 bool sbx_channel_is_up(const struct sbx_channel *c)

@@ -13,7 +13,8 @@
 struct pending {
 	uint32_t id; /* 0: the slot is free */
 	uint8_t op;
-	int fail; /* to be completed with this by the next kick */
+	int fail;	/* to be completed with this by the next kick */
+	uint64_t order; /* in which requests were begun */
 	uint64_t since;
 	sbx_reply_fn *done;
 	sbx_part_fn *part;
@@ -55,6 +56,7 @@ struct sbx_remote {
 
 	struct pending *slots;
 	uint32_t nr_slots, nr_pending, next_slot;
+	uint64_t last_order;
 	uint16_t generation;
 	struct sbx_buf scratch; /* the request being written */
 	uint32_t begun_id;

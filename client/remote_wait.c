@@ -51,6 +51,7 @@ struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 	if (!++r->generation)
 		r->generation = 1; /* ids stay above 65535: see submit_quiet */
 	r->slots[slot].id = (uint32_t)r->generation << 16 | (slot + 1);
+	r->slots[slot].order = ++r->last_order;
 	return &r->slots[slot];
 }
 
@@ -101,16 +102,59 @@ void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,
 	done.done(done.arg, err, rd ? rd : &empty);
 }
 
+struct failing {
+	uint64_t order;
+	uint32_t id;
+};
+
+static int failing_compare(const void *a, const void *b)
+{
+	const struct failing *x = a, *y = b;
+
+	return (x->order > y->order) - (x->order < y->order);
+}
+
+/* Those that are to fail, the oldest first; NULL without memory. */
+static struct failing *failing_list(const struct sbx_remote *r, size_t *ret_nr)
+{
+	struct failing *list = malloc((r->nr_pending + 1u) * sizeof(*list));
+	const struct pending *p;
+	size_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; list && i < r->nr_slots; i++) {
+		p = &r->slots[i];
+		if (p->id && p->fail)
+			list[nr++] = (struct failing){p->order, p->id};
+	}
+	*ret_nr = nr;
+	if (list)
+		qsort(list, nr, sizeof(*list), failing_compare);
+	return list;
+}
+
+/* In the order in which they were sent: many are sent again at once, and
+ * the later ones may count on what the earlier ones did. */
 void sbx_remote_kick(uv_prepare_t *k)
 {
 	struct sbx_remote *r = k->data;
-	uint32_t i, n = r->nr_slots;
+	uint32_t n = r->nr_slots, slot;
+	struct failing *list;
+	struct pending *p;
+	size_t i, nr;
 
 	uv_prepare_stop(k);
-	for (i = 0; i < n; i++)
-		if (r->slots[i].id && r->slots[i].fail)
-			sbx_remote_pending_finish(r, &r->slots[i],
-						  r->slots[i].fail, NULL);
+	list = failing_list(r, &nr);
+	for (i = 0; i < nr; i++) {
+		p = sbx_remote_pending_find(r, list[i].id);
+		if (p && p->fail)
+			sbx_remote_pending_finish(r, p, p->fail, NULL);
+	}
+	for (slot = 0; !list && slot < n; slot++)
+		if (r->slots[slot].id && r->slots[slot].fail)
+			sbx_remote_pending_finish(r, &r->slots[slot],
+						  r->slots[slot].fail, NULL);
+	free(list);
 }
 
 void sbx_remote_pending_fail_later(struct sbx_remote *r, struct pending *p,

@@ -229,6 +229,31 @@ static void a_new_helper_is_a_new_epoch(void **state)
 	assert_int_equal(c.err, 0);
 }
 
+/* What fails together is told in the order of asking, for it is sent again
+ * in that order; slots are used in turn and go round. */
+static void failures_keep_their_order(void **state)
+{
+	struct fixture *f = *state;
+	struct answer first[50] = {0}, a[40] = {0};
+	unsigned int order = 0, i;
+
+	for (i = 0; i < 50; i++)
+		ask_getattr(f, "", &first[i]);
+	run_until(f, &first[49].done);
+	kill((pid_t)sbx_remote_info(f->r)->pid, SIGSTOP);
+	for (i = 0; i < 40; i++) {
+		a[i].order = &order;
+		ask_getattr(f, "", &a[i]);
+	}
+	uv_run(&f->loop, UV_RUN_NOWAIT);
+	kill((pid_t)sbx_remote_info(f->r)->pid, SIGKILL);
+	run_until(f, &a[39].done);
+	for (i = 0; i < 40; i++) {
+		assert_int_equal(a[i].err, -ERESTART);
+		assert_int_equal(a[i].place, i + 1);
+	}
+}
+
 static void waiting_ends_in_time(void **state)
 {
 	struct fixture *f = *state;
@@ -506,6 +531,7 @@ int main(void)
 		T(answers_keep_order_though_units_are_shuffled),
 		T(a_cut_loses_and_doubles_nothing),
 		T(a_new_helper_is_a_new_epoch),
+		T(failures_keep_their_order),
 		T(waiting_ends_in_time),
 		T(a_final_failure_is_told_at_once),
 		T(a_gone_sandbox_is_stale_for_ever),

@@ -261,12 +261,13 @@ void sbx_remote_submit_quiet(struct sbx_remote *r)
 	struct pending *p = sbx_remote_pending_find(r, r->begun_id);
 	size_t at = 1 + (r->begun_op < 128 ? 1 : 2);
 
-	if (!p)
-		return;
-	sbx_remote_pending_drop(r, p);
+	if (p)
+		sbx_remote_pending_drop(r, p);
 	if (r->scratch.err)
 		return;
-	memset(sbx_buf_at(&r->scratch) + at + 1, 0, 4);
+	/* without a slot it has been 0 from the start */
+	if (p)
+		memset(sbx_buf_at(&r->scratch) + at + 1, 0, 4);
 	remote_send(r, 0);
 }
 

@@ -365,6 +365,11 @@ static void on_channel_closed(void *arg)
 {
 	struct sbx_remote *r = arg;
 
+	/* what was asked for in answer to the first failures */
+	while (r->nr_pending) {
+		sbx_remote_pending_fail_all(r, -ECANCELED);
+		sbx_remote_kick(&r->kick);
+	}
 	uv_close((uv_handle_t *)&r->tick, on_handle_closed);
 	uv_close((uv_handle_t *)&r->kick, on_handle_closed);
 }

@@ -15,7 +15,7 @@
  *
  * The helper may send CREDIT bytes of each stream beyond "retired"; what is
  * retired is credited anew.  With nobody attached everything is retired as
- * it comes, and dropped from the head when there is more than KEEP.
+ * it comes, and dropped from the head as long as KEEP bytes are left.
  */
 #define KEEP	    (1024 * 1024)
 #define CREDIT	    (512 * 1024)
@@ -53,6 +53,7 @@ struct sbx_job {
 	uint64_t retired;	  /* position */
 	struct chunk *retired_at; /* holds it, or NULL: at the end */
 	uint32_t grant[2];	  /* retired and not yet credited */
+	uint64_t credit[2];	  /* what the helper may still send */
 	struct sbx_job_reader *readers;
 	struct sbx_job_watch *watches, *next_watch;
 
@@ -105,6 +106,7 @@ static void job_credit(struct sbx_job *j, unsigned int stream)
 	sbx_put_u64(b, stream);
 	sbx_put_u64(b, j->grant[stream - 1]);
 	sbx_remote_submit_quiet(j->r);
+	j->credit[stream - 1] += j->grant[stream - 1];
 	j->grant[stream - 1] = 0;
 }
 
@@ -114,7 +116,8 @@ static void job_drop_head(struct sbx_job *j)
 	struct chunk *c;
 
 	while ((c = j->head) && c != j->retired_at &&
-	       c->start + c->len <= slowest && j->end - c->start > KEEP) {
+	       c->start + c->len <= slowest &&
+	       j->end - (c->start + c->len) >= KEEP) {
 		j->head = c->next;
 		if (!j->head)
 			j->tail = NULL;
@@ -269,20 +272,6 @@ static void job_check_over(struct sbx_job *j)
 		job_unregister(j);
 }
 
-static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
-		      bool eof)
-{
-	struct sbx_job *j = sbx_job_ref(arg);
-
-	if (len)
-		job_append(j, stream, data, len);
-	if (eof)
-		j->eof[stream - 1] = true;
-	job_news(j);
-	job_check_over(j);
-	sbx_job_unref(j);
-}
-
 static void job_end(struct sbx_job *j, int exit_code, int error)
 {
 	if (j->state == SBX_JOB_ENDED)
@@ -291,6 +280,26 @@ static void job_end(struct sbx_job *j, int exit_code, int error)
 	j->exit_code = exit_code;
 	if (error)
 		j->error = error;
+}
+
+static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
+		      bool eof)
+{
+	struct sbx_job *j = sbx_job_ref(arg);
+
+	if (len > j->credit[stream - 1]) {
+		/* memory is not what it may fill: it is heard no more */
+		job_end(j, -1, -EPROTO);
+		job_unregister(j);
+	} else if (len) {
+		j->credit[stream - 1] -= len;
+		job_append(j, stream, data, len);
+	}
+	if (eof)
+		j->eof[stream - 1] = true;
+	job_news(j);
+	job_check_over(j);
+	sbx_job_unref(j);
 }
 
 static void on_exit_code(void *arg, int code, int64_t duration_ms)
@@ -395,6 +404,7 @@ struct sbx_job *sbx_job_start(struct sbx_remote *r,
 	clock_gettime(CLOCK_REALTIME, &now);
 	j->refs = 1;
 	j->exit_code = -1;
+	j->credit[0] = j->credit[1] = CREDIT;
 	j->started_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	j->number = (uint32_t)sbx_remote_number(r);
 	err = sbx_remote_job_add(r, j->number, &remote_job, j);

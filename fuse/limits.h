@@ -20,8 +20,11 @@
 #define SFS_SMALL_DIR	 (32u << 10)
 #define SFS_LOOKUPS_MANY 2
 
-/* Bytes written and answered, but not acknowledged by the sandbox. */
+/* Bytes written and answered, but not acknowledged by the sandbox; each
+ * piece counts this many more, so that small ones cannot be too many to be
+ * under way at once. */
 #define SFS_MAX_UNACKED (4u << 20)
+#define SFS_PIECE_COST	512
 /* Read-ahead: of one open file, of the whole mount, of one request, and
  * requests at once for one open file. */
 #define SFS_READAHEAD_MIN   (256u << 10)

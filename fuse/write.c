@@ -86,7 +86,7 @@ static void piece_end(struct sfs_piece *p, int err)
 
 	err = sfs_handle_error(h, err);
 	p->done = true;
-	f->unacked -= p->len;
+	f->unacked -= p->len + SFS_PIECE_COST;
 	f->changes--;
 	file->nr_pieces--;
 	if (err && !c) {
@@ -222,7 +222,7 @@ static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
 	*file->pieces_end = p;
 	file->pieces_end = &p->next;
 	file->nr_pieces++;
-	h->inode->files->unacked += len;
+	h->inode->files->unacked += len + SFS_PIECE_COST;
 	h->inode->files->changes++;
 	return 0;
 }

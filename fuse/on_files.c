@@ -218,9 +218,15 @@ void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,
 
 /* ---- flush, fsync, release ---- */
 
+/* An error that nobody would hear of is left for the next one who asks. */
+static int take_error(struct sfs_call *c)
+{
+	return c->req ? sfs_handle_take_error(c->handle) : 0;
+}
+
 static void on_flushed(struct sfs_call *c, int err)
 {
-	int werr = sfs_handle_take_error(c->handle);
+	int werr = take_error(c);
 
 	sfs_call_err(c, werr ? werr : err);
 }
@@ -258,7 +264,7 @@ static int fsync_send(struct sfs_call *c)
 static void fsync_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	struct sbx_attr attr;
-	int werr = sfs_handle_take_error(c->handle);
+	int werr = take_error(c);
 
 	if (!err && sbx_get_attr(rd, &attr))
 		sfs_cache_attr(c->inode, &attr, SFS_PUT_OWN);

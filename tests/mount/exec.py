@@ -87,6 +87,18 @@ class Control(unittest.TestCase):
         self.fails(errno.E2BIG, os.write, fd, b"#")
         os.close(fd)
 
+    def test_late_readers_get_the_last_mebibyte(self):
+        fd = os.open(self.path("exec"), os.O_WRONLY)
+        os.write(fd, b"head -c 5000000 /dev/zero | tr '\\0' y")
+        os.close(fd)
+        self.assertEqual(self.text("jobs", "last", "exit_code"), "0\n")
+        with open(self.path("jobs", "last", "stdout"), "rb") as f:
+            told, out = f.read().split(b"\n", 2)[-2:]
+        dropped = int(told.split(b"first ")[1].split()[0])
+        self.assertEqual(dropped + len(out), 5000000)
+        self.assertGreaterEqual(len(out), 1 << 20)
+        self.assertLess(len(out), 2 << 20)
+
     def test_json(self):
         self.assertEqual(self.run_(json.dumps(
             {"argv": ["cat"], "stdin": "x" * 700000})), b"x" * 700000)

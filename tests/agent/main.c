@@ -24,6 +24,9 @@
 #include "tests/agent/sandbox.h"
 #include "tests/agent/tree.h"
 
+#define LOCK_TRIES    30
+#define LOCK_PAUSE_US 100000
+
 /* What belongs to the loop for as long as the agent runs. */
 struct handles {
 	uv_check_t check;
@@ -124,6 +127,18 @@ static int make_folder(struct agent *agent, const char *dir)
 	return 0;
 }
 
+/* One that is just ending, after an unmount, is waited for. */
+static bool lock_folder(int fd)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (i)
+			usleep(LOCK_PAUSE_US);
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* DIR and DIR/.agent: ours alone. */
 static int open_folder(struct agent *agent, const char *dir)
 {
@@ -134,10 +149,15 @@ static int open_folder(struct agent *agent, const char *dir)
 		return r;
 	agent->own_fd = agent_tree_make(agent->dir_fd, ".agent", 0700,
 					(uid_t)-1, (gid_t)-1);
-	if (agent->own_fd < 0 || flock(agent->own_fd, LOCK_EX | LOCK_NB) < 0) {
-		AGENT_LOG("%s is in use by another sbxfs-agent, or not ours: "
-			  "%s",
-			  agent->dir, strerror(errno));
+	if (agent->own_fd < 0) {
+		AGENT_LOG("cannot use the folder %s: %s", agent->dir,
+			  strerror(-agent->own_fd));
+		return -EIO;
+	}
+	if (!lock_folder(agent->own_fd)) {
+		AGENT_LOG("%s is mounted already, or in use by another "
+			  "sbxfs-agent",
+			  agent->dir);
 		return -EBUSY;
 	}
 	for (int i = 0; i < 2; i++) {

@@ -41,3 +41,18 @@ same "one sandbox only" "$(cat "$M/workspace/file")" kept
 rmdir "$M/workspace/none" 2>/dev/null && fail "rmdir of nothing"
 fusermount3 -u "$M"
 wait_for 10 gone
+
+# a folder has one mount; the next may come as soon as the last is gone
+"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$M" || fail "mounting again"
+mkdir "$T/mnt2"
+"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$T/mnt2" 2>"$T/err" &&
+	fail "two mounts of one folder"
+same "one sentence" "$(wc -l <"$T/err")" 1
+grep -q "mounted already" "$T/err" || fail "wrong reason: $(cat "$T/err")"
+for i in 1 2 3; do
+	fusermount3 -u "$M"
+	"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$M" ||
+		fail "mounting right after unmounting"
+done
+fusermount3 -u "$M"
+wait_for 10 gone

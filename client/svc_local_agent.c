@@ -259,6 +259,8 @@ static void agent_start_later(struct sbx_agent *a)
 
 static void agent_tell_lost(struct sbx_agent *a)
 {
+	/* whoever opens the service is told, and tells */
+	bool first = !a->is_ready && a->nr_starts <= 1;
 	struct sbx_error e;
 
 	if (a->is_ready)
@@ -273,7 +275,7 @@ static void agent_tell_lost(struct sbx_agent *a)
 			      a->last_line[0] ? a->last_line
 					      : "it said nothing");
 	e.retry = SBX_RETRY_CONNECTION;
-	sbx_log(SBX_LOG_ERROR, "agent", "%s", e.text);
+	sbx_log(first ? SBX_LOG_DEBUG : SBX_LOG_ERROR, "agent", "%s", e.text);
 	a->handler->on_lost(a->arg, &e);
 }
 

@@ -195,8 +195,15 @@ void sfs_entries_remove(struct sfs_entries *t, struct sfs_entry *e)
 	t->list[e->slot] = NULL;
 	t->nr--;
 	free(e);
+	while (t->nr_list && !t->list[t->nr_list - 1])
+		t->nr_list--;
 	if (t->nr_list > 64 && t->nr < t->nr_list / 2)
 		list_compact(t);
+}
+
+struct sfs_entry *sfs_entries_last(const struct sfs_entries *t)
+{
+	return t->nr_list ? t->list[t->nr_list - 1] : NULL;
 }
 
 struct sfs_entry *sfs_entries_after(const struct sfs_entries *t,

@@ -54,6 +54,9 @@ struct sfs_entry *sfs_entries_add(struct sfs_entries *t, const char *name,
 /* Takes it out and frees it. */
 void sfs_entries_remove(struct sfs_entries *t, struct sfs_entry *e);
 
+/* The newest; NULL: there is none.  All are removed fastest from here, for
+ * gaps cost a search time. */
+struct sfs_entry *sfs_entries_last(const struct sfs_entries *t);
 /* The first with a cookie above this one; NULL: there is none. */
 struct sfs_entry *sfs_entries_after(const struct sfs_entries *t,
 				    uint64_t cookie);

@@ -144,7 +144,7 @@ static void dir_free(struct sfs_dir *d)
 	struct sfs_files *f = d->inode->files;
 	struct sfs_entry *e;
 
-	while ((e = sfs_entries_after(&d->entries, 0)))
+	while ((e = sfs_entries_last(&d->entries)))
 		sfs_cache_remove_entry(d, e, SFS_PUT_OWN | SFS_PUT_MOVED);
 	sfs_entries_release(&d->entries);
 	number_drop(d);

@@ -233,13 +233,21 @@ void sfs_cache_trim(struct sfs_files *f)
 
 void sfs_cache_clear(struct sfs_files *f)
 {
+	struct sfs_inode *i;
+	struct sfs_dir *d;
 	int t;
 
 	if (f->moving)
 		sfs_inode_unref(f->moving);
 	f->moving = NULL;
-	while (f->lru_first)
+	/* each by itself: a deep tree must not end in deep recursion */
+	for (d = f->lru_first; d; d = d->lru_next)
+		sfs_inode_ref(d->inode);
+	while (f->lru_first) {
+		i = f->lru_first->inode;
 		dir_free(f->lru_first);
+		sfs_inode_unref(i);
+	}
 	for (t = 0; t < 2; t++)
 		if (f->root[t])
 			sfs_inode_unref(f->root[t]);

@@ -18,11 +18,12 @@
  *	u32 ack		highest seq received so far without a gap
  *
  * A payload is one or more messages, one after the other, each one msgpack
- * array, at most SBX_MESSAGE_MAX bytes.  Numbered frames form one total order
- *in each direction, whatever order they arrive in: the receiver sorts them (and
- *may drop a peer that is ahead by more than SBX_WINDOW_TO_HELPER).  The helper
- *carries out requests in that order and sends replies and events in the order
- *in which things happened; so a change is announced before any reply that
+ * array, at most SBX_MESSAGE_MAX bytes.  Numbered frames form one total
+ * order in each direction, whatever order they arrive in: the receiver
+ * sorts them (and may drop a peer that is ahead by more than
+ * SBX_WINDOW_TO_HELPER).  The helper carries out requests in that order and
+ * sends replies and events in the order in which things happened; so a
+ * change is announced before any reply that
  * implies it, and whoever applies what arrives in order of arrival always
  * holds a state that was true.
  *
@@ -96,13 +97,14 @@
 /* xgen: 32768 per WebSocket message, less envelope (9) and process id (4) */
 #define SBX_FRAME_MAX_TO_HELPER 32755 /* header included */
 #define SBX_FRAME_MAX_TO_CLIENT (256 * 1024)
-#define SBX_WINDOW_TO_HELPER	(1024 * 1024)
-#define SBX_WINDOW_TO_CLIENT	(4 * 1024 * 1024)
-#define SBX_HELPER_LINGER_S	40
-#define SBX_PING_S		10
-#define SBX_WRITE_MAX		32000	      /* bytes of data in one request */
-#define SBX_READ_PIECE		(64 * 1024)   /* data of one part or reply */
-#define SBX_READ_MAX		(1024 * 1024) /* of one read request */
+/* xgen keeps in memory what the helper has not read */
+#define SBX_WINDOW_TO_HELPER (4 * 1024 * 1024)
+#define SBX_WINDOW_TO_CLIENT (4 * 1024 * 1024)
+#define SBX_HELPER_LINGER_S  40
+#define SBX_PING_S	     10
+#define SBX_WRITE_MAX	     32000	   /* bytes of data in one request */
+#define SBX_READ_PIECE	     (64 * 1024)   /* data of one part or reply */
+#define SBX_READ_MAX	     (1024 * 1024) /* of one read request */
 
 #define SBX_DIR_WORKSPACE 1
 #define SBX_DIR_ROOT	  2

@@ -379,7 +379,8 @@ void sfs_opts_help(FILE *f)
 	      "  NAME                        a profile of "
 	      "~/.config/sbxfs/config\n"
 	      "\n"
-	      "and any of them with /ID at the end for one sandbox only.\n"
+	      "and any of them with /ID at the end (local:DIR//ID) for one "
+	      "sandbox only.\n"
 	      "Keys come from the environment or a file: see sbxfs(1).\n"
 	      "\n"
 	      "Options:\n",

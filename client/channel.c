@@ -339,8 +339,11 @@ static void channel_down(struct sbx_channel *c, const struct sbx_error *why)
 	channel_enter(c, PHASE_DOWN);
 	c->started = retry;
 	if (retry) {
-		/* the first try after a loss is made at once */
-		unsigned int ms = was_up ? 0 : retry_delay(c);
+		/* the first try after a loss is made at once, but one that
+		 * talks nonsense may do so again as fast as it is let */
+		unsigned int ms = why->err == -EPROTO ? RETRY_WAITED_MS
+				  : was_up	      ? 0
+						      : retry_delay(c);
 
 		c->attempts++;
 		uv_timer_start(&c->retry, on_retry, ms, 0);
@@ -371,6 +374,29 @@ static void channel_release(struct sbx_channel *c)
 	uv_close((uv_handle_t *)&c->flush, channel_freed);
 }
 
+static int make_session(char *dst)
+{
+	uint8_t raw[16];
+	size_t i;
+
+	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+		return -EIO;
+	for (i = 0; i < sizeof(raw); i++)
+		sprintf(dst + 2 * i, "%02x", raw[i]);
+	return 0;
+}
+
+/*
+ * What was said cannot be taken up again.  The old helper is left to end by
+ * itself; the one that starts next has another instance, so that the owner
+ * hears of a fresh one.
+ */
+static void channel_new_session(struct sbx_channel *c)
+{
+	sbx_link_reset(c->link);
+	make_session(c->session);
+}
+
 static void on_stream_end(void *arg, int exit_code,
 			  const struct sbx_error *error)
 {
@@ -390,6 +416,8 @@ static void on_stream_end(void *arg, int exit_code,
 	}
 	c->error.err = 0;
 	c->upload = sbx_upload_free(c->upload);
+	if (sbx_link_is_broken(c->link))
+		channel_new_session(c);
 	if (c->phase == PHASE_CLOSING)
 		channel_release(c);
 	else
@@ -506,18 +534,6 @@ static void channel_flush_later(struct sbx_channel *c)
 }
 
 /* ---- for remote.c ---- */
-
-static int make_session(char *dst)
-{
-	uint8_t raw[16];
-	size_t i;
-
-	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
-		return -EIO;
-	for (i = 0; i < sizeof(raw); i++)
-		sprintf(dst + 2 * i, "%02x", raw[i]);
-	return 0;
-}
 
 static void channel_init_handles(struct sbx_channel *c)
 {

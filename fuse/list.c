@@ -40,7 +40,7 @@ static void on_part(void *arg, struct sbx_rd *rd)
 		has = sbx_get_attr(&one, &attr);
 		if (one.err || !name)
 			l->err = -EPROTO;
-		else if (f->nr_entries >= 2 * f->max_entries ||
+		else if (files_are_full(f) ||
 			 !sfs_cache_put(l->inode->dir, name, len,
 					has ? &attr : NULL, 0))
 			l->err = -ENOMEM;
@@ -184,6 +184,13 @@ static struct sfs_listing *listing_new(struct sfs_dir *d, bool compare,
 	}
 	d->listing = l;
 	return l;
+}
+
+void sfs_list_spoil(struct sfs_dir *d)
+{
+	d->complete = false;
+	if (d->listing && !d->listing->err)
+		d->listing->err = -ENOMEM;
 }
 
 bool sfs_list_is_good(const struct sfs_dir *d)

@@ -17,6 +17,9 @@ void sfs_list_wait(struct sfs_call *c);
 void sfs_list_ahead(struct sfs_inode *i);
 /* Whether its entries are all known and may be shown without asking. */
 bool sfs_list_is_good(const struct sfs_dir *d);
+/* A name could not be taken in: what is known is not all, and a listing under
+ * way fails. */
+void sfs_list_spoil(struct sfs_dir *d);
 /* Lists the directory, in its turn, and tells the kernel what differs. */
 void sfs_compare_add(struct sfs_dir *d);
 

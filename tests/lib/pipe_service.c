@@ -14,7 +14,7 @@ struct pipe_service {
 	struct pipe_stream *stream;
 	int fail, fail_err;
 	enum sbx_retry fail_retry;
-	bool shuffle;
+	bool shuffle, garble;
 	unsigned int opened;
 };
 
@@ -97,6 +97,8 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
 	struct pipe_stream *s = h->data;
 
 	if (n > 0) {
+		buf->base[0] ^= s->svc->garble;
+		s->svc->garble = false;
 		s->h->on_data(s->arg, 1, buf->base, (size_t)n);
 	} else if (n < 0) {
 		s->eof = true;
@@ -310,6 +312,11 @@ void pipe_service_fail(struct sbx_service *base, int n, int err,
 	svc->fail = n;
 	svc->fail_err = err;
 	svc->fail_retry = retry;
+}
+
+void pipe_service_garble(struct sbx_service *base)
+{
+	((struct pipe_service *)base)->garble = true;
 }
 
 void pipe_service_shuffle(struct sbx_service *base, bool on)

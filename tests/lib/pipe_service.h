@@ -16,6 +16,8 @@ void pipe_service_cut(struct sbx_service *svc);
 /* The next n streams fail to open with this error. */
 void pipe_service_fail(struct sbx_service *svc, int n, int err,
 		       enum sbx_retry retry);
+/* Flips a bit in the next bytes that come. */
+void pipe_service_garble(struct sbx_service *svc);
 /* Hold pairs of units and send them in the wrong order. */
 void pipe_service_shuffle(struct sbx_service *svc, bool on);
 unsigned int pipe_service_opened(const struct sbx_service *svc);

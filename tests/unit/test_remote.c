@@ -254,6 +254,21 @@ static void failures_keep_their_order(void **state)
 	}
 }
 
+static void nonsense_is_cut_off_and_nothing_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, b = {0};
+
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	pipe_service_garble(f->svc);
+	ask_mkdir(f, "g", &b);
+	run_until(f, &b.done);
+	/* done twice would be EEXIST */
+	assert_int_equal(b.err, 0);
+	assert_int_equal(pipe_service_opened(f->svc), 2);
+}
+
 static void waiting_ends_in_time(void **state)
 {
 	struct fixture *f = *state;
@@ -532,6 +547,7 @@ int main(void)
 		T(a_cut_loses_and_doubles_nothing),
 		T(a_new_helper_is_a_new_epoch),
 		T(failures_keep_their_order),
+		T(nonsense_is_cut_off_and_nothing_lost),
 		T(waiting_ends_in_time),
 		T(a_final_failure_is_told_at_once),
 		T(a_gone_sandbox_is_stale_for_ever),

@@ -58,6 +58,7 @@ run() { # run COMMAND: in the sandbox, through exec
 clean_up() {
 	status=$?
 	trap - EXIT
+	set +e
 	cd /
 	if is_mounted; then
 		fusermount3 -u "$M" 2>/dev/null || fusermount3 -uz "$M" ||

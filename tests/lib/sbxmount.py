@@ -24,6 +24,24 @@ def wait_for(what, seconds=20.0):
         time.sleep(0.01)
 
 
+alive = set()
+
+
+def on_sigterm(signum, frame):
+    """meson's timeout: leave nothing behind"""
+    for m in alive:
+        subprocess.run(["fusermount3", "-uz", m.mnt])
+        for p in (m.daemon, m.agent):
+            if p:
+                p.kill()
+                p.wait()
+        shutil.rmtree(m.dir, ignore_errors=True)
+    os._exit(1)
+
+
+signal.signal(signal.SIGTERM, on_sigterm)
+
+
 class Mount:
     def __init__(self, options=(), agent_args=(), mount=True):
         self.dir = tempfile.mkdtemp(prefix="sbxfs-test.")
@@ -32,6 +50,7 @@ class Mount:
         self.agent_args = list(agent_args)
         self.agent = self.daemon = None
         self.port = 0
+        alive.add(self)
         os.mkdir(self.mnt)
         os.mkdir(os.path.join(self.dir, "sandboxes"))
         self.log = open(os.path.join(self.dir, "log"), "w+b")
@@ -167,5 +186,6 @@ class Mount:
         bad += [w for w in SICK if w in text]
         self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
+        alive.discard(self)
         if bad:
             raise AssertionError("; ".join(bad) + "\n" + text[-8000:])

@@ -284,7 +284,7 @@ void sfs_on_statfs(fuse_req_t req, struct sfs_node *n)
 	struct sfs_call *c;
 
 	if (cache->ms && i->dev == i->files->owners[i->tree].dev &&
-	    files_now(i->files) - cache->ms < STATFS_MS) {
+	    files_now(i->files) + 1 - cache->ms < STATFS_MS) {
 		fuse_reply_statfs(req, &cache->st);
 		return;
 	}

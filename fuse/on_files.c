@@ -246,11 +246,28 @@ void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 	sfs_call_waits(c);
 }
 
+static void on_drained(struct sfs_call *c, int err)
+{
+	if (err < 0)
+		sfs_call_err(c, err);
+	else
+		sfs_call_go(c);
+}
+
 static int fsync_send(struct sfs_call *c)
 {
 	struct sbx_buf *b;
-	int err = sfs_handle_tell(c->handle);
+	int err;
 
+	/* writes that went with a lost helper are sent again once the last
+	 * of them is known to be lost: not before those */
+	if (c->tries && sfs_file_is_dirty(c->inode)) {
+		c->resume = on_drained;
+		sfs_calls_add(&c->inode->file->drain, c);
+		sfs_call_waits(c);
+		return 0;
+	}
+	err = sfs_handle_tell(c->handle);
 	if (err < 0)
 		return err;
 	b = sbx_remote_begin(c->files->remote, SBX_OP_FSYNC, 3);

@@ -142,6 +142,16 @@ class Session(HelperTest):
         self.assertFalse(os.path.exists(folder))
         self.h.detach()
 
+    @unittest.skipIf(os.getuid(), "needs root")
+    def test_ended_as_another_user_it_leaves_nothing(self):
+        folder = os.path.join(self.run_dir, "sbxfs-0")
+        self.h.call(CREDS, 1234, 1234, [])
+        self.h.attr(WORKSPACE, b"", 0)
+        os.kill(self.h.hello["pid"], 15)
+        wait_for(lambda: not alive(self.h.hello["pid"]), "its end")
+        self.assertFalse(os.path.exists(folder))
+        self.h.detach()
+
     def test_remove_self(self):
         mine = os.path.join(self.top, "helper")
         shutil.copy(HELPER, mine)

@@ -259,11 +259,8 @@ int agent_tx_on_writeable(struct agent_conn *conn)
 
 	if (conn->agent->fault.blackhole)
 		return 0;
-	while ((seg = TAILQ_FIRST(&conn->tx)) && sent < TURN_BYTES) {
-		if (!tx_is_due(conn, seg)) {
-			agent_conn_wake_at(conn, seg->due_ns);
-			break;
-		}
+	while ((seg = TAILQ_FIRST(&conn->tx)) && sent < TURN_BYTES &&
+	       tx_is_due(conn, seg)) {
 		if (agent_fault_count(conn->agent, seg->len)) {
 			agent_conn_reset(conn);
 			return 0;
@@ -282,8 +279,11 @@ int agent_tx_on_writeable(struct agent_conn *conn)
 	if (conn->tx_due_bytes < AGENT_TX_FULL / 2 &&
 	    conn->tx_bytes < DELAYED_MAX / 2)
 		tx_pause(conn, false);
+	/* whatever ended the turn: what is left has its next one */
 	seg = TAILQ_FIRST(&conn->tx);
 	if (seg && tx_is_due(conn, seg))
 		lws_callback_on_writable(conn->wsi);
+	else if (seg)
+		agent_conn_wake_at(conn, seg->due_ns);
 	return 0;
 }

@@ -24,7 +24,7 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 KEY = "key-of-the-tests"
 BUILD = os.environ.get("SBXFS_BUILD", ".")
 AGENT = os.path.join(BUILD, "sbxfs-agent")
-WAIT = 15
+WAIT = 60
 
 PING, PONG, ERROR, ACK = 0x01, 0x02, 0x03, 0x04
 EXEC_START, STDIN, STDOUT, STDERR, EXIT, SIGNAL = range(0x20, 0x26)

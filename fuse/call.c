@@ -87,13 +87,18 @@ static void interrupted_del(struct sfs_call *c)
 	c->int_at = NULL;
 }
 
-static void interrupted_add(struct sfs_call *c)
+/* It is let go after ms, or earlier if that was said before. */
+static void interrupted_add(struct sfs_call *c, uint64_t ms)
 {
 	struct sfs_files *f = c->files;
+	uint64_t due = files_now(f) + ms;
 
-	if (c->int_at)
+	if (c->int_at) {
+		if (c->int_due > due)
+			c->int_due = due;
 		return;
-	c->int_ms = files_now(f);
+	}
+	c->int_due = due;
 	c->int_next = f->interrupted;
 	c->int_at = &f->interrupted;
 	if (c->int_next)
@@ -125,7 +130,7 @@ void sfs_call_on_timer(uv_timer_t *t)
 	do { /* letting one go may end others */
 		found = false;
 		for (c = f->interrupted; c && !found; c = c->int_next) {
-			if (now - c->int_ms < SFS_INTERRUPT_MS)
+			if (now < c->int_due)
 				continue;
 			call_let_go(c);
 			found = true;
@@ -173,13 +178,16 @@ static bool is_dying(pid_t tid)
 
 static void call_interrupt(struct sfs_call *c)
 {
+	bool dying;
+
 	if (!c->req)
 		return;
+	dying = is_dying(fuse_req_ctx(c->req)->pid);
 	if (sbx_remote_state(c->files->remote) != SBX_LINK_UP ||
-	    is_dying(fuse_req_ctx(c->req)->pid))
+	    (dying && !c->change))
 		call_let_go(c);
 	else
-		interrupted_add(c);
+		interrupted_add(c, dying ? SFS_DYING_MS : SFS_INTERRUPT_MS);
 }
 
 static void on_interrupt(fuse_req_t req, void *data)
@@ -188,7 +196,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 
 	/* libfuse calls this from within the registration, too, and holds
 	 * the request's lock then: answering must wait */
-	if (c->int_ms == UINT64_MAX)
+	if (c->int_due == UINT64_MAX)
 		return;
 	call_interrupt(c);
 }
@@ -197,15 +205,13 @@ void sfs_call_waits(struct sfs_call *c)
 {
 	if (!c->req || c->int_at)
 		return;
-	c->int_ms = UINT64_MAX;
+	c->int_due = UINT64_MAX;
 	fuse_req_interrupt_func(c->req, on_interrupt, c);
-	c->int_ms = 0;
+	c->int_due = 0;
 	/* what interrupted it before now is dealt with by the timer, since
 	 * the caller still uses the call */
-	if (fuse_req_interrupted(c->req)) {
-		interrupted_add(c);
-		c->int_ms = 0;
-	}
+	if (fuse_req_interrupted(c->req))
+		interrupted_add(c, c->change ? SFS_DYING_MS : 0);
 }
 
 /* ---- requests ---- */

@@ -8,7 +8,9 @@
  * on.  What only asks is given up; what changes something goes on, for its
  * outcome must be known to the caches, and ends unheard.
  *
- * Which signals interrupt: one that will end the program does so at once.
+ * Which signals interrupt: one that will end the program does so at once,
+ * but for a change that is on its way: a program that is gone shall not yet
+ * change something, so that is given SFS_DYING_MS to become known.
  * One that the program handles does not touch a call of a local disk, and
  * programs rely on that (timers while git works, child processes ending), so
  * it ends a call only if that is still waiting after SFS_INTERRUPT_MS.
@@ -42,7 +44,7 @@ struct sfs_call {
 
 	/* interrupted, not let go yet: files->interrupted */
 	struct sfs_call *int_next, **int_at;
-	uint64_t int_ms;
+	uint64_t int_due; /* when it will be */
 
 	/* arguments, as the operation needs them */
 	struct sfs_handle *handle, *handle2; /* referenced, or NULL */

@@ -50,5 +50,7 @@
 #define SFS_BRIEF_MS 1000
 /* A call that a signal does not end is let go after this. */
 #define SFS_INTERRUPT_MS 1000
+/* A change of a program that is being killed: a few round trips. */
+#define SFS_DYING_MS 300
 
 #endif

@@ -65,6 +65,27 @@ class Faults(unittest.TestCase):
         self.assertEqual(out[0].decode(), hashlib.sha256(data).hexdigest())
         self.assertEqual(out[2:], [b"50", b"50", b"190"])
 
+    def test_who_was_killed_leaves_nothing_that_comes_later(self):
+        """As on a disk: when a killed program has gone, so have its calls."""
+        self.m.control("fault delay 20")
+        os.mkdir(self.path("d"))
+        for i in range(12):
+            child = subprocess.Popen(
+                [sys.executable, "-c", "import os, sys\n"
+                 "print(flush=True)\n"
+                 "for i in range(10000):\n"
+                 "    os.close(os.open('%d' % i, os.O_CREAT | os.O_WRONLY))\n"],
+                cwd=self.path("d"), stdout=subprocess.PIPE)
+            child.stdout.readline()
+            time.sleep(0.1 + 0.007 * i)  # somewhere in a call
+            child.kill()
+            child.wait()
+            child.stdout.close()
+            for name in os.listdir(self.path("d")):
+                os.unlink(self.path("d/" + name))
+            os.rmdir(self.path("d"))
+            os.mkdir(self.path("d"))
+
     def test_command_survives_a_cut(self):
         fd = os.open(self.m.path("t", "exec"), os.O_RDWR)
         os.write(fd, b"for i in $(seq 100); do echo $i; sleep 0.02; done\n")

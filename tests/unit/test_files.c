@@ -245,6 +245,9 @@ static void test_interrupted_mkdir_is_told_afterwards(void **state)
 	r->ctx.pid = 0; /* a process that is not there: it was killed */
 	top->ops->mkdir(r, top, "d", 0755);
 	r->interrupt(r, r->data);
+	assert_int_equal(r->replies, 0); /* it may soon be known */
+	while (!r->replies)
+		uv_run(&f->loop, UV_RUN_ONCE);
 	assert_int_equal(r->err, EINTR);
 	told_is("");
 	fake_answer(f, SBX_OP_MKDIR, 0, &a);

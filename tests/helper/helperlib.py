@@ -20,7 +20,7 @@ HELPER = os.path.join(BUILD, "sbxfs-helper")
 MAGIC = 0x53425846
 MORE = 0x80000000
 FRAME_MAX = 32755
-WAIT = 20.0  # seconds after which a test gives up
+WAIT = 60.0  # seconds after which a test gives up
 
 # requests
 DIR, FORGET, LOOKUP, LIST, TREE = 1, 2, 3, 4, 5

@@ -46,6 +46,8 @@ bool sfs_inode_is_recent(const struct sfs_inode *i);
 /* For the kernel. */
 double sfs_inode_timeout(const struct sfs_inode *i);
 double sfs_dir_timeout(const struct sfs_dir *d);
+/* Whose files are shown as whose in its tree. */
+const struct sfs_owners *sfs_owners_of(const struct sfs_inode *i);
 void sfs_inode_attr(const struct sfs_inode *i, struct stat *ret);
 void sfs_inode_entry(struct sfs_inode *i, const struct sfs_dir *in,
 		     struct fuse_entry_param *ret);

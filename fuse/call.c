@@ -279,6 +279,7 @@ void sfs_call_free(struct sfs_call *c)
 	if (c->other)
 		sfs_inode_unref(c->other);
 	sfs_inode_unref(c->inode);
+	free(c->caller);
 	free(c->data);
 	free(c);
 }

@@ -31,6 +31,8 @@ struct sfs_call {
 	uint8_t tries;
 	bool change;
 	bool counted; /* in files->changes */
+	bool caller_known;
+	struct sfs_caller *caller; /* NULL: the sandbox's user; caller.h */
 
 	/* Sends the request (again, after a restart of the helper).  A
 	 * negative errno ends the call as if it were the answer. */
@@ -51,7 +53,7 @@ struct sfs_call {
 	struct fuse_file_info fi;
 	uint64_t offset, offset2;
 	size_t size;
-	uint32_t mode, flags;
+	uint32_t mode, umask, flags;
 	uint64_t rdev;
 	uint32_t gen, doubt; /* reads: see fetch.c */
 	uint32_t left;	     /* writes: pieces not acknowledged */

@@ -236,6 +236,7 @@ static void inodes_end(struct sfs_files *f, bool keep_held)
 
 static void files_release(struct sfs_files *f)
 {
+	free(f->acting);
 	sfs_inodes_release(&f->inodes);
 	free(f);
 }

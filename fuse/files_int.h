@@ -13,6 +13,7 @@
 #include "fuse/limits.h"
 
 struct sfs_call;
+struct sfs_caller;
 struct sfs_listing;
 
 /* Calls in order of arrival. */
@@ -67,6 +68,11 @@ struct sfs_files {
 	struct sfs_dir *compare, **compare_end; /* to be listed anew */
 	unsigned int comparing;
 	struct sfs_inode *moving; /* between the two ends of a rename */
+
+	/* whom the helper was told to act as, and in which epoch; NULL: as
+	 * itself */
+	struct sfs_caller *acting;
+	uint32_t acting_epoch;
 
 	/* changes */
 	uint32_t changes; /* sent and not answered */

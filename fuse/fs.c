@@ -89,16 +89,15 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 		FUSE_CAP_READDIRPLUS | FUSE_CAP_ATOMIC_O_TRUNC |
 		FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ASYNC_DIO |
-		FUSE_CAP_EXPLICIT_INVAL_DATA;
+		FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
 
 	/*
 	 * Not wanted: the write-back cache breaks O_APPEND and shared files;
 	 * HANDLE_KILLPRIV would leave set-id bits to the sandbox, which
 	 * keeps them if its user is root; splicing costs more than the one
-	 * copy that it saves, since everything is framed anew; DONT_MASK:
-	 * the kernel knows the caller's umask; READDIRPLUS_AUTO guesses
-	 * wrong for whoever lists first and looks then, and attributes cost
-	 * nothing here once a folder is listed.
+	 * copy that it saves, since everything is framed anew;
+	 * READDIRPLUS_AUTO guesses wrong for whoever lists first and looks
+	 * then, and attributes cost nothing here once a folder is listed.
 	 */
 	conn->want = conn->capable & wanted;
 	conn->max_write = 1 << 20;

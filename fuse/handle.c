@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/caller.h"
 #include "fuse/tell.h"
 
 /* What an open file is there: not what has done its work when it was first
@@ -190,6 +191,9 @@ int sfs_handle_tell(struct sfs_handle *h)
 	if (sfs_handle_is_told(h))
 		return 0;
 	err = sfs_inode_at(h->inode, &at);
+	/* whoever opened it may have lost the right meanwhile */
+	if (!err)
+		err = sfs_act_as_self(h->inode->files);
 	return err < 0 ? err : handle_open(h, &at);
 }
 

@@ -142,7 +142,7 @@ void sfs_on_setattr(fuse_req_t req, struct sfs_node *n, struct stat *attr,
 
 	if (!c)
 		return;
-	o = &i->files->owners[i->tree];
+	o = sfs_owners_of(i);
 	c->attr = *attr;
 	if (attr->st_uid == o->here_uid)
 		c->attr.st_uid = o->there_uid;

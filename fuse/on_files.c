@@ -7,6 +7,7 @@
 
 #include "fuse/attr.h"
 #include "fuse/cache.h"
+#include "fuse/caller.h"
 #include "fuse/handle.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
@@ -68,6 +69,8 @@ static int open_send(struct sfs_call *c)
 
 	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */
 	err = sfs_inode_at(c->inode, &at);
+	if (!err)
+		err = sfs_call_act(c);
 	if (err < 0)
 		return err;
 	if (c->flags & O_TRUNC)

@@ -6,6 +6,7 @@
 
 #include "fuse/attr.h"
 #include "fuse/cache.h"
+#include "fuse/caller.h"
 #include "fuse/handle.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
@@ -30,6 +31,9 @@ static int remove_send(struct sfs_call *c)
 	e = entry_of(c->inode, c->name, c->len);
 	if (e && e->inode)
 		sfs_handles_secure(e->inode);
+	err = sfs_call_act(c);
+	if (err < 0)
+		return err;
 	b = sbx_remote_begin(c->files->remote, (enum sbx_wire_op)c->flags, 3);
 	sbx_put_u64(b, c->inode->dir->number);
 	sbx_put_bin(b, c->name, c->len);
@@ -103,6 +107,9 @@ static int rename_send(struct sfs_call *c)
 	over = entry_of(c->other, c->name2, c->len2);
 	if (over && over->inode && !(c->flags & RENAME_EXCHANGE))
 		sfs_handles_secure(over->inode);
+	err = sfs_call_act(c);
+	if (err < 0)
+		return err;
 	b = sbx_remote_begin(c->files->remote, SBX_OP_RENAME, 5);
 	sbx_put_u64(b, c->inode->dir->number);
 	sbx_put_bin(b, c->name, c->len);

@@ -6,6 +6,7 @@
 
 #include "fuse/attr.h"
 #include "fuse/cache.h"
+#include "fuse/caller.h"
 #include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
@@ -174,6 +175,8 @@ static int make_begin(struct sfs_call *c, enum sbx_wire_op op,
 {
 	int err = sfs_dir_tell(c->inode);
 
+	if (!err)
+		err = sfs_call_act(c);
 	if (err < 0)
 		return err;
 	*ret = sbx_remote_begin(c->files->remote, op, nr_args);
@@ -184,6 +187,14 @@ static void put_name(struct sbx_buf *b, const struct sfs_call *c)
 {
 	sbx_put_u64(b, c->inode->dir->number);
 	sbx_put_bin(b, c->name, c->len);
+}
+
+static void put_mode(struct sbx_buf *b, struct sfs_call *c)
+{
+	uint32_t umask = sfs_call_umask(c);
+
+	sbx_put_u64(b, c->mode);
+	sbx_put_u64(b, umask);
 }
 
 static int make_submit(struct sfs_call *c)
@@ -207,12 +218,12 @@ static void make_go(struct sfs_call *c, int (*send)(struct sfs_call *c))
 static int mkdir_send(struct sfs_call *c)
 {
 	struct sbx_buf *b = NULL;
-	int err = make_begin(c, SBX_OP_MKDIR, 3, &b);
+	int err = make_begin(c, SBX_OP_MKDIR, 4, &b);
 
 	if (err < 0)
 		return err;
 	put_name(b, c);
-	sbx_put_u64(b, c->mode);
+	put_mode(b, c);
 	return make_submit(c);
 }
 
@@ -224,19 +235,23 @@ void sfs_on_mkdir(fuse_req_t req, struct sfs_node *n, const char *name,
 	if (!c)
 		return;
 	c->mode = mode & 07777;
+	c->umask = fuse_req_ctx(req)->umask;
 	make_go(c, mkdir_send);
 }
 
 static int mknod_send(struct sfs_call *c)
 {
+	uint32_t umask;
 	struct sbx_buf *b = NULL;
-	int err = make_begin(c, SBX_OP_MKNOD, 4, &b);
+	int err = make_begin(c, SBX_OP_MKNOD, 5, &b);
 
 	if (err < 0)
 		return err;
+	umask = sfs_call_umask(c);
 	put_name(b, c);
 	sbx_put_u64(b, c->mode);
 	sbx_put_u64(b, c->rdev);
+	sbx_put_u64(b, umask);
 	return make_submit(c);
 }
 
@@ -248,6 +263,7 @@ void sfs_on_mknod(fuse_req_t req, struct sfs_node *n, const char *name,
 	if (!c)
 		return;
 	c->mode = mode;
+	c->umask = fuse_req_ctx(req)->umask;
 	c->rdev = rdev;
 	make_go(c, mknod_send);
 }
@@ -313,13 +329,13 @@ static int create_send(struct sfs_call *c)
 	int err;
 
 	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */
-	err = make_begin(c, SBX_OP_CREATE, 5, &b);
+	err = make_begin(c, SBX_OP_CREATE, 6, &b);
 	if (err < 0)
 		return err;
 	put_name(b, c);
 	sbx_put_u64(b, c->rdev);
 	sbx_put_u64(b, c->flags);
-	sbx_put_u64(b, c->mode);
+	put_mode(b, c);
 	return make_submit(c);
 }
 
@@ -392,6 +408,7 @@ void sfs_on_create(fuse_req_t req, struct sfs_node *n, const char *name,
 		return;
 	c->fi = *fi;
 	c->mode = mode & 07777;
+	c->umask = fuse_req_ctx(req)->umask;
 	c->flags = (uint32_t)fi->flags &
 		   (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_SYNC);
 	c->send = create_send;

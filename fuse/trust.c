@@ -93,7 +93,7 @@ double sfs_dir_timeout(const struct sfs_dir *d)
 	return sfs_dir_is_true(d) ? SFS_FOREVER : SFS_BRIEF;
 }
 
-static const struct sfs_owners *owners_of(const struct sfs_inode *i)
+const struct sfs_owners *sfs_owners_of(const struct sfs_inode *i)
 {
 	struct sfs_files *f = i->files;
 	const struct sbx_remote_info *info;
@@ -111,7 +111,7 @@ static const struct sfs_owners *owners_of(const struct sfs_inode *i)
 
 void sfs_inode_attr(const struct sfs_inode *i, struct stat *ret)
 {
-	sfs_inode_stat(i, owners_of(i), ret);
+	sfs_inode_stat(i, sfs_owners_of(i), ret);
 }
 
 void sfs_inode_entry(struct sfs_inode *i, const struct sfs_dir *in,

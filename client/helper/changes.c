@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "client/helper/attr.h"
-#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/wire/msg.h"
 #include "client/wire/proto.h"
@@ -151,7 +150,6 @@ void changes_flush(struct helper *h)
 		changes_overflow(h);
 		return;
 	}
-	creds_use(h, NULL);
 	if (c->overflow)
 		peer_send(h, event_begin(h, SBX_MSG_OVERFLOW, 0));
 	ch = c->first;

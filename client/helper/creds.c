@@ -1,5 +1,5 @@
 /*
- * Whom requests act as: see creds.h.  With another fsuid than 0 the kernel
+ * Whom changes act as: see creds.h.  With another fsuid than 0 the kernel
  * also takes away the capabilities that pass over file permissions, so every
  * check is that user's.
  */
@@ -15,27 +15,12 @@
 #include "client/helper/helper.h"
 #include "client/helper/request.h"
 
-struct creds *creds_ref(struct creds *c)
-{
-	if (c)
-		c->refs++;
-	return c;
-}
-
-struct creds *creds_unref(struct creds *c)
-{
-	if (c && !--c->refs)
-		free(c);
-	return NULL;
-}
-
 static struct creds *creds_new(uid_t uid, gid_t gid, int n)
 {
 	struct creds *c = calloc(1, sizeof(*c) + (size_t)n * sizeof(gid_t));
 
 	if (!c)
 		return NULL;
-	c->refs = 1;
 	c->uid = uid;
 	c->gid = gid;
 	c->n = n;
@@ -43,7 +28,7 @@ static struct creds *creds_new(uid_t uid, gid_t gid, int n)
 }
 
 /* What the process started with, read when it is left for the first time. */
-static struct creds *own_creds(void)
+static const struct creds *own_creds(void)
 {
 	static struct creds *own;
 	int n;
@@ -73,7 +58,7 @@ static bool creds_apply(const struct creds *c)
 
 static bool creds_try(const struct creds *c)
 {
-	struct creds *own = own_creds();
+	const struct creds *own = own_creds();
 	bool ok = own && creds_apply(c);
 
 	return own && creds_apply(own) && ok;
@@ -88,69 +73,56 @@ bool creds_can(void)
 		return false;
 	c = creds_new(65534, 65534, 0);
 	can = c && creds_try(c);
-	creds_unref(c);
+	free(c);
 	return can;
 }
 
-void creds_use(struct helper *h, struct creds *c)
+int creds_begin(const struct helper *h)
 {
-	struct creds *own;
-
-	if (h->creds == c)
-		return;
-	own = own_creds();
-	if (!own) {
-		helper_out_of_memory(h);
-		return;
-	}
-	creds_apply(own);
-	/* the way into the current directory was somebody else's */
-	dirs_leave(h);
-	h->dirs.inside = NULL;
-	if (c)
-		creds_apply(c);
-	creds_unref(h->creds);
-	h->creds = creds_ref(c);
+	if (h->creds)
+		creds_apply(h->creds);
+	return h->creds_err;
 }
 
-int creds_become(const struct creds *c)
+void creds_end(const struct helper *h)
 {
-	setfsuid(0);
-	if (syscall(SYS_setgroups, (size_t)c->n, c->groups) < 0 ||
-	    setresgid(c->gid, c->gid, c->gid) < 0 ||
-	    setresuid(c->uid, c->uid, c->uid) < 0)
-		return -errno;
-	return 0;
+	int err = errno;
+
+	if (h->creds)
+		creds_apply(own_creds());
+	errno = err;
 }
 
+/* Nobody is acted for until it is known for whom. */
 int op_creds(struct req *q)
 {
 	struct helper *h = q->h;
 	bool none = !q->rd.left;
 	uint32_t uid = sbx_get_u32(&q->rd), gid = sbx_get_u32(&q->rd);
 	struct sbx_rd groups = sbx_get_array(&q->rd);
-	struct creds *c = NULL;
+	struct creds *c;
 	int i;
 
-	if (q->rd.err)
+	free(h->creds);
+	h->creds = NULL;
+	h->creds_err = 0;
+	if (none)
+		return 0;
+	h->creds_err = -EPERM;
+	if (q->rd.err || groups.left > CREDS_GROUPS_MAX)
 		return -EINVAL;
 	if (geteuid())
-		return none ? 0 : -EPERM;
-	if (groups.left > CREDS_GROUPS_MAX)
-		return -EINVAL;
-	if (!none) {
-		c = creds_new(uid, gid, (int)groups.left);
-		if (!c)
-			return -ENOMEM;
-		for (i = 0; i < c->n; i++)
-			c->groups[i] = sbx_get_u32(&groups);
-		creds_use(h, NULL);
-		if (groups.err || !creds_try(c)) {
-			creds_unref(c);
-			return groups.err ? -EINVAL : -EPERM;
-		}
+		return -EPERM;
+	c = creds_new(uid, gid, (int)groups.left);
+	if (!c)
+		return -ENOMEM;
+	for (i = 0; i < c->n; i++)
+		c->groups[i] = sbx_get_u32(&groups);
+	if (groups.err || !creds_try(c)) {
+		free(c);
+		return groups.err ? -EINVAL : -EPERM;
 	}
-	creds_unref(h->creds_asked);
-	h->creds_asked = c;
+	h->creds = c;
+	h->creds_err = 0;
 	return 0;
 }

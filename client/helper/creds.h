@@ -1,4 +1,4 @@
-/* Whom requests act as, for a helper that runs as root. */
+/* Whom changes of names and opening act as, for a helper that runs as root. */
 #ifndef HELPER_CREDS_H
 #define HELPER_CREDS_H
 
@@ -11,20 +11,20 @@
 struct helper;
 
 struct creds {
-	int refs;
 	uid_t uid;
 	gid_t gid;
 	int n;
 	gid_t groups[];
 };
 
-struct creds *creds_ref(struct creds *c); /* NULL-safe */
-struct creds *creds_unref(struct creds *c);
 /* Whether this process may act for others. */
 bool creds_can(void);
-/* Acts as these from now on; NULL: as itself. */
-void creds_use(struct helper *h, struct creds *c);
-/* In a child that is about to run a command: for good.  0 or -errno. */
-int creds_become(const struct creds *c);
+/*
+ * The system calls up to creds_end are those of whom CREDS named: only the
+ * very ones that make the change, since the way there may be closed to them.
+ * 0, or why nobody can be acted for.  creds_end keeps errno.
+ */
+int creds_begin(const struct helper *h);
+void creds_end(const struct helper *h);
 
 #endif

@@ -15,6 +15,7 @@
 #include "client/helper/at.h"
 #include "client/helper/attr.h"
 #include "client/helper/children.h"
+#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/helper/openflags.h"
 
@@ -179,24 +180,34 @@ void handle_owner_drop(struct handle *hd, uint64_t owner, bool flock)
 
 /* ---- requests ---- */
 
+static int open_as(const struct helper *h, const char *path, int flags)
+{
+	int fd, r = creds_begin(h);
+
+	if (r < 0)
+		return r;
+	fd = open(path, flags);
+	creds_end(h);
+	return fd < 0 ? -errno : fd;
+}
+
 /* The current directory is where the entry is, or there is an object. */
 static int open_entry(struct helper *h, const struct at *at, int flags)
 {
 	struct object o;
-	int fd, r;
+	int r;
 
 	if (!at->handle) {
 		r = dirs_enter(h, at->dir);
 		if (r < 0)
 			return r;
-		fd = open(at->name[0] ? at->name : ".", flags | O_NOFOLLOW);
-		return fd < 0 ? -errno : fd;
+		return open_as(h, at->name[0] ? at->name : ".",
+			       flags | O_NOFOLLOW);
 	}
 	r = object_open(h, at, &o);
 	if (r < 0)
 		return r;
-	fd = open(o.path, flags);
-	return fd < 0 ? -errno : fd;
+	return open_as(h, o.path, flags);
 }
 
 /* Emptied only after it is known to be the right one. */
@@ -204,23 +215,31 @@ static int open_truncate(int fd, int flags)
 {
 	char path[32];
 
+	/* (as whoever opens it: for others than root it clears bits) */
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		return ftruncate(fd, 0) < 0 ? -errno : 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return truncate(path, 0) < 0 ? -errno : 0;
 }
 
-static int open_check(const struct at *at, int fd, int flags)
+static int open_check(const struct helper *h, const struct at *at, int fd,
+		      int flags)
 {
 	struct stat st;
+	int r = 0;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (at->ino && st.st_ino != at->ino)
 		return -ESTALE;
-	if ((flags & O_TRUNC) && S_ISREG(st.st_mode))
-		return open_truncate(fd, flags);
-	return 0;
+	if (!(flags & O_TRUNC) || !S_ISREG(st.st_mode))
+		return 0;
+	r = creds_begin(h);
+	if (r < 0)
+		return r;
+	r = open_truncate(fd, flags);
+	creds_end(h);
+	return r;
 }
 
 int op_open(struct req *q)
@@ -247,7 +266,7 @@ int op_open(struct req *q)
 	}
 	if (fd < 0)
 		return fd;
-	r = open_check(&at, fd, flags);
+	r = open_check(h, &at, fd, flags);
 	watch_own_end(h);
 	if (!r)
 		r = attr_of_fd(h, fd, &attr);

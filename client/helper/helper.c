@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "client/helper/children.h"
-#include "client/helper/creds.h"
 #include "client/helper/handles.h"
 #include "client/helper/ports.h"
 #include "client/helper/run.h"
@@ -81,7 +80,6 @@ static void remove_self(const struct helper *h)
 
 void helper_release(struct helper *h)
 {
-	creds_use(h, NULL);
 	/* who is left alone hears of it, as at a terminal */
 	run_release(h, h->quit ? SIGKILL : SIGHUP);
 	tasks_release(h);
@@ -93,7 +91,7 @@ void helper_release(struct helper *h)
 	changes_clear(&h->changes);
 	peer_release(h);
 	loop_release(&h->loop);
-	creds_unref(h->creds_asked);
+	free(h->creds);
 	sbx_buf_release(&h->reply);
 	sbx_buf_release(&h->later);
 	sbx_buf_release(&h->event);

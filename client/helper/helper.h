@@ -72,8 +72,8 @@ struct helper {
 	struct child *children;
 	size_t child_count;
 	struct loop_fd sigchld;
-	struct creds *creds;	   /* what requests act as now */
-	struct creds *creds_asked; /* what CREDS set; NULL: ourselves */
+	struct creds *creds; /* what CREDS set; NULL: ourselves */
+	int creds_err;	     /* why nobody can be acted for */
 	struct ports ports;
 	struct sbx_buf reply, later, event; /* messages being written */
 

@@ -14,6 +14,7 @@
 
 #include "client/helper/at.h"
 #include "client/helper/attr.h"
+#include "client/helper/creds.h"
 #include "client/helper/handles.h"
 #include "client/helper/helper.h"
 #include "client/helper/openflags.h"
@@ -36,6 +37,23 @@ static int get_place(struct req *q, struct at *at)
 }
 
 /* ---- CREATE ---- */
+
+/* New files are made by whom the request is for, with their umask: this
+ * process has none of its own. */
+static int maker_begin(const struct helper *h, uint32_t mask)
+{
+	int r = creds_begin(h);
+
+	if (!r)
+		umask(mask & 0777);
+	return r;
+}
+
+static void maker_end(const struct helper *h)
+{
+	umask(0);
+	creds_end(h);
+}
 
 static int open_existing(const char *name, int flags)
 {
@@ -71,6 +89,21 @@ static int create_open(const char *name, int flags, mode_t mode, bool *created)
 	return -EAGAIN;
 }
 
+static int create_as(const struct helper *h, const char *name, int flags,
+		     mode_t mode, uint32_t mask, bool *created)
+{
+	int fd, r = maker_begin(h, mask);
+
+	if (r < 0)
+		return r;
+	if (name[0])
+		fd = create_open(name, flags & ~O_DIRECTORY, mode, created);
+	else if ((fd = open(".", flags & ~O_CREAT, mode)) < 0)
+		fd = -errno;
+	maker_end(h);
+	return fd;
+}
+
 int op_create(struct req *q)
 {
 	struct sbx_attr attr;
@@ -78,7 +111,7 @@ int op_create(struct req *q)
 	uint64_t number;
 	struct handle *hd;
 	struct at at;
-	uint32_t mode;
+	uint32_t mode, mask;
 	int fd, flags, r;
 
 	r = get_place(q, &at);
@@ -87,6 +120,7 @@ int op_create(struct req *q)
 	number = sbx_get_u64(&q->rd);
 	flags = open_flags(sbx_get_u32(&q->rd));
 	mode = sbx_get_u32(&q->rd) & 07777;
+	mask = sbx_get_u32(&q->rd);
 	if (q->rd.err || flags < 0)
 		return -EINVAL;
 	if (!at.name[0] != ((flags & O_TMPFILE) == O_TMPFILE))
@@ -96,10 +130,7 @@ int op_create(struct req *q)
 		return r;
 	watch_expect(q->h, at.dir, at.name,
 		     flags & O_TRUNC ? IN_CREATE | IN_MODIFY : IN_CREATE);
-	if (at.name[0])
-		fd = create_open(at.name, flags & ~O_DIRECTORY, mode, &created);
-	else if ((fd = open(".", flags & ~O_CREAT, mode)) < 0)
-		fd = -errno;
+	fd = create_as(q->h, at.name, flags, mode, mask, &created);
 	if (fd < 0)
 		return fd;
 	watch_own_end(q->h);
@@ -120,40 +151,44 @@ int op_create(struct req *q)
 
 static int made(struct req *q, const struct at *at, int r)
 {
+	maker_end(q->h);
 	return r < 0 ? -errno : at_put_attr(q, at);
 }
 
-static int make_begin(struct req *q, const struct at *at)
+/* 0: the next call is the one that makes it, then made. */
+static int make_begin(struct req *q, const struct at *at, uint32_t mask)
 {
 	int r;
 
 	if (q->rd.err)
 		return -EINVAL;
 	r = dirs_enter(q->h, at->dir);
-	if (!r)
-		watch_expect(q->h, at->dir, at->name, IN_CREATE);
-	return r;
+	if (r < 0)
+		return r;
+	watch_expect(q->h, at->dir, at->name, IN_CREATE);
+	return maker_begin(q->h, mask);
 }
 
 int op_mkdir(struct req *q)
 {
+	uint32_t mode, mask;
 	struct at at;
-	uint32_t mode;
 	int r;
 
 	r = at_get_name(q, &at);
 	if (r < 0)
 		return r;
 	mode = sbx_get_u32(&q->rd);
-	r = make_begin(q, &at);
+	mask = sbx_get_u32(&q->rd);
+	r = make_begin(q, &at, mask);
 	return r < 0 ? r : made(q, &at, mkdir(at.name, mode & 07777));
 }
 
 int op_mknod(struct req *q)
 {
+	uint32_t mode, mask;
 	uint64_t rdev;
 	struct at at;
-	uint32_t mode;
 	int r;
 
 	r = at_get_name(q, &at);
@@ -161,7 +196,8 @@ int op_mknod(struct req *q)
 		return r;
 	mode = sbx_get_u32(&q->rd);
 	rdev = sbx_get_u64(&q->rd);
-	r = make_begin(q, &at);
+	mask = sbx_get_u32(&q->rd);
+	r = make_begin(q, &at, mask);
 	return r < 0 ? r : made(q, &at, mknod(at.name, mode, rdev));
 }
 
@@ -185,7 +221,7 @@ int op_symlink(struct req *q)
 		return -ENAMETOOLONG;
 	memcpy(target, s, len);
 	target[len] = '\0';
-	r = make_begin(q, &at);
+	r = make_begin(q, &at, 0);
 	return r < 0 ? r : made(q, &at, symlink(target, at.name));
 }
 
@@ -202,6 +238,19 @@ static int link_object(const struct at *from, const struct object *o, int dir,
 	if (errno != ENOENT || from_dir < 0 || !from->name[0])
 		return -errno;
 	return linkat(from_dir, from->name, dir, name, 0) < 0 ? -errno : 0;
+}
+
+static int link_as(const struct helper *h, const struct at *from,
+		   const struct object *o, int dir, int from_dir,
+		   const char *name)
+{
+	int r = creds_begin(h);
+
+	if (r < 0)
+		return r;
+	r = link_object(from, o, dir, from_dir, name);
+	creds_end(h);
+	return r;
 }
 
 int op_link(struct req *q)
@@ -229,7 +278,7 @@ int op_link(struct req *q)
 	else if (from.dir && from.dir->fd != from_dir)
 		r = -EMFILE; /* closed to make room: a very low limit */
 	else
-		r = link_object(&from, &o, dir, from_dir, to.name);
+		r = link_as(h, &from, &o, dir, from_dir, to.name);
 	object_close(&o);
 	return r < 0 ? r : at_put_attr(q, &to);
 }
@@ -255,6 +304,18 @@ static int remove_begin(struct req *q, struct at *at)
 	return st.st_ino == at->ino ? 0 : -ESTALE;
 }
 
+static int remove_as(const struct helper *h, const char *name,
+		     int (*fn)(const char *name))
+{
+	int r = creds_begin(h);
+
+	if (r < 0)
+		return r;
+	r = fn(name) < 0 ? -errno : 0;
+	creds_end(h);
+	return r;
+}
+
 int op_unlink(struct req *q)
 {
 	struct at at;
@@ -264,7 +325,7 @@ int op_unlink(struct req *q)
 	if (r < 0)
 		return r;
 	watch_expect(q->h, at.dir, at.name, IN_DELETE);
-	return unlink(at.name) < 0 ? -errno : 0;
+	return remove_as(q->h, at.name, unlink);
 }
 
 int op_rmdir(struct req *q)
@@ -282,8 +343,9 @@ int op_rmdir(struct req *q)
 	if (r < 0)
 		return r;
 	watch_expect(q->h, at.dir, at.name, IN_DELETE);
-	if (rmdir(at.name) < 0)
-		return -errno;
+	r = remove_as(q->h, at.name, rmdir);
+	if (r < 0)
+		return r;
 	/* what this request did needs no telling */
 	for (d = dirs_at(q->h, at.dir, at.name); d; d = dirs_next_at(d))
 		watch_del(q->h, d);
@@ -315,7 +377,7 @@ static int rename_get(struct req *q, struct at *from, struct at *to,
 static int rename_run(struct helper *h, const struct at *from,
 		      const struct at *to, uint32_t flags)
 {
-	int a, b;
+	int a, b, r;
 
 	a = dirs_fd(h, from->dir);
 	if (a < 0)
@@ -325,11 +387,14 @@ static int rename_run(struct helper *h, const struct at *from,
 		return b;
 	if (from->dir->fd != a)
 		return -EMFILE;
-	if (renameat2(a, from->name, b, to->name, flags) == 0)
-		return 0;
-	if (errno != ENOSYS || flags)
-		return -errno;
-	return renameat(a, from->name, b, to->name) < 0 ? -errno : 0;
+	r = creds_begin(h);
+	if (r < 0)
+		return r;
+	r = renameat2(a, from->name, b, to->name, flags);
+	if (r < 0 && errno == ENOSYS && !flags)
+		r = renameat(a, from->name, b, to->name);
+	creds_end(h);
+	return r < 0 ? -errno : 0;
 }
 
 static void rename_expect(struct helper *h, const struct at *from,

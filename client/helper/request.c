@@ -5,7 +5,6 @@
 
 #include <errno.h>
 
-#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/wire/proto.h"
 
@@ -138,7 +137,6 @@ static int request_run(struct req *q)
 	int r;
 
 	watch_sync(h);
-	creds_use(h, h->creds_asked);
 	if (changes)
 		watch_own_begin(h);
 	r = ops[q->op].fn(q);

@@ -315,7 +315,6 @@ int op_exec(struct req *q)
 		r = -EAGAIN;
 	if (r < 0)
 		goto out;
-	s.creds = h->creds_asked;
 	j = job_new(h, number, credit);
 	r = j ? job_start(j, &s) : -ENOMEM;
 	if (r < 0 && j)

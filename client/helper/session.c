@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "client/helper/children.h"
-#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/helper/socket.h"
 
@@ -171,8 +170,6 @@ static void daemon_main(const char *session, bool remove_self, int listening)
 	d->listening = (struct loop_fd){.fn = on_listening, .arg = d};
 	if (!loop_add(&d->helper.loop, &d->listening, listening, POLLIN))
 		helper_run(&d->helper);
-	/* the last request may have been somebody else's */
-	creds_use(&d->helper, NULL);
 	socket_remove(session);
 	loop_del(&d->helper.loop, &d->listening);
 	close(listening);

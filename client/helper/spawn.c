@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/wire/msg.h"
 #include "client/wire/proto.h"
@@ -320,8 +319,6 @@ static int child_run(struct helper *h, const struct spawn *s,
 
 	setsid();
 	r = child_streams(e);
-	if (!r && s->creds)
-		r = creds_become(s->creds);
 	if (!r)
 		r = child_place(h, s);
 	if (r < 0)

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct creds;
 struct helper;
 struct sbx_rd;
 
@@ -15,7 +14,6 @@ struct spawn {
 	char *cwd;	     /* "": the workspace */
 	uint32_t flags;	     /* SBX_EXEC_* */
 	uint16_t cols, rows;
-	const struct creds *creds; /* NULL: as ourselves */
 	/* ours; -1 where there is none */
 	int in, out, err;
 	pid_t pid;

@@ -3,15 +3,8 @@
 
 #include <errno.h>
 
-#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/helper/request.h"
-
-static void task_free(struct helper *h, struct task *t)
-{
-	creds_unref(t->creds);
-	t->free(h, t);
-}
 
 int task_start(struct req *q, struct task *t)
 {
@@ -20,14 +13,13 @@ int task_start(struct req *q, struct task *t)
 
 	t->next = NULL;
 	t->id = q->id;
-	t->creds = creds_ref(h->creds_asked);
 	/* those before it go on first */
 	if (!h->tasks && !peer_is_busy(h))
 		r = t->step(h, t);
 	if (r == TASK_AGAIN && h->task_count >= TASKS_MAX)
 		r = -ENOBUFS;
 	if (r != TASK_AGAIN) {
-		task_free(h, t);
+		t->free(h, t);
 		return r < 0 ? r : REQ_LATER;
 	}
 	*h->tasks_end = t;
@@ -58,7 +50,6 @@ bool tasks_run(struct helper *h)
 
 		/* each part tells no more than what was announced */
 		watch_sync(h);
-		creds_use(h, t->creds);
 		r = t->step(h, t);
 		if (r == TASK_AGAIN) {
 			*h->tasks_end = t;
@@ -68,13 +59,16 @@ bool tasks_run(struct helper *h)
 		}
 		if (r < 0)
 			reply_error(h, t->id, r);
-		task_free(h, t);
+		t->free(h, t);
 	}
 	return h->tasks && !peer_is_busy(h);
 }
 
 void tasks_release(struct helper *h)
 {
-	while (h->tasks)
-		task_free(h, task_shift(h));
+	while (h->tasks) {
+		struct task *t = task_shift(h);
+
+		t->free(h, t);
+	}
 }

@@ -12,14 +12,12 @@
 
 struct helper;
 struct req;
-struct creds;
 
 #define TASK_AGAIN 1
 
 struct task {
 	struct task *next;
 	uint32_t id;
-	struct creds *creds; /* whom it acts as */
 	/* TASK_AGAIN; 0: the reply was sent; or a negative errno, to be sent */
 	int (*step)(struct helper *h, struct task *t);
 	void (*free)(struct helper *h, struct task *t);

@@ -7,7 +7,6 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/helper/moves.h"
 #include "client/wire/msg.h"

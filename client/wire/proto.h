@@ -189,10 +189,12 @@ enum sbx_wire_op {
 
 	/*
 	 * names.
-	 * CREATE C [dir, name, handle u64, flags, mode] -> attr, created bool;
+	 * CREATE C [dir, name, handle u64, flags, mode, umask]
+	 *        -> attr, created bool;
 	 *        open(2) with O_CREAT; flags may hold O_EXCL, O_TRUNC,
-	 * O_APPEND; O_TMPFILE: name is empty MKDIR C [dir, name, mode] -> attr
-	 * MKNOD C [dir, name, mode, rdev] -> attr
+	 *        O_APPEND; O_TMPFILE: name is empty
+	 * MKDIR C [dir, name, mode, umask] -> attr
+	 * MKNOD C [dir, name, mode, rdev, umask] -> attr
 	 * SYMLINK C [dir, name, target] -> attr
 	 * LINK C [at(3), dir, name] -> attr
 	 * UNLINK C [dir, name, ino]
@@ -253,9 +255,14 @@ enum sbx_wire_op {
 	 *       Not in a batch: LIST, TREE, HASH, STDIN, BATCH, reads of more
 	 *       than SBX_READ_PIECE, waiting for locks (EOPNOTSUPP).  ENOBUFS:
 	 *       not carried out, since the reply would be too long
-	 * CREDS [uid, gid, [groups]]: requests that follow act as that user
-	 *       (only with SBX_FEATURE_ROOT_USER, else EPERM); [] ends it
-	 * UMASK is always 0 in the helper: modes are taken as given.
+	 * CREDS [uid, gid, [groups]]: what changes names, and OPEN, acts as
+	 *       that user from now on (only with SBX_FEATURE_ROOT_USER, else
+	 *       EPERM); the way there is found, and everything else is done,
+	 *       as the helper's own user, since whoever asks has checked the
+	 *       rights.  [] ends it.  After one that failed those requests
+	 *       are refused.
+	 * The helper has no umask: modes are taken as given, less the umask
+	 * that the request brings; a directory's default ACL goes before it.
 	 */
 	SBX_OP_BARRIER = 64,
 	SBX_OP_BATCH = 65,

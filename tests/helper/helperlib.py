@@ -63,8 +63,8 @@ class Helper:
     """One session: a helper, and the stream pair attached to it at present."""
 
     def __init__(self, cwd, runtime, shuffle=False, env=None, session=None,
-                 limit=0):
-        self.cwd, self.limit = cwd, limit
+                 limit=0, uid=None):
+        self.cwd, self.limit, self.uid = cwd, limit, uid
         self.env = dict(os.environ, XDG_RUNTIME_DIR=runtime, **(env or {}))
         self.session = session or os.urandom(16).hex()
         self.shuffle = shuffle
@@ -87,7 +87,9 @@ class Helper:
                        self.limit] + command
         self.proc = subprocess.Popen(
             command, cwd=self.cwd, env=self.env,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            user=self.uid, group=self.uid,
+            extra_groups=[] if self.uid else None)
         self.inbuf = b""
         self.hello = None
         self.partial = b""

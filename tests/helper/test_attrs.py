@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import struct
 import time
 import unittest
 
@@ -162,34 +163,87 @@ class Attrs(HelperTest):
         os.chmod(self.work, 0o777)
         self.make("secret", b"x")
         os.chmod(self.path("secret"), 0o600)
+        os.mkdir(self.path("closed"), 0o755)
         self.h.call(CREDS, 1234, 1235, [1236])
         self.fails(errno.EACCES, self.h.open, 5, WORKSPACE, "secret", 0)
-        self.fails(errno.EPERM, self.set, "secret", SET_MODE, mode=0o777)
         a, _ = self.h.create(6, WORKSPACE, "mine")
         self.assertEqual((a.uid, a.gid), (1234, 1235))
-        self.h.sh(1, "id -u; id -g; id -G")
-        self.assertEqual(self.h.output(1).split(),
-                         [b"1234", b"1235", b"1235", b"1236"])
+        a = Attr(self.h.call(MKDIR, WORKSPACE, "d", 0o777, 0o27)[0])
+        self.assertEqual((a.uid, a.gid, a.mode & 0o7777), (1234, 1235, 0o750))
+        a = Attr(self.h.call(SYMLINK, WORKSPACE, "l", "x")[0])
+        self.assertEqual(a.uid, 1234)
+        self.h.dir(20, WORKSPACE, "closed", 0)
+        self.fails(errno.EACCES, self.h.call, MKDIR, 20, "d", 0o755)
+        self.fails(errno.EACCES, self.h.call, RENAME, WORKSPACE, "mine", 20,
+                   "mine", 0)
+        self.fails(errno.EACCES, self.h.call, LINK, WORKSPACE, "mine", 0, 20,
+                   "mine")
+        self.h.call(MKNOD, WORKSPACE, "p", stat.S_IFIFO | 0o600, 0)
+        self.fails(errno.EPERM, self.h.call, MKNOD, WORKSPACE, "c",
+                   stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        # everything else is the helper's own
+        self.set("secret", SET_MODE, mode=0o640)
+        self.assertEqual(stat.S_IMODE(self.h.attr(WORKSPACE, "secret",
+                                                  0).mode), 0o640)
+        self.h.sh(1, "id -u")
+        self.assertEqual(self.h.output(1).split(), [b"0"])
         self.h.call(CREDS)
         self.h.open(5, WORKSPACE, "secret", 0)
 
     @unittest.skipIf(os.getuid(), "needs root")
-    def test_closed_directory_has_attributes(self):
-        os.chmod(self.top, 0o755)
-        os.mkdir(self.path("d"), 0o755)
-        os.chown(self.path("d"), 1234, 1234)
-        os.chmod(self.path("d"), 0)
+    def test_creds_that_fail_let_nobody_act(self):
+        self.fails(errno.EINVAL, self.h.call, CREDS, 1, 1, list(range(1025)))
+        self.fails(errno.EPERM, self.h.call, MKDIR, WORKSPACE, "d", 0o755)
+        self.h.attr(WORKSPACE, b"", 0)
+        self.h.call(CREDS)
+        self.h.call(MKDIR, WORKSPACE, "d", 0o755)
+
+    @unittest.skipIf(os.getuid(), "needs root")
+    def test_creds_reach_where_the_way_is_closed(self):
+        os.makedirs(self.path("a/b"))
+        os.chmod(self.path("a/b"), 0o777)
+        self.h.dir(20, WORKSPACE, "a", 0)
+        self.h.dir(21, 20, "b", 0)
+        os.chmod(self.path("a"), 0o700)
         self.h.call(CREDS, 1234, 1234, [])
-        attr, watched = self.h.dir(20, WORKSPACE, "d", 0)
+        self.h.call(MKDIR, 21, "d", 0o755)
+        self.assertEqual(os.stat(self.path("a/b/d")).st_uid, 1234)
+
+    def test_closed_directory_has_attributes(self):
+        h = self.h
+        if not os.getuid():
+            os.chmod(self.top, 0o755)
+            os.chmod(self.work, 0o777)
+            run = os.path.join(self.top, "run-1234")
+            os.mkdir(run, 0o700)
+            os.chown(run, 1234, 1234)
+            h = Helper(self.work, run, uid=1234).attach()
+            self.addCleanup(h.quit)
+        h.call(MKDIR, WORKSPACE, "d", 0)
+        attr, watched = h.dir(20, WORKSPACE, "d", 0)
         self.assertFalse(watched)
         self.assertEqual(stat.S_IMODE(attr.mode), 0)
-        self.fails(errno.EACCES, self.h.list, 20)
-        self.fails(errno.EACCES, self.h.call, LOOKUP, 20, "x", 0)
-        self.assertEqual(self.h.attr(20, b"", 0).uid, 1234)
-        self.h.call(SETATTR, 20, b"", 0, SET_MODE, 0o700)
-        self.assertEqual(self.h.list(20), {})
-        self.assertTrue(self.h.dir(20, WORKSPACE, "d", 0)[1])
-        self.h.call(CREDS)
+        self.fails(errno.EACCES, h.list, 20)
+        self.fails(errno.EACCES, h.call, LOOKUP, 20, "x", 0)
+        self.assertEqual(h.attr(20, b"", 0).uid, os.getuid() or 1234)
+        h.call(SETATTR, 20, b"", 0, SET_MODE, 0o700)
+        self.assertEqual(h.list(20), {})
+        self.assertTrue(h.dir(20, WORKSPACE, "d", 0)[1])
+
+    def test_umask_gives_way_to_a_default_acl(self):
+        os.mkdir(self.path("d"))
+        # user::rwx group::rwx mask::rwx other::r-x
+        acl = struct.pack("<I", 2) + b"".join(
+            struct.pack("<HHI", tag, perm, 0xffffffff)
+            for tag, perm in ((1, 7), (4, 7), (0x10, 7), (0x20, 5)))
+        try:
+            os.setxattr(self.path("d"), "system.posix_acl_default", acl)
+        except OSError:
+            self.skipTest("no ACLs on this file system")
+        self.h.dir(20, WORKSPACE, "d", 0)
+        for number, mode in ((20, 0o775), (WORKSPACE, 0o700)):
+            a = Attr(self.h.call(MKDIR, number, "new", 0o777, 0o77)[0])
+            self.assertEqual(oct(a.mode & 0o777), oct(mode))
 
 
 if __name__ == "__main__":

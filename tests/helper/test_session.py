@@ -146,7 +146,7 @@ class Session(HelperTest):
     def test_ended_as_another_user_it_leaves_nothing(self):
         folder = os.path.join(self.run_dir, "sbxfs-0")
         self.h.call(CREDS, 1234, 1234, [])
-        self.h.attr(WORKSPACE, b"", 0)
+        self.fails(errno.EACCES, self.h.call, MKDIR, WORKSPACE, "d", 0o755)
         os.kill(self.h.hello["pid"], 15)
         wait_for(lambda: not alive(self.h.hello["pid"]), "its end")
         self.assertFalse(os.path.exists(folder))

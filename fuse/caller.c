@@ -1,0 +1,150 @@
+/*
+ * Callers: see caller.h.
+ */
+#include "fuse/caller.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fuse/cache.h"
+
+/* More groups than this are not passed on: the helper takes no more. */
+#define GROUPS_MAX 1024
+
+struct sfs_caller {
+	uint32_t uid, gid;
+	uint32_t nr;
+	uint32_t groups[];
+};
+
+/* ---- who calls ---- */
+
+static size_t caller_size(uint32_t nr)
+{
+	return sizeof(struct sfs_caller) + nr * sizeof(uint32_t);
+}
+
+static bool caller_is(const struct sfs_caller *a, const struct sfs_caller *b)
+{
+	if (!a || !b)
+		return a == b;
+	return a->nr == b->nr && !memcmp(a, b, caller_size(a->nr));
+}
+
+static uint32_t gid_there(const struct sfs_owners *o, gid_t gid)
+{
+	return gid == o->here_gid ? o->there_gid : gid;
+}
+
+static struct sfs_caller *caller_new(fuse_req_t req, uint32_t uid,
+				     const struct sfs_owners *o)
+{
+	struct sfs_caller *w;
+	gid_t groups[GROUPS_MAX];
+	int n = 0, k;
+
+	/* root's groups make no difference; who has ended meanwhile has none */
+	if (uid)
+		n = fuse_req_getgroups(req, GROUPS_MAX, groups);
+	if (n < 0)
+		n = 0;
+	if (n > GROUPS_MAX)
+		n = GROUPS_MAX;
+	w = calloc(1, caller_size((uint32_t)n));
+	if (!w)
+		return NULL;
+	w->uid = uid;
+	w->gid = gid_there(o, fuse_req_ctx(req)->gid);
+	w->nr = (uint32_t)n;
+	for (k = 0; k < n; k++)
+		w->groups[k] = gid_there(o, groups[k]);
+	return w;
+}
+
+/* c->caller stays NULL for the sandbox's own user. */
+static int call_find_caller(struct sfs_call *c)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(c->files->remote);
+	const struct sfs_owners *o = sfs_owners_of(c->inode);
+	const struct fuse_ctx *ctx;
+	uint32_t uid;
+
+	if (c->caller_known || !info ||
+	    !(info->features & SBX_FEATURE_ROOT_USER))
+		return 0;
+	if (!c->req)
+		return -EINTR;
+	ctx = fuse_req_ctx(c->req);
+	uid = ctx->uid == o->here_uid ? o->there_uid : ctx->uid;
+	if (uid != info->uid || gid_there(o, ctx->gid) != info->gid) {
+		c->caller = caller_new(c->req, uid, o);
+		if (!c->caller)
+			return -ENOMEM;
+	}
+	c->caller_known = true;
+	return 0;
+}
+
+/* ---- telling the helper ---- */
+
+static void creds_send(struct sfs_files *f, const struct sfs_caller *w)
+{
+	struct sbx_buf *b =
+		sbx_remote_begin(f->remote, SBX_OP_CREDS, w ? 3 : 0);
+	uint32_t k;
+
+	if (w) {
+		sbx_put_u64(b, w->uid);
+		sbx_put_u64(b, w->gid);
+		sbx_put_array(b, w->nr);
+		for (k = 0; k < w->nr; k++)
+			sbx_put_u64(b, w->groups[k]);
+	}
+	sbx_remote_submit_quiet(f->remote);
+}
+
+static int act_as(struct sfs_files *f, const struct sfs_caller *w)
+{
+	struct sfs_caller *copy = NULL;
+
+	/* a new helper acts as itself */
+	if (f->acting && f->acting_epoch != sbx_remote_epoch(f->remote)) {
+		free(f->acting);
+		f->acting = NULL;
+	}
+	if (caller_is(f->acting, w))
+		return 0;
+	if (w) {
+		copy = malloc(caller_size(w->nr));
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, w, caller_size(w->nr));
+	}
+	free(f->acting);
+	f->acting = copy;
+	f->acting_epoch = sbx_remote_epoch(f->remote);
+	creds_send(f, w);
+	return 0;
+}
+
+int sfs_call_act(struct sfs_call *c)
+{
+	int err = call_find_caller(c);
+
+	return err < 0 ? err : act_as(c->files, c->caller);
+}
+
+int sfs_act_as_self(struct sfs_files *f)
+{
+	return act_as(f, NULL);
+}
+
+/* A directory without extended attributes has no default ACL, which would
+ * take the umask's place. */
+uint32_t sfs_call_umask(struct sfs_call *c)
+{
+	if (c->inode->flags & SFS_INODE_XATTR)
+		return c->umask;
+	c->mode &= ~c->umask;
+	return 0;
+}

@@ -1,0 +1,361 @@
+"""Every system call twice: in a folder of the local disk and in one of a
+mount's workspace.  Results, errors and all that lstat(2) shows afterwards
+must be equal.
+
+    d = Diff.as_root()              a sandbox whose user is root
+    d = Diff.as_user()              an ordinary one
+    with d.group("mkdir"):
+        d.folder()                  a new empty folder on both sides
+        d.do("mkdir", "a", 0o755, user=A)
+    sys.exit(d.end())
+
+Each step counts as one check; what differs is told, and the test goes on.
+"""
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import sys
+import time
+from sbxmount import Mount
+
+libc = ctypes.CDLL(None, use_errno=True)
+SYS_setgroups, SYS_setresuid, SYS_setresgid = 116, 117, 119
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
+
+
+class User:
+    """of this thread only: that is what the bare system calls are for"""
+
+    def __init__(self, uid, gid, groups=()):
+        self.uid, self.gid, self.groups = uid, gid, tuple(groups)
+
+    def __repr__(self):
+        return "%d:%d%s" % (self.uid, self.gid,
+                            "".join(",%d" % g for g in self.groups))
+
+    def become(self):
+        n = len(self.groups)
+        call(libc.syscall, SYS_setgroups, n,
+             (ctypes.c_uint32 * n)(*self.groups))
+        call(libc.syscall, SYS_setresgid, -1, self.gid, -1)
+        call(libc.syscall, SYS_setresuid, -1, self.uid, 0)
+
+    def leave(self):
+        call(libc.syscall, SYS_setresuid, 0, 0, 0)
+        call(libc.syscall, SYS_setresgid, 0, 0, 0)
+        call(libc.syscall, SYS_setgroups, 0, None)
+
+
+ROOT = User(0, 0)
+A = User(65534, 65534)              # as in other suites
+B = User(65533, 65533)
+A_IN_B = User(65534, 65534, (65533, 65532))
+OWN = User(1000, 1000)              # who an ordinary sandbox's user is
+
+
+def call(fn, *args):
+    r = fn(*args)
+    if r < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return r
+
+
+# ---- what can be done ----
+
+class Timespec(ctypes.Structure):
+    _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
+
+
+def utimensat(path, atime, mtime, flags=0):
+    ts = (Timespec * 2)(Timespec(*atime), Timespec(*mtime))
+    call(libc.utimensat, AT_FDCWD, os.fsencode(path), ts, flags)
+
+
+def renameat2(a, b, flags):
+    call(libc.renameat2, AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b),
+         flags)
+
+
+def bad_address(name, *args):
+    call(getattr(libc, name), *args)
+
+
+def open_and(path, flags, mode=0o644, then=None, *args):
+    fd = os.open(path, flags, mode)
+    try:
+        return then(fd, *args) if then else None
+    finally:
+        os.close(fd)
+
+
+def write(path, data, flags=os.O_WRONLY):
+    return open_and(path, flags, 0, os.write, data)
+
+
+def read(path, n=100):
+    return open_and(path, os.O_RDONLY, 0, os.read, n)
+
+
+def put(path, data=b"", mode=0o644):
+    open_and(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode, os.write, data)
+
+
+def make(path, kind, mode=0o644):
+    """one of any type, as the caller"""
+    if kind == "file":
+        put(path, b"", mode)
+    elif kind == "dir":
+        os.mkdir(path, mode | (mode & 0o444) >> 2)
+    elif kind == "link":
+        os.symlink("target", path)
+    else:
+        os.mknod(path, mode | {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
+                               "char": stat.S_IFCHR,
+                               "block": stat.S_IFBLK}[kind],
+                 os.makedev(1, 2) if kind in ("char", "block") else 0)
+
+
+def access(path, mode, effective=True):
+    return os.access(path, mode, effective_ids=effective)
+
+
+OPS = {
+    "make": make, "put": put, "write": write, "read": read, "open": open_and,
+    "mkdir": os.mkdir, "rmdir": os.rmdir, "unlink": os.unlink,
+    "mknod": os.mknod, "mkfifo": os.mkfifo, "symlink": os.symlink,
+    "link": lambda a, b: os.link(a, b, follow_symlinks=False),
+    "link_follow": lambda a, b: call(
+        libc.linkat, AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b),
+        0x400),
+    "rename": os.rename, "rename2": renameat2, "readlink": os.readlink,
+    "chmod": os.chmod, "chown": os.chown, "lchown": os.lchown,
+    "lchmod": lambda p, m: call(libc.fchmodat, AT_FDCWD, os.fsencode(p), m,
+                                AT_SYMLINK_NOFOLLOW),
+    "truncate": os.truncate, "utimensat": utimensat, "access": access,
+    "bad_address": bad_address, "stat": lambda p: mode_of(os.stat(p)),
+    "lstat": lambda p: mode_of(os.lstat(p)),
+    "chdir": os.chdir, "listdir": lambda p: sorted(os.listdir(p)),
+    "statvfs": lambda p: os.statvfs(p)[6:8],
+}
+
+
+def mode_of(st):
+    return oct(st.st_mode)
+
+
+# ---- what is seen ----
+
+def shot(top, base=b""):
+    """{path: lstat} of everything below the folder and the folder itself"""
+    out = {base or b".": os.lstat(top)}
+    try:
+        names = sorted(os.listdir(top))
+    except (NotADirectoryError, PermissionError):
+        return out
+    for n in names:
+        path, rel = os.path.join(top, n), os.path.join(base, n)
+        st = os.lstat(path)
+        if stat.S_ISDIR(st.st_mode):
+            out.update(shot(path, rel))
+        else:
+            out[rel] = st
+    return out
+
+
+class Side:
+    def __init__(self, name, top, user, owners):
+        self.name, self.top = name, os.fsencode(top)
+        self.user = user            # instead of the caller, if any
+        self.owners = owners        # {uid or gid: as which it is shown}
+        self.dir, self.before = None, {}
+        self.fds = {}
+
+    def folder(self, name, mode):
+        self.dir = os.path.join(self.top, name)
+        os.mkdir(self.dir)
+        if self.user:
+            os.chown(self.dir, self.user.uid, self.user.gid)
+        os.chmod(self.dir, mode)
+        self.before = shot(self.dir)
+
+    def run(self, fn, args, user, umask):
+        user = user or self.user
+        os.chdir(self.dir)
+        old = os.umask(umask)
+        try:
+            if user:
+                user.become()
+            try:
+                return fn(*args)
+            except OSError as e:
+                return errno.errorcode[e.errno]
+            finally:
+                if user:
+                    user.leave()
+        finally:
+            os.umask(old)
+            os.chdir("/")
+
+    def look(self, times):
+        """the state, told in words that both sides must share"""
+        now, numbers, out = shot(self.dir), {}, {}
+        for path, st in now.items():
+            one = numbers.setdefault(st.st_ino, len(numbers))
+            what = ["%06o" % st.st_mode, "links %d" % st.st_nlink,
+                    "uid %d" % self.owners.get(st.st_uid, st.st_uid),
+                    "gid %d" % self.owners.get(st.st_gid, st.st_gid),
+                    "inode %d" % one]
+            if stat.S_ISDIR(st.st_mode):
+                pass
+            elif st.st_rdev:
+                what.append("device %x" % st.st_rdev)
+            else:
+                what.append("size %d" % st.st_size)
+            old = self.before.get(path)
+            if old and old.st_ino == st.st_ino:
+                what += self.changed(old, st, times)
+            out[path] = " ".join(what)
+        self.before = now
+        return out
+
+    @staticmethod
+    def changed(old, st, times):
+        # reading folders and links is not told to anybody
+        which = ["mtime", "ctime"]
+        if not stat.S_ISDIR(st.st_mode) and not stat.S_ISLNK(st.st_mode):
+            which.insert(0, "atime")
+        return [w for w in which if times and getattr(old, "st_%s_ns" % w) !=
+                getattr(st, "st_%s_ns" % w)]
+
+
+class Diff:
+    def __init__(self, mount, user, owners):
+        self.m = mount
+        self.box = mount.create("t")
+        ref = os.path.join(mount.dir, "ref")
+        os.mkdir(ref)
+        os.chmod(mount.dir, 0o755)
+        work = os.path.join(self.box, "workspace")
+        if os.geteuid() == 0:
+            os.chmod(work, 0o755)
+        self.sides = [Side("local", ref, user, owners),
+                      Side("mount", work, None, owners)]
+        self.groups, self.failures, self.nr = {}, 0, 0
+        self.name = "?"
+        self.trail = []
+
+    @classmethod
+    def as_root(cls, options=()):
+        return cls(Mount(options=("allow_other", "allow_suid", "allow_dev")
+                         + tuple(options), agent_args=("--root",)), None, {})
+
+    @classmethod
+    def as_user(cls, options=()):
+        if os.geteuid() == 0:
+            return cls(Mount(options=options), OWN, {0: 1000})
+        return cls(Mount(options=options), None, {})
+
+    @contextlib.contextmanager
+    def group(self, name):
+        self.name = name
+        self.groups.setdefault(name, 0)
+        self.folder()
+        yield
+        self.name = "?"
+
+    def folder(self, mode=0o755):
+        self.nr += 1
+        self.trail = []
+        for s in self.sides:
+            s.folder(b"%d" % self.nr, mode)
+
+    def tick(self):
+        """until a change now cannot have the time of one before"""
+        clock = 5                   # CLOCK_REALTIME_COARSE
+        start = time.clock_gettime_ns(clock)
+        while time.clock_gettime_ns(clock) == start:
+            time.sleep(0.0005)
+
+    def do(self, op, *args, user=None, umask=0, times=False):
+        """One step; returns what came of it locally."""
+        fn = OPS[op] if isinstance(op, str) else op
+        name = op if isinstance(op, str) else fn.__name__
+        if times:
+            self.tick()
+        results = [s.run(fn, args, user, umask) for s in self.sides]
+        looks = [s.look(times) for s in self.sides]
+        step = "%s(%s)%s -> %s" % (
+            name, ", ".join(short(a) for a in args),
+            " as %r" % user if user else "", short(results[0]))
+        self.trail.append(step)
+        self.groups[self.name] += 1
+        self.compare(results, looks)
+        return results[0]
+
+    def compare(self, results, looks):
+        bad = []
+        if results[0] != results[1]:
+            bad.append("result: local %s, mount %s" % tuple(
+                short(r) for r in results))
+        for path in sorted(set(looks[0]) | set(looks[1])):
+            a, b = (l.get(path, "nothing") for l in looks)
+            if a != b:
+                bad.append("%s:\n      local %s\n      mount %s" % (
+                    os.fsdecode(path), a, b))
+        if bad:
+            self.failures += 1
+            print("FAILED %s:" % self.name)
+            for step in self.trail[-6:]:
+                print("    " + step)
+            for b in bad:
+                print("  " + b)
+
+    def same(self, what, fn):
+        """fn(side) gives the same on both"""
+        results = [fn(s) for s in self.sides]
+        self.trail.append(what)
+        self.groups[self.name] += 1
+        self.compare(results, [{}, {}])
+        return results[0]
+
+    def check(self, what, ok):
+        """of the mount alone"""
+        self.groups[self.name] += 1
+        if not ok:
+            self.failures += 1
+            print("FAILED %s: %s" % (self.name, what))
+
+    def end(self):
+        for name, n in self.groups.items():
+            print("%-24s %5d checks" % (name, n))
+        print("%d checks, %d failed" % (sum(self.groups.values()),
+                                        self.failures))
+        self.m.close()
+        return 1 if self.failures else 0
+
+
+def short(v):
+    text = oct(v) if isinstance(v, int) and v > 255 else repr(v)
+    return text if len(text) < 60 else text[:40] + "..."
+
+
+def main(run):
+    """run(d, root) for each kind of sandbox that can be had here"""
+    status = 0
+    makers = [Diff.as_user]
+    if os.geteuid() == 0:
+        makers.insert(0, Diff.as_root)
+    for maker in makers:
+        print("---- %s" % maker.__name__)
+        d = maker()
+        try:
+            run(d, maker == Diff.as_root)
+        except BaseException:
+            d.m.close()
+            raise
+        status |= d.end()
+    sys.exit(status)

@@ -108,12 +108,22 @@ static void interrupted_add(struct sfs_call *c, uint64_t ms)
 		uv_timer_start(f->timer, sfs_call_on_timer, TICK_MS, TICK_MS);
 }
 
+static void call_hasten(struct sfs_call *c)
+{
+	void (*interrupt)(struct sfs_call * c) = c->interrupt;
+
+	c->interrupt = NULL;
+	if (interrupt)
+		interrupt(c);
+}
+
 /* Answers now.  May free the call. */
 static void call_let_go(struct sfs_call *c)
 {
 	fuse_req_t req = c->req;
 
 	interrupted_del(c);
+	call_hasten(c);
 	c->req = NULL;
 	fuse_reply_err(req, EINTR);
 	if (!c->change && c->number)
@@ -182,6 +192,7 @@ static void call_interrupt(struct sfs_call *c)
 
 	if (!c->req)
 		return;
+	call_hasten(c);
 	dying = is_dying(fuse_req_ctx(c->req)->pid);
 	if (sbx_remote_state(c->files->remote) != SBX_LINK_UP ||
 	    (dying && !c->change))
@@ -212,6 +223,13 @@ void sfs_call_waits(struct sfs_call *c)
 	 * the caller still uses the call */
 	if (fuse_req_interrupted(c->req))
 		interrupted_add(c, c->change ? SFS_DYING_MS : 0);
+}
+
+void sfs_call_decided(struct sfs_call *c)
+{
+	interrupted_del(c);
+	if (c->req)
+		fuse_req_interrupt_func(c->req, NULL, NULL);
 }
 
 /* ---- requests ---- */

@@ -41,6 +41,9 @@ struct sfs_call {
 	void (*done)(struct sfs_call *c, int err, struct sbx_rd *rd);
 	/* When something waited for has come about (lists of waiting calls) */
 	void (*resume)(struct sfs_call *c, int err);
+	/* A signal came: has the answer come soon, since by itself it might
+	 * not.  NULL: not needed, or done. */
+	void (*interrupt)(struct sfs_call *c);
 	void (*then)(struct sfs_call *c, int err); /* attr.c: after it */
 	struct sfs_call *next;			   /* in such a list */
 
@@ -89,6 +92,9 @@ void sfs_call_go(struct sfs_call *c);
 int sfs_call_submit(struct sfs_call *c, sbx_part_fn *part);
 /* The call waits for something other than its own request. */
 void sfs_call_waits(struct sfs_call *c);
+
+/* The outcome is certain: no signal ends it any more. */
+void sfs_call_decided(struct sfs_call *c);
 
 /* Answers, unless that was done, and frees the call. */
 void sfs_call_err(struct sfs_call *c, int err);

@@ -38,6 +38,7 @@ static void config_load(struct ctl_file *f)
 	sfs_text_printf(to, "timeout_s: %u\n", m->fs.timeout_ms / 1000);
 	put(to, "helper", m->conf.helper ? "on" : "off");
 	put(to, "read_only", m->fs.read_only ? "yes" : "no");
+	put(to, "locks", m->fs.local_locks ? "local" : "shared");
 	put(to, "protect", m->opts->protect ? "yes" : "no");
 	sfs_text_printf(to, "uid: %u\n", (unsigned int)m->fs.uid);
 	sfs_text_printf(to, "gid: %u\n", (unsigned int)m->fs.gid);

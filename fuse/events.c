@@ -6,6 +6,7 @@
 
 #include "fuse/cache.h"
 #include "fuse/list.h"
+#include "fuse/locks.h"
 
 enum {
 	NAME_CHANGES = SBX_CHANGE_CREATED | SBX_CHANGE_DELETED |
@@ -96,6 +97,8 @@ static void on_doubt(void *arg, bool new_epoch)
 		if (d->gen && sfs_inode_is_held(d->inode))
 			sfs_compare_add(d);
 	}
+	if (new_epoch)
+		sfs_locks_again(f);
 }
 
 static void on_unwatched(void *arg, uint64_t dir, int err)

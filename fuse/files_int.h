@@ -79,6 +79,9 @@ struct sfs_files {
 	size_t unacked;	  /* bytes of writes among them */
 	struct sfs_calls throttled;
 
+	/* locks.c: those held; the last owner's number */
+	uint32_t nr_locks, lock_serial;
+
 	/* use */
 	uint32_t nr_handles, nr_open_dirs;
 	struct sfs_statfs statfs[2];

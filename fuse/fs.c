@@ -85,11 +85,11 @@ int sfs_reply_create(fuse_req_t req, struct sfs_node *n,
 
 static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
-	static const unsigned int wanted =
-		FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
-		FUSE_CAP_READDIRPLUS | FUSE_CAP_ATOMIC_O_TRUNC |
-		FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ASYNC_DIO |
-		FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
+	const struct sfs *fs = userdata;
+	unsigned int wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+			      FUSE_CAP_READDIRPLUS | FUSE_CAP_ATOMIC_O_TRUNC |
+			      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ASYNC_DIO |
+			      FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
 
 	/*
 	 * Not wanted: the write-back cache breaks O_APPEND and shared files;
@@ -99,6 +99,8 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 	 * READDIRPLUS_AUTO guesses wrong for whoever lists first and looks
 	 * then, and attributes cost nothing here once a folder is listed.
 	 */
+	if (!fs->local_locks)
+		wanted |= FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
 	conn->want = conn->capable & wanted;
 	conn->max_write = 1 << 20;
 	conn->max_background = 128;
@@ -311,6 +313,24 @@ static void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	PASS(req, ino, removexattr, EOPNOTSUPP, name);
 }
 
+static void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		     struct flock *lock)
+{
+	PASS(req, ino, getlk, EOPNOTSUPP, fi, lock);
+}
+
+static void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		     struct flock *lock, int sleep)
+{
+	PASS(req, ino, setlk, EOPNOTSUPP, fi, lock, sleep);
+}
+
+static void fs_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		     int op)
+{
+	PASS(req, ino, flock, EOPNOTSUPP, fi, op);
+}
+
 static void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 			 off_t length, struct fuse_file_info *fi)
 {
@@ -385,6 +405,9 @@ const struct fuse_lowlevel_ops sfs_handlers = {
 	.getxattr = fs_getxattr,
 	.listxattr = fs_listxattr,
 	.removexattr = fs_removexattr,
+	.getlk = fs_getlk,
+	.setlk = fs_setlk,
+	.flock = fs_flock,
 	.fallocate = fs_fallocate,
 	.lseek = fs_lseek,
 	.copy_file_range = fs_copy_file_range,

@@ -26,6 +26,7 @@ struct sfs {
 	gid_t gid;
 	mode_t umask; /* option umask=; (mode_t)-1: none */
 	bool read_only;
+	bool local_locks; /* option locks=local: the kernel keeps them */
 	unsigned int timeout_ms;
 
 	/* the rest is fs.c's and files.c's */

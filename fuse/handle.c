@@ -9,6 +9,7 @@
 
 #include "fuse/cache.h"
 #include "fuse/caller.h"
+#include "fuse/locks.h"
 #include "fuse/tell.h"
 
 /* What an open file is there: not what has done its work when it was first
@@ -69,6 +70,7 @@ struct sfs_handle *sfs_handle_new(struct sfs_inode *i, int flags)
 	h->inode = sfs_inode_ref(i);
 	h->refs = 1;
 	h->flags = flags;
+	h->flock = F_UNLCK;
 	h->errors_seen = f->nr_errors;
 	sfs_calls_init(&h->reads);
 	h->next = f->handles;
@@ -112,6 +114,7 @@ void sfs_handle_release(struct sfs_handle *h)
 	struct sfs_handle *plain = h->plain;
 
 	h->released = true;
+	sfs_locks_release(h);
 	h->plain = NULL;
 	sfs_fetch_end(h);
 	if (plain)

@@ -9,6 +9,7 @@
 #include "fuse/call.h"
 
 struct sfs_fetch;
+struct sfs_lock_owner;
 struct sfs_piece;
 
 /* A regular file's part that exists while it is open, or written. */
@@ -23,6 +24,7 @@ struct sfs_file {
 	 * reports what it has not yet reported */
 	int error;
 	uint32_t nr_errors;
+	struct sfs_lock_owner *lock_owners; /* locks.h */
 	uint32_t gen; /* grows when what was fetched is not true any more */
 };
 
@@ -36,6 +38,8 @@ struct sfs_handle {
 	int flags;    /* of open(2) */
 	int open_err; /* why the sandbox did not open it */
 	bool told, released;
+	bool lock_lost; /* and could not be taken again */
+	uint8_t flock;	/* held: F_RDLCK, F_WRLCK, F_UNLCK: none */
 	/* for pages of a mapping when the handle itself is O_APPEND */
 	struct sfs_handle *plain;
 

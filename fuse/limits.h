@@ -34,6 +34,9 @@
 /* One copy_file_range request: the helper does nothing else meanwhile. */
 #define SFS_MAX_COPY (16u << 20)
 
+/* Locks of programs here, about 50 bytes each: those beyond are ENOLCK. */
+#define SFS_MAX_LOCKS 65536
+
 /* Listings compared at once after events were lost. */
 #define SFS_MAX_COMPARE 8
 /* Requests of the kernel taken in one turn of the loop. */

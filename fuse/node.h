@@ -78,6 +78,13 @@ struct sfs_node_ops {
 	void (*listxattr)(fuse_req_t req, struct sfs_node *n, size_t size);
 	void (*removexattr)(fuse_req_t req, struct sfs_node *n,
 			    const char *name);
+	/* absent: not supported */
+	void (*getlk)(fuse_req_t req, struct sfs_node *n,
+		      struct fuse_file_info *fi, struct flock *lock);
+	void (*setlk)(fuse_req_t req, struct sfs_node *n,
+		      struct fuse_file_info *fi, struct flock *lock, int sleep);
+	void (*flock)(fuse_req_t req, struct sfs_node *n,
+		      struct fuse_file_info *fi, int op);
 	void (*fallocate)(fuse_req_t req, struct sfs_node *n, int mode,
 			  off_t offset, off_t length,
 			  struct fuse_file_info *fi);

@@ -64,6 +64,14 @@ void sfs_on_copy_file_range(fuse_req_t req, struct sfs_node *in, off_t off_in,
 			    off_t off_out, struct fuse_file_info *fi_out,
 			    size_t len, int flags);
 
+/* on_locks.c */
+void sfs_on_getlk(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi,
+		  struct flock *lock);
+void sfs_on_setlk(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi,
+		  struct flock *lock, int sleep);
+void sfs_on_flock(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi,
+		  int op);
+
 /* on_dirs.c */
 void sfs_on_opendir(fuse_req_t req, struct sfs_node *n,
 		    struct fuse_file_info *fi);

@@ -9,6 +9,7 @@
 #include "fuse/cache.h"
 #include "fuse/caller.h"
 #include "fuse/handle.h"
+#include "fuse/locks.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
 
@@ -49,7 +50,10 @@ static void open_flags(struct sfs_inode *i, struct fuse_file_info *fi)
 
 	fi->direct_io = i->flags & SFS_INODE_VOLATILE || fi->flags & O_DIRECT;
 	fi->keep_cache = can_cache && !(fi->flags & O_TRUNC);
-	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+	/* nothing to wait for, and locks go with the last close; but while
+	 * any are held, closing any file of their owner ends them */
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY &&
+		      !(i->file && i->file->lock_owners);
 }
 
 static void open_reply(fuse_req_t req, struct sfs_handle *h,
@@ -168,10 +172,22 @@ static struct sfs_call *call_for(fuse_req_t req, struct sfs_node *n,
 	return c;
 }
 
+/* Who lost a lock must not go on as if it were held. */
+static struct sfs_call *call_if_locked(fuse_req_t req, struct sfs_node *n,
+				       const struct fuse_file_info *fi)
+{
+	const struct sfs_handle *h = sfs_handle_of(fi);
+
+	if (!h || !h->lock_lost)
+		return call_for(req, n, fi);
+	fuse_reply_err(req, EIO);
+	return NULL;
+}
+
 void sfs_on_read(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 		 struct fuse_file_info *fi)
 {
-	struct sfs_call *c = call_for(req, n, fi);
+	struct sfs_call *c = call_if_locked(req, n, fi);
 
 	if (!c)
 		return;
@@ -205,7 +221,7 @@ void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,
 		  size_t size, off_t off, struct fuse_file_info *fi)
 {
 	static const int slow = O_SYNC | O_DSYNC | O_DIRECT | O_APPEND;
-	struct sfs_call *c = call_for(req, n, fi);
+	struct sfs_call *c = call_if_locked(req, n, fi);
 	struct sfs_handle *h;
 
 	if (!c)
@@ -231,6 +247,7 @@ static void on_flushed(struct sfs_call *c, int err)
 {
 	int werr = take_error(c);
 
+	sfs_locks_drop(c->inode, c->rdev);
 	sfs_call_err(c, werr ? werr : err);
 }
 
@@ -240,6 +257,7 @@ void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 
 	if (!c)
 		return;
+	c->rdev = fi->lock_owner;
 	if (!sfs_file_is_dirty(c->inode)) {
 		on_flushed(c, 0);
 		return;
@@ -295,7 +313,7 @@ static void fsync_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 void sfs_on_fsync(fuse_req_t req, struct sfs_node *n, int datasync,
 		  struct fuse_file_info *fi)
 {
-	struct sfs_call *c = call_for(req, n, fi);
+	struct sfs_call *c = call_if_locked(req, n, fi);
 
 	if (!c)
 		return;

@@ -212,6 +212,15 @@ static int take_protect(struct parse *p, const struct row *row, const char *v)
 	return 0;
 }
 
+static int take_locks(struct parse *p, const struct row *row, const char *v)
+{
+	p->opts->local_locks = !strcmp(v, "local");
+	if (p->opts->local_locks || !strcmp(v, "shared"))
+		return 0;
+	return sbx_error_set(p->error, -EINVAL,
+			     "option locks= is either shared or local");
+}
+
 static int take_nonempty(struct parse *p, const struct row *row, const char *v)
 {
 	p->opts->nonempty = true;
@@ -290,6 +299,8 @@ static const struct row rows[] = {
 	 "longest wait for an answer or a lost connection (30)", take_timeout},
 	{"keyfile=", "FILE", "file with the service's key", take_keyfile},
 	{"protect", NULL, "rmdir does not destroy sandboxes", take_protect},
+	{"locks=", "shared|local",
+	 "local: locks do not reach the sandbox (shared)", take_locks},
 	{"helper=", "on|off", "off: not possible yet (on)", take_helper},
 	{"agent=", "PROGRAM", "local: the agent to start", take_agent},
 	{"agent_args=", "ARGS", "local: more arguments for it",

@@ -30,6 +30,7 @@ struct sfs_opts {
 	enum sbx_log_level log_level;
 	bool help, version, foreground;
 	bool read_only, protect, nonempty;
+	bool local_locks;
 	bool suid, dev; /* asked for */
 };
 

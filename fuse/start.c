@@ -67,6 +67,7 @@ int sfs_start_conf(struct sfs_mount *m, struct sbx_error *reterr)
 	m->fs.gid = m->opts->gid;
 	m->fs.umask = m->opts->umask;
 	m->fs.read_only = m->opts->read_only;
+	m->fs.local_locks = m->opts->local_locks;
 	m->fs.timeout_ms = m->conf.timeout_ms;
 	return 0;
 }

@@ -164,7 +164,8 @@ int handle_owner_fd(struct handle *hd, uint64_t owner, bool flock)
 	return o->fd;
 }
 
-void handle_owner_drop(struct handle *hd, uint64_t owner, bool flock)
+void handle_owner_drop(struct helper *h, struct handle *hd, uint64_t owner,
+		       bool flock)
 {
 	struct owner **at = &hd->owners, *o;
 
@@ -173,6 +174,7 @@ void handle_owner_drop(struct handle *hd, uint64_t owner, bool flock)
 	if (!o)
 		return;
 	*at = o->next;
+	handle_expect_close(h, hd);
 	close(o->fd);
 	free(o);
 	hd->owner_count--;

@@ -47,6 +47,7 @@ void handles_renamed(struct helper *h, uint64_t from, const char *old,
 void handles_release(struct helper *h);
 /* Descriptor for an owner's locks, or a negative errno. */
 int handle_owner_fd(struct handle *hd, uint64_t owner, bool flock);
-void handle_owner_drop(struct handle *hd, uint64_t owner, bool flock);
+void handle_owner_drop(struct helper *h, struct handle *hd, uint64_t owner,
+		       bool flock);
 
 #endif

@@ -16,7 +16,7 @@
 #include "client/wire/proto.h"
 
 struct lock {
-	bool get, wait, flock;
+	bool get, wait, flock, cancel;
 	uint32_t type;
 	uint64_t start, len, owner;
 };
@@ -32,7 +32,8 @@ static int lock_get(struct sbx_rd *rd, struct lock *l)
 	l->flock = kind & (SBX_LOCK_FLOCK | SBX_LOCK_FLOCK_WAIT);
 	l->wait = (kind & SBX_LOCK_FLOCK_WAIT) || how == SBX_LOCK_WAIT;
 	l->get = how == SBX_LOCK_GET;
-	if (rd->err || kind > 15 || (!how && !l->flock) ||
+	l->cancel = kind & SBX_LOCK_CANCEL;
+	if (rd->err || kind > 31 || (!how && !l->flock) ||
 	    (l->get && l->flock) || l->type > F_UNLCK || l->start > INT64_MAX ||
 	    l->len > INT64_MAX)
 		return -EINVAL;
@@ -119,8 +120,10 @@ static int lock_set(struct req *q, struct handle *hd, int fd,
 	int r;
 
 	/* who unlocks does not wait any more */
-	if (l->type == F_UNLCK)
+	if (l->type == F_UNLCK || l->cancel)
 		children_cancel(q->h, hd, &w);
+	if (l->cancel)
+		return 0;
 	r = lock_try(fd, l);
 	if (r == -EAGAIN && l->wait) {
 		if (q->in_batch)
@@ -131,7 +134,7 @@ static int lock_set(struct req *q, struct handle *hd, int fd,
 	if (r < 0)
 		return r;
 	if (l->type == F_UNLCK && (l->flock || (!l->start && !l->len)))
-		handle_owner_drop(hd, l->owner, l->flock);
+		handle_owner_drop(q->h, hd, l->owner, l->flock);
 	return 0;
 }
 

@@ -51,7 +51,7 @@ static const struct {
 	[SBX_OP_FALLOCATE] = {op_fallocate, 1, CHANGES},
 	[SBX_OP_SEEK] = {op_seek, 1, 0},
 	[SBX_OP_COPY] = {op_copy, 2, CHANGES},
-	[SBX_OP_LOCK] = {op_lock, 4, 0},
+	[SBX_OP_LOCK] = {op_lock, 4, CHANGES},
 	[SBX_OP_HASH] = {op_hash, 2, LATER},
 	[SBX_OP_BARRIER] = {op_barrier, 0, 0},
 	[SBX_OP_BATCH] = {op_batch, 1, LATER},

@@ -228,8 +228,9 @@ enum sbx_wire_op {
 	 * LOCK [handle, SBX_LOCK_*, type F_RDLCK|F_WRLCK|F_UNLCK, start, len,
 	 *      owner u64] -> type, start, len, pid (of SBX_LOCK_GET)
 	 *      Locks of different owners conflict, on one handle, too.
-	 *      F_UNLCK also gives up that owner's waiting on that handle,
-	 *      CLOSE everybody's: EINTR
+	 *      Owner 0: the handle's own description.  F_UNLCK and
+	 *      SBX_LOCK_CANCEL (which unlocks nothing) give up that owner's
+	 *      waiting on that handle, CLOSE everybody's: EINTR
 	 * HASH [at(3), offset, length (0: to the end)] -> sum u64, bytes
 	 *      for comparing caches in bulk: FNV-1a (64 bit) over
 	 *      little-endian words of 8 bytes, the last filled up with zeros
@@ -319,6 +320,7 @@ enum sbx_lock {
 	SBX_LOCK_WAIT = 3,
 	SBX_LOCK_FLOCK = 4,	 /* or-ed: flock(2) instead of fcntl(2) */
 	SBX_LOCK_FLOCK_WAIT = 8, /* flock without LOCK_NB */
+	SBX_LOCK_CANCEL = 16,	 /* only gives up waiting */
 };
 
 enum sbx_exec_flag {

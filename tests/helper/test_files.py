@@ -8,7 +8,7 @@ import unittest
 
 from helperlib import *
 
-GET, SET, LOCK_WAIT, FLOCK, FLOCK_WAIT = 1, 2, 3, 4, 8
+GET, SET, LOCK_WAIT, FLOCK, FLOCK_WAIT, CANCEL = 1, 2, 3, 4, 8, 16
 
 
 class Files(HelperTest):
@@ -210,6 +210,16 @@ class Locks(HelperTest):
         self.h.call(CLOSE, 6)
         self.fails(errno.EINTR, self.h.result, b)
         self.lock(5, SET, fcntl.F_UNLCK, owner=1)
+
+    def test_giving_up_unlocks_nothing(self):
+        self.lock(5, SET, fcntl.F_WRLCK, owner=1)
+        self.lock(6, SET, fcntl.F_UNLCK, owner=2)
+        waiting = self.h.post((LOCK, 5, LOCK_WAIT, fcntl.F_WRLCK, 0, 0, 0))[0]
+        self.lock(5, CANCEL | LOCK_WAIT, fcntl.F_UNLCK, owner=1)
+        self.assertNotIn(waiting, self.h.replies)
+        self.lock(5, CANCEL | LOCK_WAIT, fcntl.F_UNLCK, owner=0)
+        self.fails(errno.EINTR, self.h.result, waiting)
+        self.fails(errno.EAGAIN, self.lock, 6, SET, fcntl.F_RDLCK, owner=2)
 
     def test_flock(self):
         self.lock(5, FLOCK, fcntl.F_WRLCK, owner=1)

@@ -182,6 +182,11 @@ void sfs_notify_child(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 	note("child", name, len, data);
 }
 
+void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
+{
+	fn(arg);
+}
+
 void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
 {
 }

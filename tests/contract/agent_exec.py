@@ -6,7 +6,7 @@ import unittest
 import msgpack
 
 from agent_lib import (ACK, ERROR, EXEC_START, EXIT, SIGNAL,
-                       STDIN, STDOUT, AgentCase)
+                       STDIN, STDOUT, WAIT, AgentCase)
 
 
 class Start(AgentCase):
@@ -146,7 +146,7 @@ class Streams(AgentCase):
     async def test_much_output_is_whole_and_in_order(self):
         _, s = await self.open()
         channel, _ = await s.start("seq", "2000000")
-        code, out, _ = await s.finish(channel, 40)
+        code, out, _ = await s.finish(channel)
         self.assertEqual(code, 0)
         want = "".join(f"{i}\n" for i in range(1, 2000001)).encode()
         self.assertEqual(hashlib.sha256(out).digest(),
@@ -160,6 +160,7 @@ class Streams(AgentCase):
             "sh", "-c", f"echo $$ >/tmp/pid; exec head -c {size} /dev/zero")
         transport = s.ws._conn.transport
         transport.pause_reading()
+        await watcher.sh("until [ -s /tmp/pid ]; do sleep 0.05; done")
         written = -1
         for _ in range(100):
             _, out, _ = await watcher.sh(
@@ -170,7 +171,7 @@ class Streams(AgentCase):
         # it has come to rest well before the end
         self.assertLess(written, size // 2)
         transport.resume_reading()
-        code, out, _ = await s.finish(channel, 40)
+        code, out, _ = await s.finish(channel)
         self.assertEqual((code, len(out)), (0, size))
 
     async def test_stdin_stays_open(self):
@@ -204,7 +205,7 @@ class Streams(AgentCase):
         for _ in range(n):
             await s.stdin(pid, b"y" * size)
         self.assertEqual((await s.sh("echo go >/tmp/go"))[0], 0)
-        _, out, _ = await s.finish(channel, 40)
+        _, out, _ = await s.finish(channel)
         self.assertEqual(out.split()[0].decode(),
                          hashlib.sha256(b"y" * (size * n)).hexdigest())
 
@@ -223,7 +224,7 @@ class Streams(AgentCase):
             pages = int(f.read().split()[1])
         self.assertLess(pages * 4096, 300 << 20)
         await other.run("pkill", "-9", "-x", "sleep")
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, WAIT)
         self.assertEqual((await s.finish(channel))[0], -1)
 
     async def test_exit_waits_for_children_that_hold_stdout(self):
@@ -362,7 +363,8 @@ class Runtime(AgentCase):
         _, s = await self.open()
         await s.sh("(sleep 0.1 &) ; true")
         code, _, _ = await s.sh(
-            "sleep 0.3; ps -eo stat | grep -q Z && exit 1; exit 0")
+            "sleep 0.3; for i in $(seq 100); do "
+            "ps -eo stat | grep -q Z || exit 0; sleep 0.1; done; exit 1")
         self.assertEqual(code, 0)
 
     async def test_killed_runtime_is_started_anew(self):

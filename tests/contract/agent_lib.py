@@ -258,13 +258,15 @@ class AgentCase(unittest.IsolatedAsyncioTestCase):
                 await asyncio.sleep(0.02)
         await asyncio.wait_for(poll(), WAIT)
 
-    async def connect(self, ident, session=None, **more):
+    async def connect(self, ident, session=None, version="v2", query="",
+                      **more):
         """An upgrade; 503 just after `running` is the service's habit."""
         async def attempt():
             while True:
                 try:
                     return await (session or self.session).ws_connect(
-                        f"{self.agent.url}/api/v2/sandboxes/{ident}/ws",
+                        f"{self.agent.url}/api/{version}/sandboxes/{ident}/ws"
+                        + query,
                         max_msg_size=0, **more)
                 except aiohttp.WSServerHandshakeError as e:
                     if e.status != 503:

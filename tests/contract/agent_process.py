@@ -7,14 +7,14 @@ import subprocess
 import tempfile
 import unittest
 
-from agent_lib import (AGENT, KEY, READY, Agent, AgentCase, process_is_there,
-                       until)
+from agent_lib import (AGENT, KEY, READY, WAIT, Agent, AgentCase,
+                       process_is_there, until)
 
 
 def run(*args, **env):
     environ = {k: v for k, v in os.environ.items() if k != "SBXFS_AGENT_KEY"}
     return subprocess.run([AGENT, *args], env={**environ, **env}, text=True,
-                          capture_output=True, timeout=30)
+                          capture_output=True, timeout=WAIT)
 
 
 def children(pid):
@@ -108,7 +108,7 @@ class Life(AgentCase):
         for sig in (signal.SIGTERM, signal.SIGINT):
             pids = await self.busy()
             self.agent.process.send_signal(sig)
-            self.assertEqual(self.agent.process.wait(10), 0)
+            self.assertEqual(self.agent.process.wait(WAIT), 0)
             await self.gone(pids)
             self.agent.stop()
             self.agent = Agent()
@@ -122,7 +122,7 @@ class Life(AgentCase):
         pids = await self.busy()
         os.close(self.agent.lifeline)
         self.agent.lifeline = os.open("/dev/null", os.O_RDONLY)
-        self.assertEqual(self.agent.process.wait(10), 0)
+        self.assertEqual(self.agent.process.wait(WAIT), 0)
         await self.gone(pids)
 
     async def test_folder_is_locked(self):
@@ -173,7 +173,7 @@ class Life(AgentCase):
                 self.assertEqual((await s.run("true"))[0], 0)
         finally:
             second.terminate()
-            second.wait(10)
+            second.wait(WAIT)
             second.stdout.close()
 
     async def test_restart_can_forget(self):
@@ -293,7 +293,7 @@ class OtherMounts(AgentCase):
             _, out, _ = await s.sh("grep -c fuse /proc/self/mountinfo")
             self.assertEqual(out, b"0\n")
             subprocess.run(["fusermount3", "-u", folder], check=True)
-            self.assertEqual(daemon.wait(15), 0)
+            self.assertEqual(daemon.wait(WAIT), 0)
         finally:
             if daemon.poll() is None:
                 subprocess.run(["fusermount3", "-uz", folder])

@@ -9,7 +9,7 @@ import msgpack
 
 from agent_lib import (ACK, ERROR, FS_EVENT, FS_LIST, FS_READ, FS_WATCH,
                        FS_WRITE, KEY, PING, PONG, PORT_CLOSE, PORT_OPEN, READY,
-                       STDIN, AgentCase, envelope)
+                       STDIN, WAIT, AgentCase, envelope)
 
 
 class Upgrade(AgentCase):
@@ -38,7 +38,7 @@ class Upgrade(AgentCase):
             b"Sec-WebSocket-Version: 13\r\nAuthorization: ApiKey "
             + KEY.encode() + b"\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
         self.assertIn(b" 404 ", head.split(b"\r\n")[0])
         self.assertIn(b"Content-Type: text/plain", head)
         self.assertEqual(await reader.readexactly(18), b"sandbox not found\n")
@@ -51,12 +51,11 @@ class Upgrade(AgentCase):
         async with self.new_session(Authorization="") as session:
             session.headers.popall("Authorization")
             for version in ("v1", "v2"):
-                ws = await session.ws_connect(
-                    f"{self.agent.url}/api/{version}/sandboxes/"
-                    f"{sandbox['id']}/ws?token={answer['token']}")
-                m = await ws.receive()
+                s = await self.connect(sandbox["id"], session, version,
+                                       "?token=" + answer["token"])
+                m = await s.ws.receive()
                 self.assertEqual(m.data, envelope(READY))
-                await ws.close()
+                await s.close()
 
     async def test_extensions_are_not_taken(self):
         sandbox = await self.create()
@@ -75,7 +74,7 @@ class Upgrade(AgentCase):
         s = await self.connect(sandbox["id"], autoping=False)
         await s.ws.ping(b"abc")
         while True:
-            m = await asyncio.wait_for(s.ws.receive(), 10)
+            m = await asyncio.wait_for(s.ws.receive(), WAIT)
             if m.type == aiohttp.WSMsgType.PONG:
                 break
         self.assertEqual(m.data, b"abc")
@@ -91,7 +90,7 @@ class Messages(AgentCase):
     async def test_32769_is_closed_with_1009(self):
         _, s = await self.open()
         await s.ws.send_bytes(envelope(PING, 0, 7, b"x" * (32769 - 9)))
-        m = await asyncio.wait_for(s.ws.receive(), 10)
+        m = await asyncio.wait_for(s.ws.receive(), WAIT)
         self.assertEqual((m.type, m.data, m.extra),
                          (aiohttp.WSMsgType.CLOSE, 1009,
                           "read limited at 32769 bytes"))
@@ -112,7 +111,7 @@ class Messages(AgentCase):
         self.assertEqual((m.kind, m.id), (PONG, 9))
         fragment(2, False, b"x" * 16385)
         fragment(0, True, b"x" * 16384)
-        m = await asyncio.wait_for(s.ws.receive(), 10)
+        m = await asyncio.wait_for(s.ws.receive(), WAIT)
         self.assertEqual((m.type, m.data), (aiohttp.WSMsgType.CLOSE, 1009))
 
     async def test_too_big_a_reply_is_a_bare_end(self):

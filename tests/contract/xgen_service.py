@@ -30,7 +30,7 @@ class Standin:
 
     def __exit__(self, *_):
         self.proc.stdin.close()
-        self.proc.wait(10)
+        self.proc.wait(60)
 
     def counts(self):
         out = subprocess.run(['curl', '-s', 'http://127.0.0.1:%d/counts'
@@ -56,7 +56,7 @@ class Drive:
 
     def answer(self):
         line = self.proc.stdout.readline()
-        assert line, 'no answer, exit status %s' % self.proc.wait(10)
+        assert line, 'no answer, exit status %s' % self.proc.wait(60)
         return json.loads(line)
 
     def __enter__(self):
@@ -64,7 +64,7 @@ class Drive:
 
     def __exit__(self, kind, *_):
         self.proc.stdin.close()
-        status = self.proc.wait(20)
+        status = self.proc.wait(60)
         if not kind:
             assert status == 0, 'exit status %d' % status
 
@@ -243,15 +243,14 @@ def case_slow_start():
 
 
 def case_start_in_vain_leaves_nothing():
-    with Standin('slow-start') as s, Drive(source(s)) as d:
-        d.proc.stdin.write('timeout 300\n')
+    with Standin('never-runs') as s, Drive(source(s)) as d:
+        d.proc.stdin.write('timeout 2000\n')
         bad(d.ask('create', '{}'), ETIMEDOUT, 'in time')
-        d.proc.stdin.write('timeout 5000\n')
         # the DELETE went out before this one
         wait_until(lambda: s.counts()['delete'] == 1)
 
 
-def wait_until(what, seconds=5):
+def wait_until(what, seconds=60):
     end = time.time() + seconds
     while not what():
         assert time.time() < end, 'waited in vain'
@@ -281,7 +280,7 @@ def case_one_404_is_no_proof():
 
 def case_rate_limit():
     with Standin('limit') as s, Drive(source(s)) as d:
-        d.proc.stdin.write('timeout 20000\n')
+        d.proc.stdin.write('timeout 60000\n')
         good(d.ask('list'))
         start = time.time()
         good(d.ask('list'))
@@ -329,7 +328,7 @@ def case_silent():
         start = time.time()
         bad(d.ask('list'), ETIMEDOUT, 'in time')
         bad(d.ask('create', '{}'), ETIMEDOUT)
-        assert time.time() - start < 3
+        assert time.time() - start < 30
 
 
 def case_silent_and_closed():

@@ -8,6 +8,7 @@ TRAITs:
   no-apikey          the key must be exchanged for a token
   short-token        tokens live for 3 s: they must be renewed
   slow-start         a sandbox is "starting" for 0.5 s, then not ready yet
+  never-runs         a sandbox is "starting" for ever
   lose-create        the connection breaks after creating, before the answer
   flaky              every second GET breaks the connection
   flaky-404          every second GET of a sandbox says 404
@@ -70,6 +71,8 @@ def shown(request, box):
     if 'bad-sandbox' in traits:
         out['id'] = '../../etc'
     if 'slow-start' in traits and time.time() < box['_born'] + 0.5:
+        out['status'] = 'starting'
+    if 'never-runs' in traits:
         out['status'] = 'starting'
     if '/v1/' in request.path:
         out['expires_at'] = '2099-01-01T02:00:00.123456789+02:00'

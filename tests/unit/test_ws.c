@@ -585,7 +585,7 @@ static void ws_live_peer_is_kept(void **state)
 	pings = 0;
 	setup(peer_input);
 	on_peer_frame = answer_pings;
-	open_with((struct sbx_ws_conf){.ping_ms = 30, .pong_ms = 1000});
+	open_with((struct sbx_ws_conf){.ping_ms = 30, .pong_ms = 20000});
 	run();
 	assert_int_equal(pings, 4);
 	assert_int_equal(got.end.code, 1006);

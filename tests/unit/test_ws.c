@@ -576,7 +576,7 @@ static void answer_pings(struct tcp_conn *c, unsigned int opcode,
 	if (opcode != 9)
 		return;
 	peer_frame(c, 0x8a, data, len);
-	if (++pings == 4)
+	if (++pings == 3)
 		tcp_peer_hang_up(c);
 }
 
@@ -585,9 +585,9 @@ static void ws_live_peer_is_kept(void **state)
 	pings = 0;
 	setup(peer_input);
 	on_peer_frame = answer_pings;
-	open_with((struct sbx_ws_conf){.ping_ms = 30, .pong_ms = 20000});
+	open_with((struct sbx_ws_conf){.ping_ms = 30, .pong_ms = 1500});
 	run();
-	assert_int_equal(pings, 4);
+	assert_int_equal(pings, 3);
 	assert_int_equal(got.end.code, 1006);
 }
 

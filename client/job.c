@@ -15,7 +15,9 @@
  *
  * The helper may send CREDIT bytes of each stream beyond "retired"; what is
  * retired is credited anew.  With nobody attached everything is retired as
- * it comes, and dropped from the head as long as KEEP bytes are left.
+ * it comes, and dropped from the head as long as KEEP bytes are left.  A
+ * lossy job (sbx_job_conf.keep) is always as if nobody were attached, and its
+ * readers lose what is dropped.
  */
 #define KEEP	    (1024 * 1024)
 #define CREDIT	    (512 * 1024)
@@ -49,6 +51,8 @@ struct sbx_job {
 	bool eof[2], registered;
 
 	struct chunk *head, *tail;
+	size_t keep;
+	bool lossy;
 	uint64_t end;		  /* position after the last byte */
 	uint64_t retired;	  /* position */
 	struct chunk *retired_at; /* holds it, or NULL: at the end */
@@ -89,7 +93,7 @@ static uint64_t job_slowest(const struct sbx_job *j)
 	const struct sbx_job_reader *rd;
 	uint64_t pos = j->end;
 
-	for (rd = j->readers; rd; rd = rd->next)
+	for (rd = j->lossy ? NULL : j->readers; rd; rd = rd->next)
 		if (rd->pos < pos)
 			pos = rd->pos;
 	return pos;
@@ -110,6 +114,16 @@ static void job_credit(struct sbx_job *j, unsigned int stream)
 	j->grant[stream - 1] = 0;
 }
 
+/* Readers that are still there go on behind it, and learn what they lost. */
+static void job_leave_chunk(struct sbx_job *j, const struct chunk *c)
+{
+	struct sbx_job_reader *rd;
+
+	for (rd = j->readers; rd; rd = rd->next)
+		if (rd->at == c)
+			rd->at = c->next;
+}
+
 static void job_drop_head(struct sbx_job *j)
 {
 	uint64_t slowest = job_slowest(j);
@@ -117,7 +131,9 @@ static void job_drop_head(struct sbx_job *j)
 
 	while ((c = j->head) && c != j->retired_at &&
 	       c->start + c->len <= slowest &&
-	       j->end - (c->start + c->len) >= KEEP) {
+	       j->end - (c->start + c->len) >= j->keep) {
+		if (j->lossy)
+			job_leave_chunk(j, c);
 		j->head = c->next;
 		if (!j->head)
 			j->tail = NULL;
@@ -230,7 +246,7 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 	if (!rd->at)
 		return reader_at_end(rd);
 	if (rd->pos < rd->at->start) {
-		/* only before its first byte: attached readers lose nothing */
+		/* only before its first byte, unless the job is lossy */
 		if (ret_lost)
 			*ret_lost = rd->at->start - rd->pos;
 		rd->pos = rd->at->start;
@@ -405,6 +421,8 @@ struct sbx_job *sbx_job_start(struct sbx_remote *r,
 	j->refs = 1;
 	j->exit_code = -1;
 	j->credit[0] = j->credit[1] = CREDIT;
+	j->lossy = conf->keep != 0;
+	j->keep = conf->keep ? conf->keep : KEEP;
 	j->started_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	j->number = (uint32_t)sbx_remote_number(r);
 	err = sbx_remote_job_add(r, j->number, &remote_job, j);
@@ -509,6 +527,24 @@ long sbx_job_write(struct sbx_job *j, const void *data, size_t len)
 		done += n;
 	}
 	return done ? (long)done : -EAGAIN;
+}
+
+bool sbx_job_is_writable(const struct sbx_job *j)
+{
+	return !j->r || j->state == SBX_JOB_ENDED || j->input_error ||
+	       j->input_waiting + SBX_WRITE_MAX <= INPUT_MAX;
+}
+
+int sbx_job_hangup(struct sbx_job *j)
+{
+	struct sbx_buf *b;
+
+	if (!j->r || j->state == SBX_JOB_ENDED)
+		return -ESRCH;
+	b = sbx_remote_begin(j->r, SBX_OP_HANGUP, 1);
+	sbx_put_u64(b, j->number);
+	sbx_remote_submit_quiet(j->r);
+	return 0;
 }
 
 int sbx_job_signal(struct sbx_job *j, int signo)

@@ -20,6 +20,9 @@ struct sbx_job_conf {
 	const char *const *env;	 /* "NAME=value", NULL-ended, or NULL */
 	unsigned int flags;	 /* SBX_EXEC_* */
 	unsigned int cols, rows; /* of a terminal; 0: 80x24 */
+	/* not 0: that much of the output is kept, and a slow reader loses the
+	 * oldest instead of holding the command back */
+	size_t keep;
 };
 
 /* Called whenever something about the job changed: output came, it started
@@ -69,7 +72,11 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
  * when there is room), -EPIPE when nobody can read them.  len 0: end of input.
  */
 long sbx_job_write(struct sbx_job *j, const void *data, size_t len);
+/* Whether sbx_job_write would not say -EAGAIN. */
+bool sbx_job_is_writable(const struct sbx_job *j);
 int sbx_job_signal(struct sbx_job *j, int signo);
+/* Hangs its terminal up, as closing a terminal window does. */
+int sbx_job_hangup(struct sbx_job *j);
 int sbx_job_resize(struct sbx_job *j, unsigned int cols, unsigned int rows);
 
 #endif

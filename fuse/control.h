@@ -135,6 +135,6 @@ void ctl_list_add(struct ctl_list *list, const char *name, mode_t mode,
 
 extern const struct ctl_type ctl_root, ctl_sandbox, ctl_new, ctl_mount;
 extern const struct ctl_type ctl_exec, ctl_status, ctl_info, ctl_ports;
-extern const struct ctl_type ctl_keepalive, ctl_jobs;
+extern const struct ctl_type ctl_keepalive, ctl_jobs, ctl_terminals;
 
 #endif

@@ -201,6 +201,7 @@ static void file_write(fuse_req_t req, struct sfs_node *node, const char *data,
 		sbx_buf_clear(&f->text);
 	}
 	f->write_end = (uint64_t)off + size;
+	f->nonblock = fi->flags & O_NONBLOCK;
 	f->type->write(req, f, data, size);
 }
 

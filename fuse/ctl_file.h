@@ -19,6 +19,7 @@ struct ctl_file {
 	const struct ctl_file_type *type;
 	unsigned int refs;
 	bool closed;		     /* nobody reads or writes any more */
+	bool nonblock;		     /* the write at hand must not wait */
 	struct ctl_file *next, **at; /* in the mount's list */
 
 	struct sbx_buf text;

@@ -11,6 +11,7 @@
 
 #include "fuse/control.h"
 #include "fuse/sandbox.h"
+#include "fuse/terminals.h"
 #include "fuse/text.h"
 
 #define KILL_AFTER_MS 2000 /* what its timeout did not end */
@@ -62,6 +63,7 @@ void sfs_job_unref(struct sfs_job *j)
 	job_drop_output(j);
 	free(j->command);
 	free(j->cwd);
+	free(j->name);
 	free(j);
 }
 
@@ -192,6 +194,9 @@ static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
 		.cwd = spec->cwd,
 		.env = (const char *const *)spec->env,
 		.flags = spec->flags,
+		.cols = j->cols,
+		.rows = j->rows,
+		.keep = j->name ? SFS_TERMINAL_KEEP : 0,
 	};
 
 	if (job_start_timer(j, sb->m->fs.loop, spec->timeout_ms) < 0)
@@ -225,20 +230,39 @@ static int check_user(struct sfs_sandbox *sb, const struct sbx_exec_spec *spec,
 			     "(give its uid, or no \"user\")");
 }
 
-int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
-		   struct sfs_job **ret, struct sbx_error *reterr)
+static struct sfs_job *job_alloc(const char *terminal)
+{
+	struct sfs_job *j = calloc(1, sizeof(*j));
+
+	if (j && terminal)
+		j->name = strdup(terminal);
+	if (!j || (terminal && !j->name)) {
+		free(j);
+		return NULL;
+	}
+	j->cols = terminal ? 80 : 0;
+	j->rows = terminal ? 24 : 0;
+	return j;
+}
+
+struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
+			    const char *terminal, struct sbx_error *reterr)
 {
 	struct sfs_job *j;
 	int r = sfs_sandbox_use(sb);
 
-	if (r < 0)
-		return sbx_error_set(reterr, r, "the sandbox cannot be used");
+	if (r < 0) {
+		sbx_error_set(reterr, r, "the sandbox cannot be used");
+		return NULL;
+	}
 	r = check_user(sb, spec, reterr);
 	if (r < 0)
-		return r;
-	j = calloc(1, sizeof(*j));
-	if (!j)
-		return sbx_error_set(reterr, -ENOMEM, "out of memory");
+		return NULL;
+	j = job_alloc(terminal);
+	if (!j) {
+		sbx_error_set(reterr, -ENOMEM, "out of memory");
+		return NULL;
+	}
 	j->refs = 1;
 	j->sb = sb;
 	j->exit_code = -1;
@@ -250,12 +274,23 @@ int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	spec->text = spec->cwd = spec->input = NULL;
 	if (r < 0) {
 		sfs_job_unref(j);
-		return sbx_error_set(reterr, r, "out of memory");
+		sbx_error_set(reterr, r, "out of memory");
+		return NULL;
 	}
+	on_news(j);
+	return j;
+}
+
+int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
+		   struct sfs_job **ret, struct sbx_error *reterr)
+{
+	struct sfs_job *j = sfs_job_new(sb, spec, NULL, reterr);
+
+	if (!j)
+		return reterr->err;
 	j->number = ++sb->jobs.last_number;
 	j->next = sb->jobs.newest;
 	sb->jobs.newest = j;
-	on_news(j);
 	jobs_trim(sb);
 	*ret = j;
 	return 0;

@@ -35,6 +35,9 @@ struct sfs_job {
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
 
+	char *name; /* of a terminal; NULL: of a command */
+	unsigned int cols, rows;
+
 	char *input; /* what its stdin still gets */
 	size_t input_len, input_off;
 	uv_timer_t *timer;  /* of timeout_ms; NULL: none */
@@ -49,6 +52,12 @@ struct sfs_jobs {
 /* Starts a command and takes the spec's content.  *ret is borrowed. */
 int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 		   struct sfs_job **ret, struct sbx_error *reterr);
+/*
+ * The same for a terminal, which is in no list (terminals.h); the name is
+ * copied, the reference is the caller's.
+ */
+struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
+			    const char *terminal, struct sbx_error *reterr);
 struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number);
 /* Forgets one, or all; commands go on. */
 void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j);

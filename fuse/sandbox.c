@@ -130,6 +130,7 @@ void sfs_sandbox_close(struct sfs_sandbox *sb, void (*on_closed)(void *arg),
 	if (sb->remote)
 		sbx_remote_set_listener(sb->remote, NULL, NULL);
 	sfs_jobs_clear(sb);
+	sfs_terminals_clear(sb);
 	if (sb->remote)
 		sbx_remote_close(sb->remote, on_remote_closed, sb);
 	else

@@ -14,6 +14,7 @@
 #include "fuse/jobs.h"
 #include "fuse/mount.h"
 #include "fuse/notify.h"
+#include "fuse/terminals.h"
 
 struct sfs_portwait;
 
@@ -31,6 +32,7 @@ struct sfs_sandbox {
 	struct sfs_notify *notify;
 	struct sfs_files *files;
 	struct sfs_jobs jobs;
+	struct sfs_terminals terminals;
 
 	struct sfs_portwait *portwaits; /* ctl_ports.c's */
 	uint32_t port_epoch; /* the helper that was told to watch; 0: none */

@@ -34,6 +34,7 @@ struct sfs_stream {
 	int err;    /* ... and it is this error; 0: none */
 	struct settle *settle;
 	bool quiet; /* somebody is looking: no on_ready */
+	bool is_screen;
 };
 
 static void stream_news(struct sfs_stream *st)
@@ -72,6 +73,16 @@ static void stream_settle(struct sfs_stream *st)
 	sfs_notify_after(st->sb->notify, on_settled, s);
 }
 
+/* The rest of a line, or of a sequence of control characters, would be
+ * shown as garbage. */
+static void stream_skip_line(struct sfs_stream *st)
+{
+	const char *nl = memchr(st->hold + st->off, '\n', st->len - st->off);
+
+	if (nl)
+		st->off = (size_t)(nl + 1 - st->hold);
+}
+
 /* Takes what there is from the command; false: nothing yet. */
 static bool stream_take(struct sfs_stream *st)
 {
@@ -93,7 +104,9 @@ static bool stream_take(struct sfs_stream *st)
 	st->len = NOTE_SIZE + (n > 0 ? (size_t)n : 0);
 	st->ended = n <= 0;
 	st->err = n >= 0 ? 0 : st->sb->gone ? -ESTALE : (int)n;
-	if (lost) {
+	if (lost && st->is_screen)
+		stream_skip_line(st);
+	else if (lost) {
 		note = snprintf(st->hold, NOTE_SIZE,
 				"[sbxfs: the first %llu bytes were not "
 				"kept]\n",
@@ -167,6 +180,11 @@ struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
 	st->watch = (struct sbx_job_watch){.on_news = on_news, .arg = st};
 	sbx_job_watch_add(st->job, &st->watch);
 	return st;
+}
+
+void sfs_stream_set_screen(struct sfs_stream *st)
+{
+	st->is_screen = true;
 }
 
 struct sfs_stream *sfs_stream_free(struct sfs_stream *st)

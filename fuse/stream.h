@@ -24,6 +24,9 @@ struct sfs_stream;
 struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
 				  unsigned int which, void (*on_ready)(void *),
 				  void *arg, int *ret_err);
+/* It is a terminal's: what is missing at the beginning is not told, and the
+ * rest begins with a whole line. */
+void sfs_stream_set_screen(struct sfs_stream *st);
 struct sfs_stream *sfs_stream_free(struct sfs_stream *st);
 
 /* Whether sfs_stream_reply can answer now. */

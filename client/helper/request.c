@@ -60,6 +60,7 @@ static const struct {
 	[SBX_OP_STDIN] = {op_stdin, 0, LATER},
 	[SBX_OP_SIGNAL] = {op_signal, 0, 0},
 	[SBX_OP_RESIZE] = {op_resize, 0, 0},
+	[SBX_OP_HANGUP] = {op_hangup, 0, 0},
 	[SBX_OP_CREDIT] = {op_credit, 0, 0},
 	[SBX_OP_CREDIT_ONE] = {op_credit_one, 0, 0},
 	[SBX_OP_PORTS] = {op_ports, 1, 0},

@@ -374,6 +374,25 @@ int op_resize(struct req *q)
 	return ioctl(j->out[0].in.fd, TIOCSWINSZ, &size) < 0 ? -errno : 0;
 }
 
+int op_hangup(struct req *q)
+{
+	struct job *j = get_job(q);
+
+	if (q->rd.err)
+		return -EINVAL;
+	if (!j)
+		return -ESRCH;
+	kill(-j->pid, SIGHUP);
+	kill(-j->pid, SIGCONT);
+	if (!j->tty)
+		return 0;
+	/* with our last descriptor of it the kernel tells all the others */
+	stdin_close(j, -EPIPE);
+	if (stream_is_open(&j->out[0]))
+		stream_end(&j->out[0]);
+	return 0;
+}
+
 static void stream_credit(struct stream *s, uint32_t bytes)
 {
 	s->credit += bytes;

@@ -285,6 +285,8 @@ enum sbx_wire_op {
 	 *      stream (stdout and stderr have credits of their own, both
 	 *      raised by this)
 	 * CREDIT_ONE [job, stream, bytes]: CREDIT for one stream only
+	 * HANGUP [job] closes its terminal: SIGHUP to the process group and
+	 *      to whatever is in its foreground
 	 */
 	SBX_OP_EXEC = 80,
 	SBX_OP_STDIN = 81,
@@ -292,6 +294,7 @@ enum sbx_wire_op {
 	SBX_OP_RESIZE = 83,
 	SBX_OP_CREDIT = 84,
 	SBX_OP_CREDIT_ONE = 85,
+	SBX_OP_HANGUP = 90,
 
 	/*
 	 * ports.

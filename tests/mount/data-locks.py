@@ -36,6 +36,10 @@ class LockTest(unittest.TestCase):
 
     def waits(self, actor):
         """it asked, and its request has reached the sandbox"""
+        for _ in range(100):
+            if actor.is_in_a_call():
+                break
+            time.sleep(0.05)
         time.sleep(0.1)
         self.assertFalse(actor.has_answered())
 
@@ -124,7 +128,7 @@ class Locks(LockTest):
             begin = time.monotonic()
             a.signal(signal.SIGUSR1)
             self.assertEqual(a.result(), "hit")
-            self.assertLess(time.monotonic() - begin, 5)
+            self.assertLess(time.monotonic() - begin, 20)
             # and nothing of it is left
             b(unlock)
             c = self.here()
@@ -164,7 +168,7 @@ class Locks(LockTest):
         self.waits(a)
         begin = time.monotonic()
         a.kill()
-        self.assertLess(time.monotonic() - begin, 10)
+        self.assertLess(time.monotonic() - begin, 20)
         b("lockf(1, UN)")
         self.assertIsNone(self.here()("lockf(1, EX)"))
 
@@ -228,11 +232,12 @@ class Locks(LockTest):
     def test_unlocking_does_not_wait(self):
         a = self.here()
         a("lockf(1, EX)")
-        self.m.control("fault delay 300")
+        self.m.control("fault delay 1000")
         try:
             begin = time.monotonic()
             a("lockf(1, UN)")
-            self.assertLess(time.monotonic() - begin, 0.3)
+            # an answer takes 2 s
+            self.assertLess(time.monotonic() - begin, 1.5)
         finally:
             self.m.control("fault delay 0")
 

@@ -103,7 +103,7 @@ static void creds_send(struct sfs_files *f, const struct sfs_caller *w)
 	sbx_remote_submit_quiet(f->remote);
 }
 
-static int act_as(struct sfs_files *f, const struct sfs_caller *w)
+int sfs_act_as(struct sfs_files *f, const struct sfs_caller *w)
 {
 	struct sfs_caller *copy = NULL;
 
@@ -131,12 +131,7 @@ int sfs_call_act(struct sfs_call *c)
 {
 	int err = call_find_caller(c);
 
-	return err < 0 ? err : act_as(c->files, c->caller);
-}
-
-int sfs_act_as_self(struct sfs_files *f)
-{
-	return act_as(f, NULL);
+	return err < 0 ? err : sfs_act_as(c->files, c->caller);
 }
 
 /* A directory without extended attributes has no default ACL, which would

@@ -104,6 +104,7 @@ void sfs_handle_unref(struct sfs_handle *h)
 		sbx_remote_submit_quiet(f->remote);
 	}
 	f->nr_handles--;
+	free(h->caller);
 	free(h);
 	sfs_file_put(i);
 	sfs_inode_unref(i);
@@ -196,7 +197,7 @@ int sfs_handle_tell(struct sfs_handle *h)
 	err = sfs_inode_at(h->inode, &at);
 	/* whoever opened it may have lost the right meanwhile */
 	if (!err)
-		err = sfs_act_as_self(h->inode->files);
+		err = sfs_act_as(h->inode->files, NULL);
 	return err < 0 ? err : handle_open(h, &at);
 }
 

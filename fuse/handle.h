@@ -38,8 +38,9 @@ struct sfs_handle {
 	int flags;    /* of open(2) */
 	int open_err; /* why the sandbox did not open it */
 	bool told, released;
-	bool lock_lost; /* and could not be taken again */
-	uint8_t flock;	/* held: F_RDLCK, F_WRLCK, F_UNLCK: none */
+	struct sfs_caller *caller; /* who opened it; caller.h */
+	bool lock_lost;		   /* and could not be taken again */
+	uint8_t flock;		   /* held: F_RDLCK, F_WRLCK, F_UNLCK: none */
 	/* for pages of a mapping when the handle itself is O_APPEND */
 	struct sfs_handle *plain;
 

@@ -6,6 +6,7 @@
 
 #include "fuse/attr.h"
 #include "fuse/cache.h"
+#include "fuse/caller.h"
 #include "fuse/handle.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
@@ -89,6 +90,8 @@ static int setattr_send(struct sfs_call *c)
 	struct sfs_at at;
 	int err = setattr_at(c, &at);
 
+	if (!err && c->flags & (SBX_SET_SIZE | SBX_SET_UID | SBX_SET_GID))
+		err = sfs_call_act(c);
 	if (err < 0)
 		return err;
 	if (c->flags & SBX_SET_SIZE)
@@ -149,16 +152,18 @@ void sfs_on_setattr(fuse_req_t req, struct sfs_node *n, struct stat *attr,
 	if (attr->st_gid == o->here_gid)
 		c->attr.st_gid = o->there_gid;
 	c->flags = valid_of(to_set);
+	/* an owner that stays as it is: still a change */
+	if (!c->flags) {
+		c->flags = SBX_SET_UID;
+		c->attr.st_uid = (uid_t)-1;
+	}
 	if (fi && sfs_inode_is_file(i))
 		c->handle = sfs_handle_ref(sfs_handle_of(fi));
 	c->send = setattr_send;
 	c->done = setattr_done;
 	c->resume = on_known;
 	c->change = true;
-	if (c->flags)
-		sfs_call_go(c);
-	else
-		sfs_attr_wait(c);
+	sfs_call_go(c);
 }
 
 /* ---- readlink ---- */

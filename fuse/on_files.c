@@ -117,6 +117,8 @@ static void open_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 		sfs_call_err(c, err);
 		return;
 	}
+	h->caller = c->caller;
+	c->caller = NULL;
 	h->number = c->rdev;
 	h->epoch = sbx_remote_epoch(c->files->remote);
 	h->told = true;
@@ -339,6 +341,9 @@ static int fallocate_send(struct sfs_call *c)
 
 	if (err < 0)
 		return err;
+	err = sfs_act_as(c->files, c->handle->caller);
+	if (err < 0)
+		return err;
 	sfs_file_stale(c->inode);
 	b = sbx_remote_begin(c->files->remote, SBX_OP_FALLOCATE, 4);
 	sbx_put_u64(b, c->handle->number);
@@ -428,6 +433,8 @@ static int copy_send(struct sfs_call *c)
 
 	if (!err)
 		err = sfs_handle_tell(c->handle2);
+	if (!err)
+		err = sfs_act_as(c->files, c->handle2->caller);
 	if (err < 0)
 		return err;
 	sfs_file_stale(c->other);

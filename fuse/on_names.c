@@ -346,6 +346,8 @@ static struct sfs_handle *created_handle(struct sfs_call *c,
 
 	if (!h)
 		return NULL;
+	h->caller = c->caller;
+	c->caller = NULL;
 	h->number = c->rdev;
 	h->epoch = sbx_remote_epoch(c->files->remote);
 	h->told = true;

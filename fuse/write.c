@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/caller.h"
 #include "fuse/handle.h"
 
 struct sfs_piece {
@@ -182,6 +183,8 @@ static int piece_send(struct sfs_piece *p)
 	int err = sfs_handle_tell(p->h);
 	struct sbx_buf *b;
 
+	if (!err)
+		err = sfs_act_as(f, p->h->caller);
 	if (err < 0)
 		return err;
 	b = sbx_remote_begin(f->remote, SBX_OP_WRITE, 3);

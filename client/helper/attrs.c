@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "client/helper/at.h"
+#include "client/helper/creds.h"
 #include "client/helper/handles.h"
 #include "client/helper/helper.h"
 #include "client/wire/proto.h"
@@ -141,20 +142,43 @@ static int set_times(struct helper *h, const struct at *at,
 				  s->times, AT_SYMLINK_NOFOLLOW));
 }
 
+/*
+ * What takes set-id bits away, depending on who does it.  A mode that comes
+ * along is what whoever asks believes to be left, so it is set by the same,
+ * or, with a size, not at all: they need not be the owner.
+ */
+static int setattr_as(struct helper *h, const struct at *at,
+		      const struct object *o, struct setattr *s)
+{
+	int r = creds_begin(h);
+
+	if (r < 0)
+		return r;
+	if (s->valid & SBX_SET_SIZE) {
+		r = set_size(h, at, o, s->size);
+		if (h->creds)
+			s->valid &= ~(uint32_t)SBX_SET_MODE;
+	}
+	if (!r && (s->valid & (SBX_SET_UID | SBX_SET_GID)))
+		r = set_owner(o, s);
+	if (!r && (s->valid & SBX_SET_MODE))
+		r = set_mode(h, at, o, s->mode & 07777);
+	creds_end(h);
+	return r;
+}
+
 /* The size while it may still be written, the mode after the owner, whose
  * change takes bits away, the times last, since all of it changes them. */
 static int setattr_apply(struct helper *h, const struct at *at,
-			 const struct object *o, const struct setattr *s)
+			 const struct object *o, struct setattr *s)
 {
 	const uint32_t times = SBX_SET_ATIME | SBX_SET_MTIME |
 			       SBX_SET_ATIME_NOW | SBX_SET_MTIME_NOW;
 	int r = 0;
 
-	if (s->valid & SBX_SET_SIZE)
-		r = set_size(h, at, o, s->size);
-	if (!r && (s->valid & (SBX_SET_UID | SBX_SET_GID)))
-		r = set_owner(o, s);
-	if (!r && (s->valid & SBX_SET_MODE))
+	if (s->valid & (SBX_SET_SIZE | SBX_SET_UID | SBX_SET_GID))
+		r = setattr_as(h, at, o, s);
+	else if (s->valid & SBX_SET_MODE)
 		r = set_mode(h, at, o, s->mode & 07777);
 	if (!r && (s->valid & times))
 		r = set_times(h, at, o, s);

@@ -1,4 +1,4 @@
-/* Whom changes of names and opening act as, for a helper that runs as root. */
+/* Whom opening and changes act as, for a helper that runs as root. */
 #ifndef HELPER_CREDS_H
 #define HELPER_CREDS_H
 

@@ -10,6 +10,7 @@
 #include "client/helper/at.h"
 #include "client/helper/attr.h"
 #include "client/helper/children.h"
+#include "client/helper/creds.h"
 #include "client/helper/handles.h"
 #include "client/helper/helper.h"
 #include "client/helper/tasks.h"
@@ -211,7 +212,11 @@ int op_write(struct req *q)
 	if (!hd)
 		return -ESTALE;
 	expect_data(q->h, hd);
+	r = creds_begin(q->h);
+	if (r < 0)
+		return r;
 	r = write_all(hd->fd, data, len, offset);
+	creds_end(q->h);
 	return r < 0 ? r : put_handle_attr(q, hd);
 }
 
@@ -310,9 +315,13 @@ int op_fallocate(struct req *q)
 	if (!hd)
 		return -ESTALE;
 	expect_data(q->h, hd);
+	r = creds_begin(q->h);
+	if (r < 0)
+		return r;
 	do
 		r = fallocate(hd->fd, (int)mode, (off_t)offset, (off_t)len);
 	while (r < 0 && errno == EINTR);
+	creds_end(q->h);
 	return r < 0 ? -errno : put_handle_attr(q, hd);
 }
 
@@ -420,7 +429,11 @@ int op_copy(struct req *q)
 	c.out = out->fd;
 	c.left = len < COPY_MAX ? (size_t)len : COPY_MAX;
 	expect_data(q->h, out);
+	r = creds_begin(q->h);
+	if (r < 0)
+		return r;
 	r = copy_run(&c);
+	creds_end(q->h);
 	if (r < 0 && !c.done)
 		return r;
 	sbx_put_u64(q->out, c.done);

@@ -256,10 +256,11 @@ enum sbx_wire_op {
 	 *       Not in a batch: LIST, TREE, HASH, STDIN, BATCH, reads of more
 	 *       than SBX_READ_PIECE, waiting for locks (EOPNOTSUPP).  ENOBUFS:
 	 *       not carried out, since the reply would be too long
-	 * CREDS [uid, gid, [groups]]: what changes names, and OPEN, acts as
-	 *       that user from now on (only with SBX_FEATURE_ROOT_USER, else
-	 *       EPERM); the way there is found, and everything else is done,
-	 *       as the helper's own user, since whoever asks has checked the
+	 * CREDS [uid, gid, [groups]]: OPEN and what is marked C act as that
+	 *       user from now on (only with SBX_FEATURE_ROOT_USER, else EPERM).
+	 *       The way there is found, modes without owners, times and
+	 *       extended attributes are set, and everything else is done as
+	 *       the helper's own user, since whoever asks has checked the
 	 *       rights.  [] ends it.  After one that failed those requests
 	 *       are refused.
 	 * The helper has no umask: modes are taken as given, less the umask

@@ -15,11 +15,15 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import stat
+import subprocess
 import sys
+import tempfile
 import time
 from sbxmount import Mount
 
+SCRIPT = os.path.abspath(sys.argv[0])  # the test changes folders
 libc = ctypes.CDLL(None, use_errno=True)
 SYS_setgroups, SYS_setresuid, SYS_setresgid = 116, 117, 119
 AT_FDCWD = -100
@@ -158,8 +162,11 @@ def shot(top, base=b""):
         return out
     for n in names:
         path, rel = os.path.join(top, n), os.path.join(base, n)
-        st = os.lstat(path)
-        if stat.S_ISDIR(st.st_mode):
+        try:
+            st = os.lstat(path)
+        except PermissionError:
+            st = None               # it may be listed, not looked into
+        if st and stat.S_ISDIR(st.st_mode):
             out.update(shot(path, rel))
         else:
             out[rel] = st
@@ -204,6 +211,9 @@ class Side:
         """the state, told in words that both sides must share"""
         now, numbers, out = shot(self.dir), {}, {}
         for path, st in now.items():
+            if not st:
+                out[path] = "closed"
+                continue
             one = numbers.setdefault(st.st_ino, len(numbers))
             what = ["%06o" % st.st_mode, "links %d" % st.st_nlink,
                     "uid %d" % self.owners.get(st.st_uid, st.st_uid),
@@ -343,8 +353,38 @@ def short(v):
     return text if len(text) < 60 else text[:40] + "..."
 
 
+# For root, a namespace with a device that others may open, too.
+ORDINARY = """
+mkdir "$0/dev" && mount -t tmpfs -o mode=755 none "$0/dev" &&
+mknod -m 666 "$0/dev/fuse" c 10 229 &&
+mount --bind "$0/dev/fuse" /dev/fuse || exit 77
+umask 22
+exec setpriv --reuid 1000 --regid 1000 --clear-groups --pdeathsig TERM \\
+    env TMPDIR="$0" HOME="$0" sh -c \\
+    '[ -x "$SBXFS_BUILD/sbxfs" ] && cd "$TMPDIR" && [ -r "$1" ] || exit 77
+    exec "$0" "$1"' "$@"
+"""
+
+
+def as_ordinary():
+    """all of this program once more, by a user who is nobody special"""
+    print("---- by an ordinary user")
+    sys.stdout.flush()
+    tmp = tempfile.mkdtemp(prefix="sbxfs-test.")
+    try:
+        os.chown(tmp, OWN.uid, OWN.gid)
+        r = subprocess.run(["unshare", "-m", "--propagation", "private", "sh",
+                            "-c", ORDINARY, tmp, sys.executable,
+                            SCRIPT]).returncode
+    finally:
+        shutil.rmtree(tmp)
+    if r == 77:
+        print("skipped: no way to become one here")
+    return r not in (0, 77)
+
+
 def main(run):
-    """run(d, root) for each kind of sandbox that can be had here"""
+    """run(d, root) for each kind of sandbox and of user that can be had"""
     status = 0
     makers = [Diff.as_user]
     if os.geteuid() == 0:
@@ -358,4 +398,6 @@ def main(run):
             d.m.close()
             raise
         status |= d.end()
+    if os.geteuid() == 0:
+        status |= as_ordinary()
     sys.exit(status)

@@ -75,7 +75,8 @@ class Options(unittest.TestCase):
 
     def test_no_bubblewrap(self):
         with tempfile.TemporaryDirectory() as d:
-            answer = run("--dir", d, SBXFS_AGENT_KEY="x", PATH="/nowhere")
+            answer = run("--dir", d, SBXFS_AGENT_KEY="x",
+                         PATH=d + "/nowhere")
             self.assertEqual(answer.returncode, 1)
             self.assertIn("bubblewrap is missing: install it", answer.stderr)
             self.assertEqual(answer.stderr.count("\n"), 1)

@@ -1,6 +1,7 @@
 #include "client/job.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,6 +28,7 @@
 struct chunk {
 	struct chunk *next;
 	uint64_t start;
+	uint64_t at; /* of its first byte in its own stream */
 	size_t len;
 	uint8_t stream; /* 1 or 2 */
 	uint8_t data[];
@@ -37,6 +39,7 @@ struct sbx_job_reader {
 	struct sbx_job *job;
 	unsigned int which;
 	uint64_t pos;
+	uint64_t lost;	  /* dropped before it came; 0: told */
 	struct chunk *at; /* holds pos, or NULL: at the end */
 };
 
@@ -50,10 +53,13 @@ struct sbx_job {
 	int64_t started_ms, duration_ms;
 	bool eof[2], registered;
 
+	char *name; /* what was to be run, until it runs */
+
 	struct chunk *head, *tail;
 	size_t keep;
 	bool lossy;
 	uint64_t end;		  /* position after the last byte */
+	uint64_t length[2];	  /* of each stream */
 	uint64_t retired;	  /* position */
 	struct chunk *retired_at; /* holds it, or NULL: at the end */
 	uint32_t grant[2];	  /* retired and not yet credited */
@@ -62,7 +68,8 @@ struct sbx_job {
 	struct sbx_job_watch *watches, *next_watch;
 
 	size_t input_waiting;
-	int input_error;
+	int input_error; /* -EPIPE: it has none, or was told of its end */
+	bool tty;
 };
 
 /* Listeners may come and go while they are called. */
@@ -173,6 +180,7 @@ static void job_append(struct sbx_job *j, int stream, const uint8_t *data,
 	}
 	c->next = NULL;
 	c->start = j->end;
+	c->at = j->length[stream - 1];
 	c->len = len;
 	c->stream = (uint8_t)stream;
 	memcpy(c->data, data, len);
@@ -182,6 +190,7 @@ static void job_append(struct sbx_job *j, int stream, const uint8_t *data,
 		j->head = c;
 	j->tail = c;
 	j->end += len;
+	j->length[stream - 1] += len;
 	if (!j->retired_at)
 		j->retired_at = c;
 	for (rd = j->readers; rd; rd = rd->next) {
@@ -200,12 +209,9 @@ struct sbx_job_reader *sbx_job_reader_new(struct sbx_job *j, unsigned which)
 		return NULL;
 	rd->job = sbx_job_ref(j);
 	rd->which = which;
-	rd->at = j->head;
-	reader_skip(rd);
-	if (!rd->at)
-		rd->pos = j->end;
 	rd->next = j->readers;
 	j->readers = rd;
+	sbx_job_reader_seek(rd, 0);
 	return rd;
 }
 
@@ -224,16 +230,45 @@ struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd)
 	return NULL;
 }
 
+/* Of a chunk's first byte in what the reader sees. */
+static uint64_t reader_count(const struct sbx_job_reader *rd,
+			     const struct chunk *c)
+{
+	return rd->which == 3 ? c->start : c->at;
+}
+
+uint64_t sbx_job_reader_seek(struct sbx_job_reader *rd, uint64_t to)
+{
+	struct sbx_job *j = rd->job;
+	struct chunk *c = j->head;
+	uint64_t off = 0, now;
+
+	while (c &&
+	       (!(rd->which & c->stream) || reader_count(rd, c) + c->len <= to))
+		c = c->next;
+	if (c && reader_count(rd, c) < to)
+		off = to - reader_count(rd, c);
+	rd->at = c;
+	rd->pos = c ? c->start + off : j->end;
+	now = c ? reader_count(rd, c) + off : sbx_job_length(j, rd->which);
+	rd->lost = to ? 0 : now;
+	job_retire(j);
+	return now;
+}
+
+/* One stream ends when it is closed; both together with the command. */
+bool sbx_job_is_over(const struct sbx_job *j, unsigned which)
+{
+	return j->state == SBX_JOB_ENDED || (which != 3 && j->eof[which - 1]);
+}
+
 static long reader_at_end(const struct sbx_job_reader *rd)
 {
 	const struct sbx_job *j = rd->job;
-	bool all = (!(rd->which & 1) || j->eof[0]) &&
-		   (!(rd->which & 2) || j->eof[1]);
 
-	if (j->state == SBX_JOB_ENDED && j->error)
+	if (j->state == SBX_JOB_ENDED && j->error && j->exit_code < 0)
 		return j->error;
-	return j->state == SBX_JOB_ENDED || (all && rd->which != 3) ? 0
-								    : -EAGAIN;
+	return sbx_job_is_over(j, rd->which) ? 0 : -EAGAIN;
 }
 
 long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
@@ -243,14 +278,19 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 
 	if (ret_lost)
 		*ret_lost = 0;
-	if (!rd->at)
-		return reader_at_end(rd);
-	if (rd->pos < rd->at->start) {
-		/* only before its first byte, unless the job is lossy */
-		if (ret_lost)
-			*ret_lost = rd->at->start - rd->pos;
+	if (!rd->at) {
+		long r = reader_at_end(rd);
+
+		if (r != 0)
+			return r;
+	}
+	if (rd->at && rd->pos < rd->at->start) { /* of a lossy job */
+		rd->lost += rd->at->start - rd->pos;
 		rd->pos = rd->at->start;
 	}
+	if (ret_lost)
+		*ret_lost = rd->lost;
+	rd->lost = 0;
 	while (rd->at && done < size) {
 		size_t off = (size_t)(rd->pos - rd->at->start);
 		size_t n = rd->at->len - off;
@@ -346,6 +386,44 @@ static const struct sbx_remote_job remote_job = {
 	.on_lost = on_lost,
 };
 
+/* As env(1): 127 not found, 126 found and no good; -1: not its fault. */
+static int refused_code(int err)
+{
+	switch (-err) {
+	case ENOENT:
+		return 127;
+	case EACCES:
+	case EPERM:
+	case ENOEXEC:
+	case ENOTDIR:
+	case EISDIR:
+	case ELOOP:
+	case ENAMETOOLONG:
+	case ETXTBSY:
+	case ELIBBAD:
+	case E2BIG:
+		return 126;
+	default:
+		return -1;
+	}
+}
+
+/* Who waits for its output gets the reason there, as from a shell. */
+static void job_refused(struct sbx_job *j, int err)
+{
+	int code = refused_code(err);
+	char text[512];
+
+	if (code >= 0) {
+		snprintf(text, sizeof(text), "sbxfs: cannot run %.400s: %s\n",
+			 j->name ? j->name : "it", strerror(-err));
+		job_append(j, j->tty ? 1 : 2, (const uint8_t *)text,
+			   strlen(text));
+		j->eof[0] = j->eof[1] = true;
+	}
+	job_end(j, code, err);
+}
+
 static void on_started(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sbx_job *j = arg;
@@ -355,12 +433,14 @@ static void on_started(void *arg, int err, struct sbx_rd *rd)
 		err = rd->err;
 	if (err) {
 		/* a lost helper may or may not have started it */
-		job_end(j, -1, err == -ERESTART ? -EIO : err);
+		job_refused(j, err == -ERESTART ? -EIO : err);
 		job_unregister(j);
 	} else if (j->state == SBX_JOB_STARTING) {
 		j->pid = pid;
 		j->state = SBX_JOB_RUNNING;
 	}
+	free(j->name);
+	j->name = NULL;
 	job_news(j);
 	sbx_job_unref(j);
 }
@@ -387,6 +467,17 @@ static void put_env(struct sbx_buf *b, const char *const *env)
 		sbx_put_bin(b, env[i], (size_t)(eq - env[i]));
 		sbx_put_bin(b, *eq ? eq + 1 : "", *eq ? strlen(eq + 1) : 0);
 	}
+}
+
+/* The program, and the place if one was asked for: either may be missing. */
+static void job_set_name(struct sbx_job *j, const struct sbx_job_conf *conf)
+{
+	int n = conf->cwd ? asprintf(&j->name, "%s in %s", conf->argv[0],
+				     conf->cwd)
+			  : asprintf(&j->name, "%s", conf->argv[0]);
+
+	if (n < 0)
+		j->name = NULL; /* it is called something else then */
 }
 
 static void job_exec(struct sbx_job *j, const struct sbx_job_conf *conf)
@@ -420,6 +511,10 @@ struct sbx_job *sbx_job_start(struct sbx_remote *r,
 	clock_gettime(CLOCK_REALTIME, &now);
 	j->refs = 1;
 	j->exit_code = -1;
+	j->tty = conf->flags & SBX_EXEC_TTY;
+	if (!(conf->flags & (SBX_EXEC_TTY | SBX_EXEC_STDIN)))
+		j->input_error = -EPIPE;
+	job_set_name(j, conf);
 	j->credit[0] = j->credit[1] = CREDIT;
 	j->lossy = conf->keep != 0;
 	j->keep = conf->keep ? conf->keep : KEEP;
@@ -457,6 +552,7 @@ void sbx_job_unref(struct sbx_job *j)
 		j->head = c->next;
 		free(c);
 	}
+	free(j->name);
 	free(j);
 }
 
@@ -505,17 +601,28 @@ static void job_send_input(struct sbx_job *j, const void *data, size_t len)
 	sbx_remote_submit(j->r, on_input_done, NULL, j);
 }
 
+int sbx_job_can_write(const struct sbx_job *j)
+{
+	if (!j->r || j->state == SBX_JOB_ENDED)
+		return -EPIPE;
+	if (j->input_error)
+		return j->input_error;
+	return j->input_waiting + SBX_WRITE_MAX <= INPUT_MAX ? 0 : -EAGAIN;
+}
+
 long sbx_job_write(struct sbx_job *j, const void *data, size_t len)
 {
 	const uint8_t *p = data;
 	size_t done = 0;
 
-	if (!j->r || j->state == SBX_JOB_ENDED)
-		return -EPIPE;
-	if (j->input_error)
-		return j->input_error;
+	int r = sbx_job_can_write(j);
+
+	if (r < 0 && (r != -EAGAIN || len))
+		return r;
 	if (!len) {
 		job_send_input(j, NULL, 0);
+		if (!j->tty) /* there it is but a character */
+			j->input_error = -EPIPE;
 		return 0;
 	}
 	while (done < len && j->input_waiting + SBX_WRITE_MAX <= INPUT_MAX) {
@@ -527,12 +634,6 @@ long sbx_job_write(struct sbx_job *j, const void *data, size_t len)
 		done += n;
 	}
 	return done ? (long)done : -EAGAIN;
-}
-
-bool sbx_job_is_writable(const struct sbx_job *j)
-{
-	return !j->r || j->state == SBX_JOB_ENDED || j->input_error ||
-	       j->input_waiting + SBX_WRITE_MAX <= INPUT_MAX;
 }
 
 int sbx_job_hangup(struct sbx_job *j)
@@ -574,6 +675,19 @@ int sbx_job_resize(struct sbx_job *j, unsigned int cols, unsigned int rows)
 	return 0;
 }
 
+int sbx_job_close_output(struct sbx_job *j, unsigned int stream)
+{
+	struct sbx_buf *b;
+
+	if (!j->r || j->state == SBX_JOB_ENDED)
+		return -ESRCH;
+	b = sbx_remote_begin(j->r, SBX_OP_CLOSE_OUTPUT, 2);
+	sbx_put_u64(b, j->number);
+	sbx_put_u64(b, stream);
+	sbx_remote_submit_quiet(j->r);
+	return 0;
+}
+
 /* ---- questions ---- */
 
 enum sbx_job_state sbx_job_state(const struct sbx_job *j)
@@ -609,4 +723,9 @@ int64_t sbx_job_duration_ms(const struct sbx_job *j)
 size_t sbx_job_kept(const struct sbx_job *j)
 {
 	return j->head ? (size_t)(j->end - j->head->start) : 0;
+}
+
+uint64_t sbx_job_length(const struct sbx_job *j, unsigned which)
+{
+	return (which & 1 ? j->length[0] : 0) + (which & 2 ? j->length[1] : 0);
 }

@@ -48,12 +48,18 @@ void sbx_job_watch_del(struct sbx_job *j, struct sbx_job_watch *w);
 enum sbx_job_state { SBX_JOB_STARTING, SBX_JOB_RUNNING, SBX_JOB_ENDED };
 enum sbx_job_state sbx_job_state(const struct sbx_job *j);
 int sbx_job_exit_code(const struct sbx_job *j); /* 128 + signal; -1: none */
-int sbx_job_error(const struct sbx_job *j);	/* why it could not start; 0 */
+/* why it could not start; 0.  If it was the command's fault there is an exit
+ * code, too, 127 or 126, and a sentence on stderr, as env(1) has it. */
+int sbx_job_error(const struct sbx_job *j);
 uint32_t sbx_job_pid(const struct sbx_job *j);
 int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
 int64_t sbx_job_duration_ms(const struct sbx_job *j);
 /* bytes of output that are kept for late readers */
 size_t sbx_job_kept(const struct sbx_job *j);
+/* bytes that it has printed so far, and whether that was all; which as below
+ */
+uint64_t sbx_job_length(const struct sbx_job *j, unsigned which);
+bool sbx_job_is_over(const struct sbx_job *j, unsigned which);
 
 /* Position of a reader in what the job printed; which: bit 0 stdout, bit 1
  * stderr, both: in order of arrival. */
@@ -61,8 +67,15 @@ struct sbx_job_reader;
 struct sbx_job_reader *sbx_job_reader_new(struct sbx_job *j, unsigned which);
 struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd);
 /*
+ * Goes to the byte of that number, counted in what this reader sees.  Returns
+ * where it is now: further on if that byte was dropped, less far if it has
+ * not come yet.
+ */
+uint64_t sbx_job_reader_seek(struct sbx_job_reader *rd, uint64_t to);
+/*
  * Up to size bytes into dst; 0: the stream has ended; -EAGAIN: nothing yet.
- * *ret_lost: bytes dropped before these (may be NULL).
+ * *ret_lost: bytes dropped before the first one, told once to whoever starts
+ * at the beginning (may be NULL).
  */
 long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 		  uint64_t *ret_lost);
@@ -72,8 +85,10 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
  * when there is room), -EPIPE when nobody can read them.  len 0: end of input.
  */
 long sbx_job_write(struct sbx_job *j, const void *data, size_t len);
-/* Whether sbx_job_write would not say -EAGAIN. */
-bool sbx_job_is_writable(const struct sbx_job *j);
+/* What sbx_job_write would say: 0 (there is room), -EAGAIN, -EPIPE. */
+int sbx_job_can_write(const struct sbx_job *j);
+/* Nobody wants stream 1 or 2 any more: writing to it fails there. */
+int sbx_job_close_output(struct sbx_job *j, unsigned int stream);
 int sbx_job_signal(struct sbx_job *j, int signo);
 /* Hangs its terminal up, as closing a terminal window does. */
 int sbx_job_hangup(struct sbx_job *j);

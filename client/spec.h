@@ -5,6 +5,7 @@
 #ifndef SBX_SPEC_H
 #define SBX_SPEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "client/error.h"
@@ -22,6 +23,7 @@ struct sbx_exec_spec {
 	char *text;		 /* the command for people to read */
 	unsigned int timeout_ms; /* 0: none */
 	unsigned int flags;	 /* SBX_EXEC_* */
+	unsigned int cols, rows; /* of the terminal; 0: as usual */
 };
 
 /*
@@ -30,6 +32,16 @@ struct sbx_exec_spec {
  */
 int sbx_exec_spec_parse(struct sbx_exec_spec *ret, const char *text, size_t len,
 			struct sbx_error *reterr);
+/*
+ * The same while it may still be cut off: 0 if nothing is wrong with it so
+ * far.  Cheap: it is parsed when it may be complete.
+ */
+struct sbx_exec_scan {
+	bool began, opened, is_json, in_string, escaped;
+	size_t at, depth;
+};
+int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,
+		  struct sbx_error *reterr);
 void sbx_exec_spec_release(struct sbx_exec_spec *spec);
 
 /*

@@ -22,6 +22,7 @@
 #define MAX_ENV	     1024
 
 #define SPEC_NO_MEMORY "out of memory"
+#define SPEC_ZERO_BYTE "exec: a command cannot hold a zero byte"
 
 void sbx_exec_spec_release(struct sbx_exec_spec *spec)
 {
@@ -43,7 +44,7 @@ static int spec_set_shell(struct sbx_exec_spec *spec, const char *script,
 {
 	bool is_long = len > ARGUMENT_MAX;
 
-	if (is_long && spec->input)
+	if (is_long && (spec->flags & SBX_EXEC_STDIN))
 		return sbx_error_set(reterr, -E2BIG,
 				     "a command of more than %d KiB cannot "
 				     "have input, too: put it into a file",
@@ -155,12 +156,29 @@ static int spec_env(struct sbx_exec_spec *spec, json_t *v,
 static int spec_input(struct sbx_exec_spec *spec, json_t *v,
 		      struct sbx_error *reterr)
 {
-	int r = spec_string(&spec->input, "stdin", v, reterr);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	spec->input_len = strlen(spec->input);
+	if (json_is_false(v))
+		return 0;
 	spec->flags |= SBX_EXEC_STDIN;
+	if (json_is_true(v))
+		return 0; /* it is to come */
+	if (!json_is_string(v))
+		return spec_bad(reterr, "stdin", "text, true or false");
+	r = spec_string(&spec->input, "stdin", v, reterr);
+	if (r == 0)
+		spec->input_len = strlen(spec->input);
+	return r;
+}
+
+static int spec_size(unsigned int *ret, const char *key, json_t *v,
+		     struct sbx_error *reterr)
+{
+	json_int_t n = json_integer_value(v);
+
+	if (!json_is_integer(v) || n < 1 || n > UINT16_MAX)
+		return spec_bad(reterr, key, "a number from 1 to 65535");
+	*ret = (unsigned int)n;
 	return 0;
 }
 
@@ -205,6 +223,10 @@ static int spec_take(struct sbx_exec_spec *spec, const char *key, json_t *v,
 		return spec_timeout(spec, v, reterr);
 	if (!strcmp(key, "user"))
 		return spec_user(spec, v, reterr);
+	if (!strcmp(key, "cols"))
+		return spec_size(&spec->cols, key, v, reterr);
+	if (!strcmp(key, "rows"))
+		return spec_size(&spec->rows, key, v, reterr);
 	if (strcmp(key, "tty"))
 		return sbx_error_set(reterr, -EINVAL,
 				     "exec: there is no option \"%s\"", key);
@@ -223,10 +245,6 @@ static int spec_from_json(struct sbx_exec_spec *spec, json_t *root,
 	const char *key;
 	json_t *v;
 
-	if (!command == !argv)
-		return sbx_error_set(reterr, -EINVAL,
-				     "exec: give either \"command\" or "
-				     "\"argv\"");
 	json_object_foreach(root, key, v)
 	{
 		int r = spec_take(spec, key, v, reterr);
@@ -234,6 +252,10 @@ static int spec_from_json(struct sbx_exec_spec *spec, json_t *root,
 		if (r < 0)
 			return r;
 	}
+	if (!command == !argv)
+		return sbx_error_set(reterr, -EINVAL,
+				     "exec: give either \"command\" or "
+				     "\"argv\"");
 	if (argv)
 		return 0;
 	if (!json_is_string(command))
@@ -247,6 +269,11 @@ static int spec_from_json(struct sbx_exec_spec *spec, json_t *root,
  * behind it.  So what follows the brace at once must be JSON; else it is
  * JSON if it can be read as such.
  */
+static bool spec_must_be_json(const char *text, size_t len)
+{
+	return len >= 2 && text[0] == '{' && !isspace((unsigned char)text[1]);
+}
+
 static int spec_try_json(struct sbx_exec_spec *spec, const char *text,
 			 size_t len, bool *ret_is_json,
 			 struct sbx_error *reterr)
@@ -259,7 +286,7 @@ static int spec_try_json(struct sbx_exec_spec *spec, const char *text,
 	if (!len || text[0] != '{')
 		return 0;
 	root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
-	if (!root && (len < 2 || (text[1] != '"' && text[1] != '}')))
+	if (!root && !spec_must_be_json(text, len))
 		return 0;
 	*ret_is_json = true;
 	if (!root)
@@ -288,8 +315,7 @@ static int spec_parse(struct sbx_exec_spec *spec, const char *text, size_t len,
 				     "exec: there is no command in what was "
 				     "written");
 	if (memchr(text, 0, len))
-		return sbx_error_set(reterr, -EINVAL,
-				     "exec: a command cannot hold a zero byte");
+		return sbx_error_set(reterr, -EINVAL, SPEC_ZERO_BYTE);
 	r = spec_try_json(spec, text + blank, len - blank, &is_json, reterr);
 	if (r < 0 || is_json)
 		return r;
@@ -306,4 +332,71 @@ int sbx_exec_spec_parse(struct sbx_exec_spec *ret, const char *text, size_t len,
 		sbx_exec_spec_release(&spec);
 	*ret = spec;
 	return r;
+}
+
+/* ---- while it is being written ---- */
+
+/* True: here a JSON object may end. */
+static bool scan_byte(struct sbx_exec_scan *scan, char c)
+{
+	if (scan->escaped) {
+		scan->escaped = false;
+	} else if (scan->in_string) {
+		scan->escaped = c == '\\';
+		scan->in_string = c != '"';
+	} else if (c == '"') {
+		scan->in_string = true;
+	} else if (c == '{' || c == '[') {
+		scan->depth++;
+	} else if ((c == '}' || c == ']') && scan->depth) {
+		return --scan->depth == 0;
+	}
+	return false;
+}
+
+static int scan_check(const char *text, size_t len, struct sbx_error *reterr)
+{
+	struct sbx_exec_spec spec;
+	int r = sbx_exec_spec_parse(&spec, text, len, reterr);
+
+	sbx_exec_spec_release(&spec);
+	return r;
+}
+
+/* True: it was the brace's turn, and c cannot follow it. */
+static bool scan_begin(struct sbx_exec_scan *scan, char c)
+{
+	bool is_space = isspace((unsigned char)c);
+
+	if (scan->opened) {
+		scan->opened = false;
+		return !is_space && c != '"' && c != '}';
+	}
+	if (!scan->began && !is_space) {
+		scan->began = true;
+		scan->is_json = scan->opened = c == '{';
+	}
+	return false;
+}
+
+int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,
+		  struct sbx_error *reterr)
+{
+	bool check = false;
+
+	if (memchr(text + scan->at, 0, len - scan->at))
+		return sbx_error_set(reterr, -EINVAL, SPEC_ZERO_BYTE);
+	for (; scan->at < len; scan->at++) {
+		char c = text[scan->at];
+
+		if (scan_begin(scan, c))
+			return sbx_error_set(reterr, -EINVAL,
+					     "exec: not a JSON object: a name "
+					     "in quotes is wanted after {");
+		if (!scan->is_json || isspace((unsigned char)c))
+			continue;
+		/* complete, or something behind what was */
+		check = scan_byte(scan, c) || !scan->depth;
+	}
+	return check ? scan_check(text, len, reterr) : 0;
 }

@@ -140,6 +140,10 @@ void ctl_node_attr(const struct ctl_node *n, struct stat *st)
 	st->st_uid = fs->uid;
 	st->st_gid = fs->gid;
 	st->st_blksize = 4096;
+	if (n->type->length) {
+		st->st_size = (off_t)n->type->length(n);
+		st->st_blocks = (st->st_size + 511) / 512;
+	}
 	st->st_mtim.tv_sec = ms / 1000;
 	st->st_mtim.tv_nsec = ms % 1000 * 1000000;
 	st->st_atim = st->st_mtim;
@@ -158,6 +162,8 @@ void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout)
 		return;
 	}
 	ctl_node_attr(n, &e.attr);
+	if (n->type->length)
+		e.attr_timeout = 0;
 	/* the caller's reference becomes the kernel's, if it has none yet */
 	if (n->known)
 		n->refs--;
@@ -189,7 +195,7 @@ void ctl_getattr(fuse_req_t req, struct sfs_node *node,
 		return;
 	}
 	ctl_node_attr(n, &st);
-	fuse_reply_attr(req, &st, SFS_FOREVER);
+	fuse_reply_attr(req, &st, n->type->length ? 0 : SFS_FOREVER);
 }
 
 /*

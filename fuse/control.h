@@ -48,6 +48,7 @@ struct ctl_type {
 	/* in that directory; absent: always */
 	bool (*present)(const struct ctl_node *dir);
 	void (*touch)(fuse_req_t req, struct ctl_node *n); /* setting times */
+	uint64_t (*length)(const struct ctl_node *n); /* absent: shown as 0 */
 
 	/* directories */
 	const struct ctl_type *const *children; /* NULL-ended, or NULL */

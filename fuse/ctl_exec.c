@@ -6,14 +6,16 @@
  * been started before close(2) returns, or at the first read.  It is sent
  * behind all changes made through the mount before it, on the one ordered
  * connection: that is the barrier before it; the one behind it is stream.h's.
+ *
+ * Who opens it only to read gets the newest command, and positions in what
+ * that printed; a conversation has none.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "fuse/ctl_file.h"
+#include "fuse/command.h"
 #include "fuse/sandbox.h"
 #include "fuse/stream.h"
 
@@ -26,18 +28,11 @@ struct run {
 
 struct exec_file {
 	struct ctl_file f;
-	struct sbx_buf text; /* written and not started yet */
-	struct run *runs;    /* the oldest first */
+	struct sfs_command command;
+	struct run *runs; /* the oldest first */
 	unsigned int nr_runs;
 	bool can_read;
 	bool talked; /* it had a command: no other one is shown to it */
-};
-
-/* The end of a descriptor that waits for the command to have started. */
-struct starting {
-	struct ctl_op *op;
-	struct sfs_job *job; /* counted */
-	struct sfs_job_wait wait;
 };
 
 static struct exec_file *exec_of(struct ctl_file *f)
@@ -57,18 +52,24 @@ static void run_drop_first(struct exec_file *ef)
 	free(run);
 }
 
+static uint64_t exec_off(const struct exec_file *ef, off_t off)
+{
+	return ef->f.seekable ? (uint64_t)off : SFS_STREAM_NEXT;
+}
+
 /* Answers one read; the end of a command ends its part of the talk. */
 static void exec_reply(struct exec_file *ef, fuse_req_t req, size_t size)
 {
 	if (!ef->runs)
 		fuse_reply_buf(req, NULL, 0);
-	else if (sfs_stream_reply(ef->runs->stream, req, size))
+	else if (sfs_stream_reply(ef->runs->stream, req, size) &&
+		 !ef->f.seekable)
 		run_drop_first(ef);
 }
 
-static bool exec_is_ready(struct exec_file *ef)
+static bool exec_is_ready(struct exec_file *ef, uint64_t off)
 {
-	return !ef->runs || sfs_stream_is_ready(ef->runs->stream);
+	return !ef->runs || sfs_stream_is_ready(ef->runs->stream, off);
 }
 
 static void exec_pump(struct exec_file *ef)
@@ -77,7 +78,8 @@ static void exec_pump(struct exec_file *ef)
 	size_t size;
 	off_t off;
 
-	while (!sfs_readq_is_empty(&ef->f.readers) && exec_is_ready(ef)) {
+	while (sfs_readq_peek(&ef->f.readers, &off) &&
+	       exec_is_ready(ef, exec_off(ef, off))) {
 		req = sfs_readq_take(&ef->f.readers, &size, &off);
 		exec_reply(ef, req, size);
 	}
@@ -113,31 +115,6 @@ static int exec_attach(struct exec_file *ef, struct sfs_job *job)
 
 /* ---- starting ---- */
 
-static int exec_start(struct exec_file *ef, struct sfs_job **ret,
-		      struct sbx_error *reterr)
-{
-	struct sbx_exec_spec spec;
-	int r;
-
-	if (ef->nr_runs >= MAX_RUNS)
-		return sbx_error_set(reterr, -EBUSY,
-				     "exec: read the output of the commands "
-				     "before first");
-	r = sbx_exec_spec_parse(&spec, (char *)sbx_buf_at(&ef->text),
-				sbx_buf_len(&ef->text), reterr);
-	sbx_buf_clear(&ef->text);
-	if (r < 0)
-		return r;
-	r = sfs_jobs_start(ef->f.node->sb, &spec, ret, reterr);
-	sbx_exec_spec_release(&spec);
-	if (r == 0 && ef->can_read) {
-		r = exec_attach(ef, *ret);
-		if (r < 0)
-			return sbx_error_set(reterr, r, "out of memory");
-	}
-	return r;
-}
-
 /* What was written becomes a command.  False: it does not, and req has been
  * answered. */
 static bool exec_begin(fuse_req_t req, struct exec_file *ef,
@@ -146,12 +123,11 @@ static bool exec_begin(fuse_req_t req, struct exec_file *ef,
 	struct sbx_error e = {0};
 
 	*ret = NULL;
-	if (!sbx_buf_len(&ef->text))
+	if (sfs_command_is_empty(&ef->command))
 		return true;
-	if (ctl_node_check(ef->f.node) < 0)
-		sbx_error_set(&e, -ESTALE, "the sandbox is gone");
-	else
-		exec_start(ef, ret, &e);
+	if (sfs_command_start(&ef->f, &ef->command, ret, &e) == 0 &&
+	    ef->can_read && exec_attach(ef, *ret) < 0)
+		sbx_error_set(&e, -ENOMEM, "out of memory");
 	if (!e.err)
 		return true;
 	ctl_note(ef->f.node, &e);
@@ -178,9 +154,10 @@ static void exec_read(fuse_req_t req, struct ctl_file *f, size_t size,
 		return;
 	exec_attach_newest(ef);
 	if (!nonblock) {
-		sfs_readq_add(&f->readers, req, size, 0);
+		sfs_readq_add(&f->readers, req, size, f->off);
 		exec_pump(ef);
-	} else if (sfs_readq_is_empty(&f->readers) && exec_is_ready(ef)) {
+	} else if (sfs_readq_is_empty(&f->readers) &&
+		   exec_is_ready(ef, exec_off(ef, f->off))) {
 		exec_reply(ef, req, size);
 	} else {
 		fuse_reply_err(req, EAGAIN);
@@ -192,57 +169,28 @@ static void exec_write(fuse_req_t req, struct ctl_file *f, const char *data,
 {
 	struct exec_file *ef = exec_of(f);
 
-	if (sbx_buf_add(&ef->text, data, size) < 0) {
-		int err = ef->text.err == -ENOMEM ? -ENOMEM : -E2BIG;
-
-		sbx_buf_clear(&ef->text);
-		ctl_fail(req, f->node, err,
-			 "exec: a command may have 1 MiB at most; put it into "
-			 "a file of the workspace");
-		return;
-	}
-	fuse_reply_write(req, size);
-}
-
-static void on_started(void *arg)
-{
-	struct starting *s = arg;
-	struct sbx_error e = {0};
-
-	if (s->job->state == SBX_JOB_ENDED && s->job->error)
-		sbx_error_set(&e, s->job->error,
-			      "exec: the command could not be run: %s",
-			      strerror(-s->job->error));
-	sfs_job_unref(s->job);
-	ctl_op_finish(s->op, &e);
-	free(s);
+	/* what is refused is no reason to show it another's output */
+	ef->talked = true;
+	if (ef->nr_runs >= MAX_RUNS)
+		ctl_fail(req, f->node, -EBUSY,
+			 "exec: read the output of the %d commands before "
+			 "first",
+			 MAX_RUNS);
+	else
+		sfs_command_write(req, f, &ef->command, data, size);
 }
 
 static void exec_flush(fuse_req_t req, struct ctl_file *f)
 {
 	struct exec_file *ef = exec_of(f);
 	struct sfs_job *job;
-	struct starting *s;
 
 	if (!exec_begin(req, ef, &job))
 		return;
-	s = job ? calloc(1, sizeof(*s)) : NULL;
-	if (!s) {
-		fuse_reply_err(req, job ? ENOMEM : 0);
-		return;
-	}
-	s->op = ctl_op_new(req, f->node, f, 0);
-	if (!s->op) {
-		free(s);
-		return;
-	}
-	s->job = sfs_job_ref(job);
-	s->wait = (struct sfs_job_wait){
-		.state = SBX_JOB_RUNNING,
-		.fn = on_started,
-		.arg = s,
-	};
-	sfs_job_wait_add(job, &s->wait);
+	if (job)
+		sfs_command_wait(req, f, job);
+	else
+		fuse_reply_err(req, 0);
 }
 
 /* ---- the file ---- */
@@ -252,17 +200,19 @@ static unsigned int exec_poll(struct ctl_file *f)
 	static const unsigned int out = POLLOUT | POLLWRNORM;
 	struct exec_file *ef = exec_of(f);
 
-	if (!sbx_buf_len(&ef->text))
+	if (sfs_command_is_empty(&ef->command))
 		exec_attach_newest(ef);
-	return exec_is_ready(ef) ? out | POLLIN | POLLRDNORM : out;
+	return exec_is_ready(ef, SFS_STREAM_NEXT) ? out | POLLIN | POLLRDNORM
+						  : out;
 }
 
 static int exec_open(struct ctl_file *f, int flags)
 {
 	struct exec_file *ef = exec_of(f);
 
-	sbx_buf_init(&ef->text, SBX_SPEC_EXEC_MAX);
+	sfs_command_init(&ef->command);
 	ef->can_read = (flags & O_ACCMODE) != O_WRONLY;
+	f->seekable = (flags & O_ACCMODE) == O_RDONLY;
 	return 0;
 }
 
@@ -272,7 +222,7 @@ static void exec_close(struct ctl_file *f)
 
 	while (ef->runs)
 		run_drop_first(ef);
-	sbx_buf_release(&ef->text);
+	sfs_command_release(&ef->command);
 }
 
 static const struct ctl_file_type exec_file = {

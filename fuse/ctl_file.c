@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -145,6 +146,21 @@ static bool file_would_block(struct ctl_file *f, int flags)
 
 /* ---- operations ---- */
 
+/*
+ * Without a position the kernel takes no lock for it, which would make a
+ * write wait, and not to be interrupted, while somebody reads the same open
+ * file.  libfuse has no word for that flag.
+ */
+static int reply_open_stream(fuse_req_t req, struct ctl_file *f)
+{
+	struct fuse_open_out out = {
+		.fh = (uintptr_t)f,
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM,
+	};
+
+	return fuse_reply_buf(req, (char *)&out, sizeof(out));
+}
+
 static void file_open(fuse_req_t req, struct sfs_node *node,
 		      struct fuse_file_info *fi)
 {
@@ -165,8 +181,11 @@ static void file_open(fuse_req_t req, struct sfs_node *node,
 	}
 	fi->fh = (uintptr_t)f;
 	fi->direct_io = 1;
-	fi->nonseekable = f->type->read != NULL;
-	if (fuse_reply_open(req, fi) < 0)
+	if (f->type->read && !f->seekable)
+		r = reply_open_stream(req, f);
+	else
+		r = fuse_reply_open(req, fi);
+	if (r < 0)
 		ctl_file_close(f);
 }
 
@@ -176,6 +195,8 @@ static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
 	struct ctl_file *f = ctl_file_of(fi);
 	int r = ctl_node_check(f->node);
 
+	f->off = off;
+	f->nonblock = fi->flags & O_NONBLOCK;
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else if (f->type->read)

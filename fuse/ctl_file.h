@@ -6,6 +6,9 @@
  * offset from that text until something is written; what is read after a
  * write starts a new text where the write ended, since both share the
  * descriptor's position.
+ *
+ * Streams have no position, so that one may write while another reads; those
+ * that are seekable have one and can be read only.
  */
 #ifndef SFS_CTL_FILE_H
 #define SFS_CTL_FILE_H
@@ -19,7 +22,9 @@ struct ctl_file {
 	const struct ctl_file_type *type;
 	unsigned int refs;
 	bool closed;		     /* nobody reads or writes any more */
-	bool nonblock;		     /* the write at hand must not wait */
+	bool seekable;		     /* a stream with offsets: by its open */
+	bool nonblock;		     /* of the request at hand, ... */
+	off_t off;		     /* ... as this */
 	struct ctl_file *next, **at; /* in the mount's list */
 
 	struct sbx_buf text;

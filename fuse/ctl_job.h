@@ -1,5 +1,5 @@
 /*
- * The files of jobs/<n>/ that can make a reader wait, for ctl_jobs.c.
+ * The files of jobs/ that have a file of their own, for ctl_jobs.c.
  */
 #ifndef SFS_CTL_JOB_H
 #define SFS_CTL_JOB_H
@@ -7,6 +7,7 @@
 #include "fuse/control.h"
 
 extern const struct ctl_type ctl_job_stdout, ctl_job_stderr, ctl_job_output;
-extern const struct ctl_type ctl_job_exit;
+extern const struct ctl_type ctl_job_exit, ctl_job_stdin, ctl_job_size;
+extern const struct ctl_type ctl_job_new;
 
 #endif

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
 
 #include "fuse/ctl_file.h"
 #include "fuse/ctl_job.h"
@@ -29,10 +28,8 @@ static void on_settled(void *arg)
 	const struct sfs_job *j = f->node->job;
 	struct sbx_error e = {0};
 
-	if (j->error)
-		sbx_error_set(&e, f->node->sb->gone ? -ESTALE : j->error,
-			      "the command has no exit code: %s",
-			      strerror(-j->error));
+	if (j->exit_code < 0)
+		sfs_job_failure(j, &e);
 	else
 		sfs_text_printf(&f->text, "%d\n", j->exit_code);
 	ctl_file_loaded(f, &e);

@@ -89,10 +89,13 @@ static const struct sfs_node_ops jobs_ops = {
 	.rmdir = jobs_rmdir,
 };
 
+static const struct ctl_type *const jobs_children[] = {&ctl_job_new, NULL};
+
 const struct ctl_type ctl_jobs = {
 	.name = "jobs",
 	.mode = S_IFDIR | 0755,
 	.ops = &jobs_ops,
+	.children = jobs_children,
 	.lookup = jobs_lookup,
 	.list = jobs_list,
 };
@@ -157,6 +160,20 @@ static void command_load(struct ctl_file *f)
 	ctl_file_loaded(f, NULL);
 }
 
+/* One line each, so that a line break in a value is written \\n. */
+static void env_load(struct ctl_file *f)
+{
+	for (char **e = f->node->job->env; e && *e; e++) {
+		for (const char *c = *e; *c; c++) {
+			if (*c == '\n' || *c == '\\')
+				sbx_buf_add(&f->text, "\\", 1);
+			sbx_buf_add(&f->text, *c == '\n' ? "n" : c, 1);
+		}
+		sbx_buf_add(&f->text, "\n", 1);
+	}
+	ctl_file_loaded(f, NULL);
+}
+
 static void cwd_load(struct ctl_file *f)
 {
 	const struct sfs_job *j = f->node->job;
@@ -176,7 +193,7 @@ static void status_load(struct ctl_file *f)
 			state_name(j), j->pid,
 			sfs_text_time(j->started_ms, when),
 			(long long)job_elapsed_ms(j));
-	if (j->state == SBX_JOB_ENDED && !j->error)
+	if (j->state == SBX_JOB_ENDED && j->exit_code >= 0)
 		sfs_text_printf(&f->text, "exit_code: %d\n", j->exit_code);
 	if (j->error)
 		sfs_text_printf(&f->text, "error: %s\n", strerror(-j->error));
@@ -271,6 +288,7 @@ static void signal_load(struct ctl_file *f)
 
 VALUE(command, "command", 0400, .load = command_load);
 VALUE(cwd, "cwd", 0400, .load = cwd_load);
+VALUE(env, "env", 0400, .load = env_load);
 VALUE(status, "status", 0400, .load = status_load);
 VALUE(pid, "pid", 0400, .load = pid_load);
 VALUE(started, "started", 0400, .load = started_load);
@@ -278,9 +296,11 @@ VALUE(duration, "duration_ms", 0400, .load = duration_load);
 VALUE(signal, "signal", 0600, .load = signal_load, .write = signal_write);
 
 static const struct ctl_type *const job_children[] = {
-	&job_command,	 &job_cwd,	  &job_status,	 &job_pid,
-	&job_started,	 &job_duration,	  &job_signal,	 &ctl_job_stdout,
-	&ctl_job_stderr, &ctl_job_output, &ctl_job_exit, NULL,
+	&job_command,	 &job_cwd,	  &job_env,
+	&job_status,	 &job_pid,	  &job_started,
+	&job_duration,	 &job_signal,	  &ctl_job_stdin,
+	&ctl_job_stdout, &ctl_job_stderr, &ctl_job_output,
+	&ctl_job_exit,	 &ctl_job_size,	  NULL,
 };
 
 static const struct ctl_type job_dir = {

@@ -44,7 +44,7 @@ static struct data_file *data_of(struct ctl_file *f)
 
 static bool data_is_ready(struct data_file *df)
 {
-	return !df->stream || sfs_stream_is_ready(df->stream);
+	return !df->stream || sfs_stream_is_ready(df->stream, SFS_STREAM_NEXT);
 }
 
 static void data_reply(struct data_file *df, fuse_req_t req, size_t size)
@@ -184,7 +184,7 @@ static unsigned int data_poll(struct ctl_file *f)
 
 	if (data_is_ready(df))
 		events |= POLLIN | POLLRDNORM;
-	if (!df->first && sbx_job_is_writable(df->job))
+	if (!df->first && sbx_job_can_write(df->job) != -EAGAIN)
 		events |= POLLOUT | POLLWRNORM;
 	if (f->node->job->state == SBX_JOB_ENDED)
 		events |= POLLHUP;
@@ -196,7 +196,7 @@ static void on_room(void *arg)
 	struct data_file *df = arg;
 
 	on_news(df);
-	if (df->f.poll && sbx_job_is_writable(df->job))
+	if (df->f.poll && sbx_job_can_write(df->job) != -EAGAIN)
 		ctl_file_wake(&df->f);
 }
 

@@ -38,6 +38,8 @@ static void job_drop_output(struct sfs_job *j)
 	if (!job)
 		return;
 	j->job = NULL;
+	j->length[0] = sbx_job_length(job, 1);
+	j->length[1] = sbx_job_length(job, 2);
 	sbx_job_watch_del(job, &j->watch);
 	sbx_job_unref(job);
 }
@@ -64,7 +66,33 @@ void sfs_job_unref(struct sfs_job *j)
 	free(j->command);
 	free(j->cwd);
 	free(j->name);
+	for (char **e = j->env; e && *e; e++)
+		free(*e);
+	free(j->env);
 	free(j);
+}
+
+uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which)
+{
+	if (j->job)
+		return sbx_job_length(j->job, which);
+	return (which & 1 ? j->length[0] : 0) + (which & 2 ? j->length[1] : 0);
+}
+
+/* What is wrong with the connection says more than its errno. */
+int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr)
+{
+	const struct sbx_error *e =
+		j->sb && j->sb->remote ? sbx_remote_error(j->sb->remote) : NULL;
+
+	if (j->state != SBX_JOB_ENDED || !j->error)
+		return 0;
+	if (j->sb && j->sb->gone)
+		return sbx_error_set(reterr, -ESTALE, "the sandbox is gone");
+	return sbx_error_set(
+		reterr, j->error, "exec: the command could not be run: %s",
+		e && e->err && j->exit_code < 0 ? e->text
+						: strerror(-j->error));
 }
 
 /* ---- waiting ---- */
@@ -240,8 +268,6 @@ static struct sfs_job *job_alloc(const char *terminal)
 		free(j);
 		return NULL;
 	}
-	j->cols = terminal ? 80 : 0;
-	j->rows = terminal ? 24 : 0;
 	return j;
 }
 
@@ -270,8 +296,15 @@ struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	j->cwd = spec->cwd;
 	j->input = spec->input;
 	j->input_len = spec->input_len;
+	j->env = spec->env;
+	j->tty = spec->flags & SBX_EXEC_TTY;
+	j->takes_input =
+		!spec->input && (spec->flags & (SBX_EXEC_TTY | SBX_EXEC_STDIN));
+	j->cols = spec->cols ? spec->cols : 80;
+	j->rows = spec->rows ? spec->rows : 24;
 	r = job_start(j, sb, spec);
 	spec->text = spec->cwd = spec->input = NULL;
+	spec->env = NULL;
 	if (r < 0) {
 		sfs_job_unref(j);
 		sbx_error_set(reterr, r, "out of memory");

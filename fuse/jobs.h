@@ -30,13 +30,16 @@ struct sfs_job {
 
 	/* the record; valid without job, too */
 	char *command, *cwd;
+	char **env; /* what was set, or NULL */
+	bool tty, takes_input;
+	unsigned int cols, rows; /* of its terminal */
+	uint64_t length[2];	 /* of what it printed */
 	enum sbx_job_state state;
 	int error, exit_code;
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
 
 	char *name; /* of a terminal; NULL: of a command */
-	unsigned int cols, rows;
 
 	char *input; /* what its stdin still gets */
 	size_t input_len, input_off;
@@ -65,6 +68,11 @@ void sfs_jobs_clear(struct sfs_sandbox *sb);
 
 struct sfs_job *sfs_job_ref(struct sfs_job *j);
 void sfs_job_unref(struct sfs_job *j);
+
+/* bytes printed so far; which as in sbx_job_reader_new */
+uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which);
+/* 0, or why it could not run, as a sentence */
+int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr);
 
 /*
  * Calls fn once the command has reached that state, at once if it has.  w

@@ -23,12 +23,16 @@ struct settle {
 struct sfs_stream {
 	struct sfs_sandbox *sb; /* counted */
 	struct sbx_job *job;	/* counted */
-	struct sbx_job_reader *reader;
+	unsigned int which;
+	struct sbx_job_reader *reader; /* NULL: it was at its end */
 	struct sbx_job_watch watch;
 	void (*on_ready)(void *arg);
 	void *arg;
 
-	char *hold; /* NULL: nothing is held */
+	uint64_t next;	/* offset of what is given next, for the reader */
+	uint64_t place; /* in what the command printed, behind the hold */
+	uint64_t skip;	/* that has not come yet; 0: it has */
+	char *hold;	/* NULL: nothing is held */
 	size_t len, off;
 	bool ended; /* behind what is held comes the end ... */
 	int err;    /* ... and it is this error; 0: none */
@@ -39,7 +43,7 @@ struct sfs_stream {
 
 static void stream_news(struct sfs_stream *st)
 {
-	if (!st->quiet && sfs_stream_is_ready(st))
+	if (!st->quiet)
 		st->on_ready(st->arg);
 }
 
@@ -55,6 +59,13 @@ static void on_settled(void *arg)
 	stream_news(st);
 }
 
+static void stream_fail(struct sfs_stream *st, int err)
+{
+	st->err = err;
+	st->ended = true;
+	st->len = st->off = 0;
+}
+
 static void stream_settle(struct sfs_stream *st)
 {
 	struct settle *s;
@@ -63,9 +74,7 @@ static void stream_settle(struct sfs_stream *st)
 		return; /* the sandbox is gone: nothing is cached */
 	s = malloc(sizeof(*s));
 	if (!s) {
-		st->err = -ENOMEM;
-		st->ended = true;
-		st->len = st->off = 0;
+		stream_fail(st, -ENOMEM);
 		return;
 	}
 	s->st = st;
@@ -83,18 +92,88 @@ static void stream_skip_line(struct sfs_stream *st)
 		st->off = (size_t)(nl + 1 - st->hold);
 }
 
+/* ---- taking from the command ---- */
+
+/* Streams that were read to their end hold nothing back. */
+static bool stream_attach(struct sfs_stream *st)
+{
+	if (st->reader)
+		return true;
+	st->reader = sbx_job_reader_new(st->job, st->which);
+	if (!st->reader) {
+		stream_fail(st, -ENOMEM);
+		return false;
+	}
+	if (st->place && sbx_job_reader_seek(st->reader, st->place) > st->place)
+		stream_fail(st, -ENODATA);
+	return !st->err;
+}
+
+static void stream_seek(struct sfs_stream *st, uint64_t off)
+{
+	uint64_t at;
+
+	if (off == SFS_STREAM_NEXT || off == st->next)
+		return;
+	st->len = st->off = 0;
+	st->ended = false;
+	st->err = 0;
+	st->skip = st->place = 0;
+	st->next = off;
+	if (!stream_attach(st))
+		return;
+	at = sbx_job_reader_seek(st->reader, off);
+	if (!off)
+		return;
+	st->place = at;
+	if (at > off)
+		stream_fail(st, -ENODATA);
+	else if (at < off)
+		st->skip = off;
+}
+
+/* Its place is further on than the command has come. */
+static bool stream_skip(struct sfs_stream *st)
+{
+	uint64_t at = sbx_job_reader_seek(st->reader, st->skip);
+
+	if (at > st->skip)
+		stream_fail(st, -ENODATA);
+	else if (at < st->skip && sbx_job_is_over(st->job, st->which))
+		st->ended = true;
+	else if (at < st->skip)
+		return false;
+	st->place = at;
+	st->skip = 0;
+	return true;
+}
+
+static void stream_put_note(struct sfs_stream *st, uint64_t lost)
+{
+	int n = snprintf(st->hold, NOTE_SIZE,
+			 "[sbxfs: the first %llu bytes were not kept]\n",
+			 (unsigned long long)lost);
+
+	st->off -= (size_t)n;
+	memmove(st->hold + st->off, st->hold, (size_t)n);
+}
+
 /* Takes what there is from the command; false: nothing yet. */
 static bool stream_take(struct sfs_stream *st)
 {
 	uint64_t lost;
 	long n;
-	int note;
 
+	if (!stream_attach(st))
+		return true;
+	if (st->skip && !stream_skip(st))
+		return false;
+	if (st->ended)
+		return true;
 	if (!st->hold)
 		st->hold = malloc(NOTE_SIZE + HOLD_SIZE);
 	if (!st->hold) {
-		st->err = -ENOMEM;
-		st->ended = true;
+		stream_fail(st, -ENOMEM);
 		return true;
 	}
 	n = sbx_job_read(st->reader, st->hold + NOTE_SIZE, HOLD_SIZE, &lost);
@@ -104,24 +183,22 @@ static bool stream_take(struct sfs_stream *st)
 	st->len = NOTE_SIZE + (n > 0 ? (size_t)n : 0);
 	st->ended = n <= 0;
 	st->err = n >= 0 ? 0 : st->sb->gone ? -ESTALE : (int)n;
+	st->place += lost + (st->len - NOTE_SIZE);
 	if (lost && st->is_screen)
 		stream_skip_line(st);
-	else if (lost) {
-		note = snprintf(st->hold, NOTE_SIZE,
-				"[sbxfs: the first %llu bytes were not "
-				"kept]\n",
-				(unsigned long long)lost);
-		st->off -= (size_t)note;
-		memmove(st->hold + st->off, st->hold, (size_t)note);
-	}
+	else if (lost)
+		stream_put_note(st, lost);
 	return true;
 }
 
-bool sfs_stream_is_ready(struct sfs_stream *st)
+/* ---- giving ---- */
+
+bool sfs_stream_is_ready(struct sfs_stream *st, uint64_t off)
 {
 	bool quiet = st->quiet;
 
 	st->quiet = true;
+	stream_seek(st, off);
 	if (!st->settle && st->off == st->len && !st->ended && stream_take(st))
 		stream_settle(st);
 	st->quiet = quiet;
@@ -131,12 +208,14 @@ bool sfs_stream_is_ready(struct sfs_stream *st)
 bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size)
 {
 	size_t n = st->len - st->off;
+	bool over = !n;
 
 	if (n > size)
 		n = size;
 	if (n) {
 		fuse_reply_buf(req, st->hold + st->off, n);
 		st->off += n;
+		st->next += n;
 	} else if (st->err) {
 		fuse_reply_err(req, -st->err);
 	} else {
@@ -147,7 +226,12 @@ bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size)
 		st->hold = NULL;
 		st->off = st->len = 0;
 	}
-	return !n;
+	if (over) {
+		st->ended = false; /* it is looked at anew */
+		st->err = 0;
+		st->reader = sbx_job_reader_free(st->reader);
+	}
+	return over;
 }
 
 static void on_news(void *arg)
@@ -175,6 +259,7 @@ struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
 	}
 	st->sb = sfs_sandbox_ref(sb);
 	st->job = sbx_job_ref(job->job);
+	st->which = which;
 	st->on_ready = on_ready;
 	st->arg = arg;
 	st->watch = (struct sbx_job_watch){.on_news = on_news, .arg = st};

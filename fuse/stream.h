@@ -29,9 +29,16 @@ struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
 void sfs_stream_set_screen(struct sfs_stream *st);
 struct sfs_stream *sfs_stream_free(struct sfs_stream *st);
 
-/* Whether sfs_stream_reply can answer now. */
-bool sfs_stream_is_ready(struct sfs_stream *st);
-/* Answers a read; true: with the end of the stream, or an error. */
+/*
+ * Whether sfs_stream_reply can answer now with what is at that offset, or
+ * SFS_STREAM_NEXT: where the last answer ended.  At the offset 0, and only
+ * there, a line takes the place of a beginning that was dropped; others get
+ * -ENODATA.
+ */
+#define SFS_STREAM_NEXT UINT64_MAX
+bool sfs_stream_is_ready(struct sfs_stream *st, uint64_t off);
+/* Answers a read; true: with the end of the stream, or an error.  What comes
+ * behind the end after all can still be read. */
 bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size);
 
 #endif

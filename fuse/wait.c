@@ -17,8 +17,11 @@ static void on_interrupt(fuse_req_t req, void *data)
 {
 	struct sfs_wait *w = data;
 
-	w->req = NULL;
-	fuse_reply_err(req, EINTR);
+	w->req = NULL; /* first: answering frees the request */
+	if (w->done)
+		fuse_reply_write(req, w->done);
+	else
+		fuse_reply_err(req, EINTR);
 }
 
 bool sfs_wait_begin(struct sfs_wait *w, fuse_req_t req)
@@ -29,8 +32,7 @@ bool sfs_wait_begin(struct sfs_wait *w, fuse_req_t req)
 	 * two nothing can happen: interrupts are read by this thread.
 	 */
 	if (fuse_req_interrupted(req)) {
-		w->req = NULL;
-		fuse_reply_err(req, EINTR);
+		on_interrupt(req, w);
 		return false;
 	}
 	w->req = req;
@@ -87,6 +89,14 @@ bool sfs_readq_is_empty(struct sfs_readq *q)
 {
 	readq_purge(q);
 	return !q->first;
+}
+
+bool sfs_readq_peek(struct sfs_readq *q, off_t *ret_off)
+{
+	readq_purge(q);
+	if (q->first)
+		*ret_off = q->first->off;
+	return q->first;
 }
 
 fuse_req_t sfs_readq_take(struct sfs_readq *q, size_t *ret_size, off_t *ret_off)

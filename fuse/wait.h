@@ -12,6 +12,7 @@
 
 struct sfs_wait {
 	fuse_req_t req; /* NULL: nobody waits any more */
+	size_t done;	/* of a write: so much of it, when interrupted */
 };
 
 /* False: it was interrupted already, and answered.  w must stay where it is
@@ -29,6 +30,8 @@ struct sfs_readq {
 /* Answers by itself if it cannot be queued. */
 void sfs_readq_add(struct sfs_readq *q, fuse_req_t req, size_t size, off_t off);
 bool sfs_readq_is_empty(struct sfs_readq *q);
+/* The offset of the first one; false: there is none. */
+bool sfs_readq_peek(struct sfs_readq *q, off_t *ret_off);
 /* Takes the first one out, to be answered; NULL: there is none. */
 fuse_req_t sfs_readq_take(struct sfs_readq *q, size_t *ret_size,
 			  off_t *ret_off);

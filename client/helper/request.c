@@ -63,6 +63,7 @@ static const struct {
 	[SBX_OP_HANGUP] = {op_hangup, 0, 0},
 	[SBX_OP_CREDIT] = {op_credit, 0, 0},
 	[SBX_OP_CREDIT_ONE] = {op_credit_one, 0, 0},
+	[SBX_OP_CLOSE_OUTPUT] = {op_close_output, 0, 0},
 	[SBX_OP_PORTS] = {op_ports, 1, 0},
 	[SBX_OP_PORT_WATCH] = {op_port_watch, 0, 0},
 };

@@ -52,6 +52,7 @@ req_fn op_seek, op_copy, op_lock, op_hash;
 req_fn op_barrier, op_batch, op_creds;
 req_fn op_exec, op_stdin, op_signal, op_resize, op_credit, op_credit_one;
 req_fn op_hangup;
+req_fn op_close_output;
 req_fn op_ports, op_port_watch;
 
 #endif

@@ -425,3 +425,17 @@ int op_credit_one(struct req *q)
 	stream_credit(&j->out[number - 1], bytes);
 	return 0;
 }
+
+int op_close_output(struct req *q)
+{
+	struct job *j = get_job(q);
+	uint32_t number = sbx_get_u32(&q->rd);
+
+	if (q->rd.err || number < 1 || number > 2)
+		return -EINVAL;
+	if (!j)
+		return -ESRCH;
+	if (stream_is_open(&j->out[number - 1]))
+		stream_end(&j->out[number - 1]);
+	return 0;
+}

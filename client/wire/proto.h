@@ -288,6 +288,8 @@ enum sbx_wire_op {
 	 * CREDIT_ONE [job, stream, bytes]: CREDIT for one stream only
 	 * HANGUP [job] closes its terminal: SIGHUP to the process group and
 	 *      to whatever is in its foreground
+	 * CLOSE_OUTPUT [job, stream] nobody wants that stream any more: what
+	 *      the command writes to it fails (EPIPE); its end is told
 	 */
 	SBX_OP_EXEC = 80,
 	SBX_OP_STDIN = 81,
@@ -296,6 +298,7 @@ enum sbx_wire_op {
 	SBX_OP_CREDIT = 84,
 	SBX_OP_CREDIT_ONE = 85,
 	SBX_OP_HANGUP = 90,
+	SBX_OP_CLOSE_OUTPUT = 86,
 
 	/*
 	 * ports.

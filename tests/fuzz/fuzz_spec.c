@@ -10,9 +10,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static void try_exec(const char *text, size_t len)
 {
+	struct sbx_exec_scan scan = {0};
 	struct sbx_exec_spec spec;
-	struct sbx_error e;
+	struct sbx_error e = {0};
 
+	/* in two pieces */
+	if (sbx_exec_scan(&scan, text, len / 2, &e) == 0 &&
+	    sbx_exec_scan(&scan, text, len, &e) < 0 && !e.text[0])
+		abort();
 	if (sbx_exec_spec_parse(&spec, text, len, &e) < 0) {
 		if (spec.argv || !e.text[0])
 			abort();

@@ -28,6 +28,21 @@ class Jobs(HelperTest):
         self.fails(errno.ESRCH, self.h.call, SIGNAL, 1, 15)
         self.fails(errno.EINVAL, self.h.call, SIGNAL, 1, 1000)
 
+    def test_closed_output(self):
+        self.h.run(1, [b"yes"], credit=10**6)
+        self.h.call(CLOSE_OUTPUT, 1, 1)
+        self.assertEqual(self.h.exit_of(1), (128 + 13, 13))
+        # the other stream goes on
+        self.assertIsNotNone(self.h.run(2, [
+            b"sh", b"-c", b"read x; echo no || echo yes >&2"], flags=2))
+        self.h.call(CLOSE_OUTPUT, 2, 1)
+        self.h.call(CLOSE_OUTPUT, 2, 1)
+        self.h.call(STDIN, 2, b"\n")
+        self.h.exit_of(2)
+        self.assertTrue(self.h.ended(2, 1))
+        self.fails(errno.EINVAL, self.h.call, CLOSE_OUTPUT, 2, 3)
+        self.fails(errno.ESRCH, self.h.call, CLOSE_OUTPUT, 2, 1)
+
     def test_failed_starts(self):
         self.make("plain")
         for argv, cwd, err in (

@@ -3,6 +3,7 @@
  * words and numbers; and a service's answer as lines.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,10 @@ static void test_exec_refuses(void **state)
 		"{\"command\": \"a\", \"timeout_ms\": -1}",
 		"{\"command\": \"a\", \"timeout_ms\": 99999999999}",
 		"{\"command\": \"a\", \"tty\": 1}",
+		"{\"command\": \"a\", \"stdin\": 1}",
+		"{\"command\": \"a\", \"cols\": 0}",
+		"{\"command\": \"a\", \"rows\": 65536}",
+		"{command: \"a\"}",
 		"{\"command\": \"a\", \"comand\": 1}",
 		"{\"command\": \"a\"",
 		"{\"command\": \"a\\u0000b\"}",
@@ -134,6 +139,51 @@ static void test_exec_refuses_zero_bytes(void **state)
 	struct sbx_error e;
 
 	assert_int_equal(sbx_exec_spec_parse(&s, "a\0b", 3, &e), -EINVAL);
+}
+
+/* As written in pieces of that size: what the first refusal says, or "". */
+static void scan(const char *text, size_t piece, char ret[], size_t size)
+{
+	struct sbx_exec_scan s = {0};
+	struct sbx_error e = {0};
+	size_t len = strlen(text), n = 0;
+	int r = 0;
+
+	while (r == 0 && n < len) {
+		n = n + piece < len ? n + piece : len;
+		r = sbx_exec_scan(&s, text, n, &e);
+	}
+	assert_int_equal(r, e.err);
+	snprintf(ret, size, "%s", e.text);
+}
+
+static void test_exec_is_refused_while_being_written(void **state)
+{
+	static const struct {
+		const char *text, *refusal; /* a part of it; "": none */
+	} cases[] = {
+		{"{bad", "not a JSON object"},
+		{"{'command': 'x'}", "not a JSON object"},
+		{"{\"comand\": \"x\"}", "comand"},
+		{"{\"command\": \"x\"", ""}, /* who knows what follows */
+		{"{\"command\": \"x\"} y", "not a JSON object"},
+		{" \n{\"command\": \"}{ \\\"} x\"}\n", ""},
+		{"{\"argv\": [\"{x\", \"]\"]}", ""},
+		{"{}", "either"},
+		{"{ echo a; }", ""},
+		{"{ echo a; } && { echo b; }; } x", ""},
+		{"echo {bad", ""},
+	};
+	char told[1024];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t piece = 1; piece < 40; piece += 19) {
+			scan(cases[i].text, piece, told, sizeof(told));
+			if (cases[i].refusal[0])
+				assert_non_null(strstr(told, cases[i].refusal));
+			else
+				assert_string_equal(told, "");
+		}
 }
 
 /* ---- new ---- */
@@ -274,6 +324,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exec_text_is_for_the_shell),
+		cmocka_unit_test(test_exec_is_refused_while_being_written),
 		cmocka_unit_test(test_exec_long_script_goes_to_the_input),
 		cmocka_unit_test(test_exec_json),
 		cmocka_unit_test(test_exec_refuses),

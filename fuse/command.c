@@ -1,0 +1,139 @@
+/*
+ * Commands that are being written: see command.h.
+ */
+#include "fuse/command.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse/sandbox.h"
+
+void sfs_command_init(struct sfs_command *c)
+{
+	*c = (struct sfs_command){0};
+	sbx_buf_init(&c->text, SBX_SPEC_EXEC_MAX);
+}
+
+static void command_clear(struct sfs_command *c)
+{
+	sbx_buf_clear(&c->text);
+	c->scan = (struct sbx_exec_scan){0};
+}
+
+void sfs_command_release(struct sfs_command *c)
+{
+	sbx_buf_release(&c->text);
+}
+
+/* ---- writing ---- */
+
+/* Why no command could run there; shells see the errors of writes only, so
+ * what is known is said then. */
+static int check_usable(const struct sfs_sandbox *sb, struct sbx_error *reterr)
+{
+	enum sbx_state state = sb->box->sb.state;
+	const struct sbx_error *e;
+
+	if (sb->remote && sbx_remote_state(sb->remote) == SBX_LINK_UP)
+		return 0;
+	if (state == SBX_STATE_PAUSED || state == SBX_STATE_STOPPING ||
+	    state == SBX_STATE_STOPPED)
+		return sbx_error_set(reterr, -EAGAIN, "the sandbox is %s",
+				     sbx_state_name(state));
+	e = sb->remote ? sbx_remote_error(sb->remote) : NULL;
+	if (!e || !e->err || e->retry == SBX_RETRY_LATER ||
+	    e->retry == SBX_RETRY_CONNECTION)
+		return 0;
+	*reterr = *e;
+	return e->err;
+}
+
+static int command_add(struct ctl_file *f, struct sfs_command *c,
+		       const char *data, size_t size, struct sbx_error *reterr)
+{
+	int r = check_usable(f->node->sb, reterr);
+
+	if (r == 0 && sbx_buf_add(&c->text, data, size) < 0)
+		r = sbx_error_set(reterr,
+				  c->text.err == -ENOMEM ? -ENOMEM : -E2BIG,
+				  "exec: a command may have 1 MiB at most; "
+				  "put it into a file of the workspace");
+	if (r == 0)
+		r = sbx_exec_scan(&c->scan, (char *)sbx_buf_at(&c->text),
+				  sbx_buf_len(&c->text), reterr);
+	return r;
+}
+
+void sfs_command_write(fuse_req_t req, struct ctl_file *f,
+		       struct sfs_command *c, const char *data, size_t size)
+{
+	struct sbx_error e = {0};
+
+	if (command_add(f, c, data, size, &e) == 0) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	command_clear(c);
+	ctl_note(f->node, &e);
+	fuse_reply_err(req, -e.err);
+}
+
+/* ---- starting ---- */
+
+int sfs_command_start(struct ctl_file *f, struct sfs_command *c,
+		      struct sfs_job **ret, struct sbx_error *reterr)
+{
+	struct sbx_exec_spec spec;
+	int r;
+
+	if (ctl_node_check(f->node) < 0)
+		return sbx_error_set(reterr, -ESTALE, "the sandbox is gone");
+	r = sbx_exec_spec_parse(&spec, (char *)sbx_buf_at(&c->text),
+				sbx_buf_len(&c->text), reterr);
+	command_clear(c);
+	if (r < 0)
+		return r;
+	r = sfs_jobs_start(f->node->sb, &spec, ret, reterr);
+	sbx_exec_spec_release(&spec);
+	return r;
+}
+
+struct starting {
+	struct ctl_op *op;
+	struct sfs_job *job; /* counted */
+	struct sfs_job_wait wait;
+};
+
+static void on_started(void *arg)
+{
+	struct starting *s = arg;
+	struct sbx_error e = {0};
+
+	sfs_job_failure(s->job, &e);
+	sfs_job_unref(s->job);
+	ctl_op_finish(s->op, &e);
+	free(s);
+}
+
+void sfs_command_wait(fuse_req_t req, struct ctl_file *f, struct sfs_job *j)
+{
+	struct starting *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	s->op = ctl_op_new(req, f->node, f, 0);
+	if (!s->op) {
+		free(s);
+		return;
+	}
+	s->job = sfs_job_ref(j);
+	s->wait = (struct sfs_job_wait){
+		.state = SBX_JOB_RUNNING,
+		.fn = on_started,
+		.arg = s,
+	};
+	sfs_job_wait_add(j, &s->wait);
+}

@@ -1,0 +1,33 @@
+/*
+ * A command while it is being written to "exec" or "jobs/new": gathered,
+ * refused as soon as something is known to be wrong with it, started.
+ * Loop thread.
+ */
+#ifndef SFS_COMMAND_H
+#define SFS_COMMAND_H
+
+#include "client/spec.h"
+#include "fuse/ctl_file.h"
+
+struct sfs_command {
+	struct sbx_buf text; /* written and not started yet */
+	struct sbx_exec_scan scan;
+};
+
+void sfs_command_init(struct sfs_command *c);
+void sfs_command_release(struct sfs_command *c);
+static inline bool sfs_command_is_empty(const struct sfs_command *c)
+{
+	return !sbx_buf_len(&c->text);
+}
+
+/* Answers a write: takes the text, or refuses it and all before it. */
+void sfs_command_write(fuse_req_t req, struct ctl_file *f,
+		       struct sfs_command *c, const char *data, size_t size);
+/* Starts what was written, and forgets it.  *ret is borrowed. */
+int sfs_command_start(struct ctl_file *f, struct sfs_command *c,
+		      struct sfs_job **ret, struct sbx_error *reterr);
+/* Answers a flush once that command, started for it, runs or could not. */
+void sfs_command_wait(fuse_req_t req, struct ctl_file *f, struct sfs_job *j);
+
+#endif

@@ -34,6 +34,7 @@ static void on_channel_up(void *arg, bool fresh)
 		sbx_remote_jobs_lost(r);
 	}
 	r->error.err = 0;
+	r->stats.reconnects += r->state == SBX_LINK_LOST;
 	remote_state(r, SBX_LINK_UP);
 	if (fresh && r->files && r->files->on_doubt)
 		r->files->on_doubt(r->files_arg, true);
@@ -178,6 +179,7 @@ static int remote_send(struct sbx_remote *r, uint32_t id)
 
 	if (err < 0)
 		return err;
+	sbx_remote_count_sent(r);
 	if (r->state == SBX_LINK_UP && !r->held)
 		return sbx_channel_send(r->channel, sbx_buf_at(&r->scratch),
 					sbx_buf_len(&r->scratch));
@@ -240,6 +242,8 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 	}
 	p->op = r->begun_op;
 	p->since = uv_now(r->loop);
+	p->sent_at = r->stats.round_trips;
+	p->ahead = false;
 	p->done = done;
 	p->part = part;
 	p->arg = arg;

@@ -118,6 +118,31 @@ void sbx_remote_submit_quiet(struct sbx_remote *r);
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number);
 
 /*
+ * What was said to helpers so far.  round_trips is the longest chain of
+ * requests of which each was sent when the answer to the one before was
+ * there: what somebody at a distance has waited for.
+ */
+#define SBX_STATS_OPS 128
+struct sbx_remote_stats {
+	uint64_t requests[SBX_STATS_OPS]; /* by enum sbx_wire_op */
+	uint64_t answers, events;
+	uint64_t bytes_sent, bytes_received; /* of messages */
+	uint64_t round_trips;
+	uint64_t reconnects;
+};
+const struct sbx_remote_stats *sbx_remote_stats(const struct sbx_remote *r);
+/* "lookup" ...; NULL: there is no such request */
+const char *sbx_wire_op_name(unsigned int op);
+/*
+ * Nobody waits for the answer to this request, so it is no link of the chain.
+ * Who uses it after all says so, with what sbx_remote_answered gave while
+ * it was being delivered.
+ */
+void sbx_remote_ahead(struct sbx_remote *r, uint32_t number);
+uint64_t sbx_remote_answered(const struct sbx_remote *r);
+void sbx_remote_waited(struct sbx_remote *r, uint64_t answered);
+
+/*
  * What the helper sends about one command, for job.c.  on_lost is the last
  * call: the helper that ran it is gone (or will never be asked again).
  */

@@ -75,8 +75,11 @@ static int on_reply(struct sbx_remote *r, struct sbx_rd *rd)
 
 	if (rd->err || err > 4095)
 		return -EPROTO;
-	if (p && !p->fail)
-		sbx_remote_pending_finish(r, p, -(int)err, rd);
+	r->stats.answers++;
+	if (!p || p->fail)
+		return 0;
+	sbx_remote_count_answer(r, p);
+	sbx_remote_pending_finish(r, p, -(int)err, rd);
 	return 0;
 }
 
@@ -89,6 +92,7 @@ static int on_part(struct sbx_remote *r, struct sbx_rd *rd)
 	if (!p || p->fail)
 		return 0;
 	p->since = uv_now(r->loop);
+	sbx_remote_count_answer(r, p);
 	if (p->part)
 		p->part(p->arg, rd);
 	return 0;
@@ -193,6 +197,9 @@ int sbx_remote_message(void *arg, const uint8_t *data, size_t len)
 		return -EPROTO;
 	rd = sbx_rd_root(&m);
 	type = sbx_get_u32(&rd);
+	r->stats.bytes_received += len;
+	if (type != SBX_MSG_REPLY && type != SBX_MSG_PART)
+		r->stats.events++;
 	if (rd.err)
 		err = -EPROTO;
 	else if (type == SBX_MSG_REPLY)

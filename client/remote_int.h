@@ -1,7 +1,7 @@
 /*
  * The inside of a remote, shared by remote.c (life, sending), remote_wait.c
- * (requests that wait for their answers) and remote_in.c (what the helper
- * sends).  Nobody else includes this.
+ * (requests that wait for their answers), remote_in.c (what the helper sends)
+ * and remote_stats.c.  Nobody else includes this.
  */
 #ifndef SBX_REMOTE_INT_H
 #define SBX_REMOTE_INT_H
@@ -13,9 +13,11 @@
 struct pending {
 	uint32_t id; /* 0: the slot is free */
 	uint8_t op;
+	bool ahead;	/* see sbx_remote_ahead */
 	int fail;	/* to be completed with this by the next kick */
 	uint64_t order; /* in which requests were begun */
 	uint64_t since;
+	uint64_t sent_at; /* stats.round_trips */
 	sbx_reply_fn *done;
 	sbx_part_fn *part;
 	void *arg;
@@ -66,6 +68,9 @@ struct sbx_remote {
 	void *jobs; /* tsearch tree of struct job */
 	unsigned int nr_jobs;
 
+	struct sbx_remote_stats stats;
+	uint64_t answered; /* of what is being delivered */
+
 	struct sbx_call *confirm; /* is the sandbox really gone? */
 	uv_timer_t tick;
 	uv_prepare_t kick;
@@ -98,6 +103,13 @@ int sbx_remote_held_add(struct sbx_remote *r, uint32_t id);
 /* Sends what was kept. */
 void sbx_remote_held_send(struct sbx_remote *r);
 void sbx_remote_held_clear(struct sbx_remote *r);
+
+/* ---- remote_stats.c ---- */
+
+/* The request in r->scratch was taken to be sent. */
+void sbx_remote_count_sent(struct sbx_remote *r);
+/* An answer, or a part of one, is about to be delivered. */
+void sbx_remote_count_answer(struct sbx_remote *r, const struct pending *p);
 
 /* ---- remote_in.c ---- */
 

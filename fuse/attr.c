@@ -129,6 +129,7 @@ static void on_drained(struct sfs_call *c, int err)
 {
 	struct sfs_refresh *r = c->inode->refresh;
 
+	sfs_file_waited(c->inode);
 	c->resume = c->then;
 	if (sfs_inode_is_known(c->inode)) {
 		c->resume(c, 0);

@@ -222,7 +222,10 @@ static struct sfs_entry *entry_new(struct sfs_dir *d, const char *name,
 	d->inode->files->nr_entries++;
 	if (how & SFS_PUT_OWN)
 		return e;
-	if (!(how & SFS_PUT_ASKED) && d->negatives)
+	/* had it come about since the kernel was told that there is no such
+	 * name, an event would have said so, if events come */
+	if (!(how & SFS_PUT_ASKED) && d->negatives &&
+	    !(how & SFS_PUT_LISTED && sfs_dir_is_true(d)))
 		sfs_dir_tell_entry(d, name, len);
 	if (!d->listing && !(how & SFS_PUT_ASKED))
 		sfs_dir_changed(d);

@@ -26,6 +26,7 @@ struct sfs_fetch {
 	uint32_t gen;	/* sfs_file.gen */
 	uint32_t doubt; /* sfs_files.gen */
 	uint32_t number;
+	uint64_t answered; /* the newest part: sbx_remote_waited */
 	uint8_t tries;
 	bool ahead; /* counted in sfs.readahead */
 	bool unwanted;
@@ -108,6 +109,7 @@ static void fetch_data(struct sfs_fetch *f, struct sbx_rd *rd)
 		f->err = -EPROTO;
 		return;
 	}
+	f->answered = sbx_remote_answered(f->h->inode->files->remote);
 	if (len)
 		memcpy(f->data + f->got, data, len);
 	f->got += len;
@@ -166,6 +168,8 @@ static int fetch_send(struct sfs_fetch *f)
 	sbx_put_u64(b, f->offset);
 	sbx_put_u64(b, f->len);
 	f->number = sbx_remote_submit(files->remote, on_read, on_part, f);
+	if (f->ahead)
+		sbx_remote_ahead(files->remote, f->number);
 	return 0;
 }
 
@@ -181,6 +185,7 @@ static int fetch_new(struct sfs_handle *h, uint64_t offset, size_t len,
 	f->h = h;
 	f->offset = offset;
 	f->len = len;
+	f->ahead = ahead;
 	f->data = malloc(len);
 	err = f->data ? fetch_send(f) : -ENOMEM;
 	if (err < 0) {
@@ -193,7 +198,6 @@ static int fetch_new(struct sfs_handle *h, uint64_t offset, size_t len,
 		at = &(*at)->next;
 	*at = f;
 	h->nr_fetches++;
-	f->ahead = ahead;
 	if (ahead)
 		h->inode->files->fs->readahead += len;
 	return 0;
@@ -245,8 +249,10 @@ static void mark_served(struct sfs_call *c, size_t count)
 	for (f = c->handle->fetches; f; f = f->next) {
 		from = f->offset > c->offset ? f->offset : c->offset;
 		to = f->offset + f->got < end ? f->offset + f->got : end;
-		if (from < to)
-			f->served += (size_t)(to - from);
+		if (from >= to)
+			continue;
+		f->served += (size_t)(to - from);
+		sbx_remote_waited(c->files->remote, f->answered);
 	}
 }
 

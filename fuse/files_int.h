@@ -34,6 +34,7 @@ struct sfs_dir {
 	uint32_t gen;		     /* files->gen if the entries are true */
 	uint32_t listed_ms;	     /* when the listing was complete */
 	uint32_t changed_ms;	     /* the last change of our own */
+	uint64_t answered;	     /* the listing: sbx_remote_waited */
 	uint32_t nr_open;	     /* open directories */
 	bool told, watched, complete;
 	bool negatives;	 /* the kernel may hold names that are not there */

@@ -46,6 +46,12 @@ bool sfs_file_is_dirty(const struct sfs_inode *i)
 	return sfs_file_is_open(i) && i->file->nr_pieces;
 }
 
+void sfs_file_waited(struct sfs_inode *i)
+{
+	if (sfs_file_is_open(i) && !i->files->closed)
+		sbx_remote_waited(i->files->remote, i->file->answered);
+}
+
 void sfs_file_stale(struct sfs_inode *i)
 {
 	struct sfs_handle *h;

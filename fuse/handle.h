@@ -18,6 +18,7 @@ struct sfs_file {
 	/* writes not acknowledged, in order: write.c */
 	struct sfs_piece *pieces, **pieces_end;
 	uint32_t nr_pieces, nr_lost;
+	uint64_t answered;	/* the last of them: sbx_remote_waited */
 	uint32_t epoch;		/* in which they were sent */
 	struct sfs_calls drain; /* waiting for all of them */
 	/* the last error of a write, and how many there were: each handle
@@ -80,6 +81,8 @@ void sfs_handles_secure(struct sfs_inode *i);
 int sfs_handle_take_error(struct sfs_handle *h);
 
 bool sfs_file_is_dirty(const struct sfs_inode *i);
+/* Somebody waited for its writes, for the statistics. */
+void sfs_file_waited(struct sfs_inode *i);
 static inline bool sfs_file_is_open(const struct sfs_inode *i)
 {
 	return sfs_inode_is_file(i) && i->file;

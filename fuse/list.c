@@ -16,6 +16,7 @@ struct sfs_listing {
 	uint32_t gen;	       /* files->gen when it was sent */
 	uint8_t tries;
 	bool compare; /* counted in files->comparing */
+	bool ahead;   /* nobody waits for it yet */
 	int err;
 };
 
@@ -42,7 +43,7 @@ static void on_part(void *arg, struct sbx_rd *rd)
 			l->err = -EPROTO;
 		else if (files_are_full(f) ||
 			 !sfs_cache_put(l->inode->dir, name, len,
-					has ? &attr : NULL, 0))
+					has ? &attr : NULL, SFS_PUT_LISTED))
 			l->err = -ENOMEM;
 	}
 	if (rd->err || all.err)
@@ -123,6 +124,8 @@ static void on_listed(void *arg, int err, struct sbx_rd *rd)
 	struct sfs_listing *l = arg;
 	struct sfs_files *f = l->inode->files;
 
+	if (l->inode->dir)
+		l->inode->dir->answered = sbx_remote_answered(f->remote);
 	if (!err)
 		err = l->err;
 	if (!err && !l->inode->dir)
@@ -147,6 +150,7 @@ static int listing_send(struct sfs_listing *l)
 	struct sfs_entry *e;
 	struct sbx_buf *b;
 	uint64_t at = 0;
+	uint32_t number;
 	int err = l->compare ? sfs_dir_tell_again(i) : sfs_dir_tell(i);
 
 	if (err < 0)
@@ -161,11 +165,15 @@ static int listing_send(struct sfs_listing *l)
 	b = sbx_remote_begin(f->remote, SBX_OP_LIST, 2);
 	sbx_put_u64(b, i->dir->number);
 	sbx_put_u64(b, 0);
-	sbx_remote_submit(f->remote, on_listed, on_part, l);
+	number = sbx_remote_submit(f->remote, on_listed, on_part, l);
+	if (l->ahead)
+		sbx_remote_ahead(f->remote, number);
 	return 0;
 }
 
-static struct sfs_listing *listing_new(struct sfs_dir *d, bool compare,
+enum why { ASKED, AHEAD, COMPARE };
+
+static struct sfs_listing *listing_new(struct sfs_dir *d, enum why why,
 				       int *ret_err)
 {
 	struct sfs_listing *l = calloc(1, sizeof(*l));
@@ -174,7 +182,8 @@ static struct sfs_listing *listing_new(struct sfs_dir *d, bool compare,
 	if (!l)
 		return NULL;
 	l->inode = sfs_inode_ref(d->inode);
-	l->compare = compare;
+	l->compare = why == COMPARE;
+	l->ahead = why != ASKED;
 	sfs_calls_init(&l->waiting);
 	*ret_err = listing_send(l);
 	if (*ret_err < 0) {
@@ -212,7 +221,7 @@ void sfs_list_wait(struct sfs_call *c)
 
 	l = d ? d->listing : NULL;
 	if (d && !l)
-		l = listing_new(d, false, &err);
+		l = listing_new(d, ASKED, &err);
 	if (!l) {
 		c->resume(c, err);
 		return;
@@ -229,8 +238,14 @@ void sfs_list_ahead(struct sfs_inode *i)
 	if (!d || d->listing || d->complete || i->files->closed ||
 	    i->size > SFS_SMALL_DIR || i->flags & SFS_INODE_VOLATILE)
 		return;
-	if (listing_new(d, false, &err))
+	if (listing_new(d, AHEAD, &err))
 		d->ahead = true;
+}
+
+void sfs_list_waited(const struct sfs_dir *d)
+{
+	if (!d->inode->files->closed)
+		sbx_remote_waited(d->inode->files->remote, d->answered);
 }
 
 /* ---- comparing ---- */
@@ -247,7 +262,7 @@ static void compare_one(struct sfs_files *f, struct sfs_dir *d)
 		return;
 	}
 	f->comparing++;
-	if (listing_new(d, true, &err))
+	if (listing_new(d, COMPARE, &err))
 		return;
 	f->comparing--;
 	d->comparing = false;

@@ -20,6 +20,8 @@ bool sfs_list_is_good(const struct sfs_dir *d);
 /* A name could not be taken in: what is known is not all, and a listing under
  * way fails. */
 void sfs_list_spoil(struct sfs_dir *d);
+/* Somebody uses that it was listed, for the statistics. */
+void sfs_list_waited(const struct sfs_dir *d);
 /* Lists the directory, in its turn, and tells the kernel what differs. */
 void sfs_compare_add(struct sfs_dir *d);
 

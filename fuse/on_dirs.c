@@ -123,6 +123,7 @@ static void readdir_reply(struct sfs_call *c)
 		sfs_call_err(c, -ENOMEM);
 		return;
 	}
+	sfs_list_waited(d);
 	if (add_dots(&buf, d, off)) {
 		if (off < 2)
 			off = 2;

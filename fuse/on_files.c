@@ -249,6 +249,7 @@ static void on_flushed(struct sfs_call *c, int err)
 {
 	int werr = take_error(c);
 
+	sfs_file_waited(c->inode);
 	sfs_locks_drop(c->inode, c->rdev);
 	sfs_call_err(c, werr ? werr : err);
 }

@@ -97,6 +97,8 @@ static void lookup_answer(struct sfs_call *c)
 	}
 	sfs_dir_used(i->dir);
 	e = sfs_entries_find(&i->dir->entries, c->name, c->len);
+	if (i->dir->complete)
+		sfs_list_waited(i->dir);
 	if (e && e->inode &&
 	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
 		sfs_call_entry(c, i->dir, e->inode);

@@ -84,7 +84,9 @@ static int tell_one(struct sfs_inode *i)
 	sbx_put_u64(b, d->number);
 	sfs_put_at(b, &at);
 	sbx_put_bool(b, true);
-	sbx_remote_submit(f->remote, on_told, NULL, t);
+	/* whatever is sent next needs it, and waits for it or not */
+	sbx_remote_ahead(f->remote,
+			 sbx_remote_submit(f->remote, on_told, NULL, t));
 	return 0;
 }
 

@@ -166,6 +166,8 @@ static void on_written(void *arg, int err, struct sbx_rd *rd)
 		piece_lost(p);
 		return;
 	}
+	p->h->inode->file->answered =
+		sbx_remote_answered(p->h->inode->files->remote);
 	if (!err && !sbx_get_attr(rd, &attr))
 		err = -EPROTO;
 	if (!err) {
@@ -182,6 +184,7 @@ static int piece_send(struct sfs_piece *p)
 	struct sfs_files *f = p->h->inode->files;
 	int err = sfs_handle_tell(p->h);
 	struct sbx_buf *b;
+	uint32_t number;
 
 	if (!err)
 		err = sfs_act_as(f, p->h->caller);
@@ -191,7 +194,9 @@ static int piece_send(struct sfs_piece *p)
 	sbx_put_u64(b, p->h->number);
 	sbx_put_u64(b, p->offset);
 	sbx_put_bin(b, p->data, p->len);
-	sbx_remote_submit(f->remote, on_written, NULL, p);
+	number = sbx_remote_submit(f->remote, on_written, NULL, p);
+	if (!p->call)
+		sbx_remote_ahead(f->remote, number);
 	return 0;
 }
 

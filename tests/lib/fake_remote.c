@@ -145,6 +145,24 @@ static void finish(struct fake_request *q, int err, struct sbx_buf *result)
 	free(q);
 }
 
+void sbx_remote_ahead(struct sbx_remote *r, uint32_t number)
+{
+	(void)r;
+	(void)number;
+}
+
+uint64_t sbx_remote_answered(const struct sbx_remote *r)
+{
+	(void)r;
+	return 0;
+}
+
+void sbx_remote_waited(struct sbx_remote *r, uint64_t answered)
+{
+	(void)r;
+	(void)answered;
+}
+
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number)
 {
 	struct fake_request *q;

@@ -119,6 +119,21 @@ static void test_negative_is_for_ever_under_a_watch(void **state)
 	told_is("entry b;inode  data;");
 }
 
+static void test_listed_names_are_no_news_under_a_watch(void **state)
+{
+	static const char *const names[] = {"a", "b"};
+	struct sfs_node *top = root();
+	fuse_req_t r = lookup(top, "none");
+
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	r = req();
+	list(top, r);
+	fake_answer_list(f, names, 2, 30);
+	assert_int_equal(r->err, 0);
+	/* what was made since the kernel was told would have been an event */
+	told_is("");
+}
+
 static void test_listing_is_two_requests_and_then_none(void **state)
 {
 	static const char *const names[] = {"a", "b", "c"};
@@ -453,6 +468,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_lookup_asks_once),
 		T(test_negative_is_for_ever_under_a_watch),
+		T(test_listed_names_are_no_news_under_a_watch),
 		T(test_listing_is_two_requests_and_then_none),
 		T(test_concurrent_listings_share_one_request),
 		T(test_only_differences_are_told),

@@ -115,6 +115,19 @@ static void fetch_data(struct sfs_fetch *f, struct sbx_rd *rd)
 	f->got += len;
 }
 
+static void fetch_atime(struct sfs_fetch *f, struct sbx_rd *rd)
+{
+	int64_t s;
+	uint32_t ns;
+
+	if (rd->err || rd->left < 2)
+		return;
+	s = sbx_get_i64(rd);
+	ns = sbx_get_u32(rd);
+	if (!rd->err)
+		sfs_inode_set_atime(f->h->inode, s, ns);
+}
+
 static void on_part(void *arg, struct sbx_rd *rd)
 {
 	struct sfs_fetch *f = arg;
@@ -141,6 +154,7 @@ static void on_read(void *arg, int err, struct sbx_rd *rd)
 	if (!err && !f->err) {
 		fetch_data(f, rd);
 		f->eof = sbx_get_bool(rd);
+		fetch_atime(f, rd);
 		if (rd->err || (!f->eof && f->got < f->len))
 			f->err = -EPROTO;
 	} else if (!f->err) {

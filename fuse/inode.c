@@ -190,6 +190,12 @@ unsigned int sfs_inode_set(struct sfs_inode *i, const struct sbx_attr *a)
 	return diff;
 }
 
+void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns)
+{
+	if (ns < 1000000000)
+		time_set(&i->atime_s, &i->atime_ns, s, ns);
+}
+
 /* Numbers of other file systems must not meet those of the tree's own. */
 static uint64_t ino_shown(const struct sfs_inode *i, const struct sfs_owners *o)
 {

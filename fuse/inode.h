@@ -114,6 +114,8 @@ struct sfs_owners {
 	uint32_t
 		dev; /* of the tree's root: its numbers are shown as they are */
 };
+/* Somebody read it; out of range: as it was. */
+void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns);
 void sfs_inode_stat(const struct sfs_inode *i, const struct sfs_owners *o,
 		    struct stat *ret);
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/helper/at.h"
@@ -94,6 +95,17 @@ static ssize_t put_read(struct sbx_buf *b, int fd, size_t len, uint64_t offset)
 	return n;
 }
 
+/* Reading may have changed the time of access, which nothing else tells. */
+static void put_read_end(struct sbx_buf *b, int fd, bool eof)
+{
+	struct stat st = {0};
+
+	fstat(fd, &st);
+	sbx_put_bool(b, eof);
+	sbx_put_i64(b, st.st_atim.tv_sec);
+	sbx_put_u64(b, (uint64_t)st.st_atim.tv_nsec);
+}
+
 struct reading {
 	struct task task;
 	struct handle *hd;
@@ -111,12 +123,12 @@ static void reading_free(struct helper *h, struct task *t)
 
 static int reading_end(struct helper *h, const struct reading *rg, size_t len)
 {
-	struct sbx_buf *b = reply_begin(h, rg->task.id, 2);
+	struct sbx_buf *b = reply_begin(h, rg->task.id, 4);
 	ssize_t n = put_read(b, rg->hd->fd, len, rg->offset);
 
 	if (n < 0)
 		return (int)n;
-	sbx_put_bool(b, (size_t)n < len || !len);
+	put_read_end(b, rg->hd->fd, (size_t)n < len || !len);
 	reply_end(h, rg->task.id);
 	return 0;
 }
@@ -172,7 +184,7 @@ int op_read(struct req *q)
 	n = put_read(q->out, hd->fd, len, offset);
 	if (n < 0)
 		return (int)n;
-	sbx_put_bool(q->out, (size_t)n < len);
+	put_read_end(q->out, hd->fd, (size_t)n < len);
 	return 0;
 }
 

@@ -45,7 +45,7 @@ static const struct {
 	[SBX_OP_RENAME] = {op_rename, 1, CHANGES},
 	[SBX_OP_OPEN] = {op_open, 1, CHANGES},
 	[SBX_OP_CLOSE] = {op_close, 0, CHANGES},
-	[SBX_OP_READ] = {op_read, 2, 0},
+	[SBX_OP_READ] = {op_read, 4, 0},
 	[SBX_OP_WRITE] = {op_write, 1, CHANGES},
 	[SBX_OP_FSYNC] = {op_fsync, 1, 0},
 	[SBX_OP_FALLOCATE] = {op_fallocate, 1, CHANGES},

@@ -215,7 +215,8 @@ enum sbx_wire_op {
 	 * file content.
 	 * OPEN [handle u64, at(3), flags] -> attr
 	 * CLOSE [handle]
-	 * READ [handle, offset, length <= SBX_READ_MAX] -> data, eof bool
+	 * READ [handle, offset, length <= SBX_READ_MAX]
+	 *      -> data, eof bool, atime_s, atime_ns (after it)
 	 *      part: data, at most SBX_READ_PIECE, the last piece in the
 	 *      reply; eof: less than length was there
 	 * WRITE C [handle, offset, data] -> attr; with O_APPEND the offset is

@@ -282,7 +282,7 @@ class Helper:
         return Attr(attr), created
 
     def read(self, handle, offset, length):
-        parts, (data, eof) = self.call_parts(READ, handle, offset, length)
+        parts, (data, eof, *_) = self.call_parts(READ, handle, offset, length)
         return b"".join(p[0] for p in parts) + data, eof
 
     def write(self, handle, offset, data):

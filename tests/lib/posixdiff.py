@@ -243,8 +243,9 @@ class Side:
 
 
 class Diff:
-    def __init__(self, mount, user, owners):
-        self.m = mount
+    def __init__(self, options, agent_args, user, owners):
+        self.options = options
+        self.m = mount = Mount(options, agent_args)
         self.box = mount.create("t")
         ref = os.path.join(mount.dir, "ref")
         os.mkdir(ref)
@@ -260,14 +261,14 @@ class Diff:
 
     @classmethod
     def as_root(cls, options=()):
-        return cls(Mount(options=("allow_other", "allow_suid", "allow_dev")
-                         + tuple(options), agent_args=("--root",)), None, {})
+        return cls(("allow_other", "allow_suid", "allow_dev")
+                   + tuple(options), ("--root",), None, {})
 
     @classmethod
     def as_user(cls, options=()):
         if os.geteuid() == 0:
-            return cls(Mount(options=options), OWN, {0: 1000})
-        return cls(Mount(options=options), None, {})
+            return cls(options, (), OWN, {0: 1000})
+        return cls(options, (), None, {})
 
     @contextlib.contextmanager
     def group(self, name):
@@ -305,6 +306,11 @@ class Diff:
         self.groups[self.name] += 1
         self.compare(results, looks)
         return results[0]
+
+    def settle(self):
+        """what is there now is where the next step starts from"""
+        for s in self.sides:
+            s.look(False)
 
     def compare(self, results, looks):
         bad = []

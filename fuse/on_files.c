@@ -48,7 +48,8 @@ static void open_flags(struct sfs_inode *i, struct fuse_file_info *fi)
 {
 	bool can_cache = sfs_inode_is_covered(i);
 
-	fi->direct_io = i->flags & SFS_INODE_VOLATILE || fi->flags & O_DIRECT;
+	/* (the kernel itself goes around its pages for O_DIRECT) */
+	fi->direct_io = !!(i->flags & SFS_INODE_VOLATILE);
 	fi->keep_cache = can_cache && !(fi->flags & O_TRUNC);
 	/* nothing to wait for, and locks go with the last close; but while
 	 * any are held, closing any file of their owner ends them */

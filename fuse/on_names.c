@@ -153,6 +153,11 @@ static void made(struct sfs_call *c, int err, struct sbx_rd *rd)
 		err = -EIO;
 	if (!err && (!sbx_get_attr(rd, &attr) || !d))
 		err = -EPROTO;
+	/* another has replaced it already: the kernel looks again */
+	if (!err && (attr.mode & S_IFMT) != c->flags) {
+		sfs_cache_put(d, c->name, c->len, &attr, 0);
+		err = -ESTALE;
+	}
 	if (!err) {
 		e = sfs_cache_put(d, c->name, c->len, &attr,
 				  sfs_call_how(c) | SFS_PUT_NEW * !c->other);
@@ -206,8 +211,11 @@ static int make_submit(struct sfs_call *c)
 	return 0;
 }
 
-static void make_go(struct sfs_call *c, int (*send)(struct sfs_call *c))
+/* type: S_IFMT of what is made */
+static void make_go(struct sfs_call *c, mode_t type,
+		    int (*send)(struct sfs_call *c))
 {
+	c->flags = type;
 	c->send = send;
 	c->done = made;
 	c->change = true;
@@ -238,7 +246,7 @@ void sfs_on_mkdir(fuse_req_t req, struct sfs_node *n, const char *name,
 		return;
 	c->mode = mode & 07777;
 	c->umask = fuse_req_ctx(req)->umask;
-	make_go(c, mkdir_send);
+	make_go(c, S_IFDIR, mkdir_send);
 }
 
 static int mknod_send(struct sfs_call *c)
@@ -267,7 +275,7 @@ void sfs_on_mknod(fuse_req_t req, struct sfs_node *n, const char *name,
 	c->mode = mode;
 	c->umask = fuse_req_ctx(req)->umask;
 	c->rdev = rdev;
-	make_go(c, mknod_send);
+	make_go(c, mode & S_IFMT, mknod_send);
 }
 
 static int symlink_send(struct sfs_call *c)
@@ -288,7 +296,7 @@ void sfs_on_symlink(fuse_req_t req, const char *link, struct sfs_node *n,
 	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, link);
 
 	if (c)
-		make_go(c, symlink_send);
+		make_go(c, S_IFLNK, symlink_send);
 }
 
 /* c->other is what gets another name. */
@@ -320,7 +328,7 @@ void sfs_on_link(fuse_req_t req, struct sfs_node *n, struct sfs_node *newparent,
 	if (!c)
 		return;
 	c->other = sfs_inode_ref(sfs_inode_of(n));
-	make_go(c, link_send);
+	make_go(c, c->other->mode & S_IFMT, link_send);
 }
 
 /* ---- create ---- */
@@ -356,13 +364,19 @@ static struct sfs_handle *created_handle(struct sfs_call *c,
 	return h;
 }
 
+static void created_close(struct sfs_call *c)
+{
+	sbx_put_u64(sbx_remote_begin(c->files->remote, SBX_OP_CLOSE, 1),
+		    c->rdev);
+	sbx_remote_submit_quiet(c->files->remote);
+}
+
 static void create_reply(struct sfs_call *c, struct sfs_inode *i,
 			 struct sfs_handle *h)
 {
 	struct fuse_entry_param e;
 
 	c->fi.fh = (uintptr_t)h;
-	c->fi.direct_io = !!(c->fi.flags & O_DIRECT);
 	c->fi.keep_cache = sfs_inode_is_covered(i);
 	sfs_inode_entry(i, c->inode->dir, &e);
 	if (sfs_reply_create(c->req, &i->node, &e, &c->fi) < 0)
@@ -379,8 +393,16 @@ static void create_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 
 	if (err == -EEXIST && c->tries)
 		err = -EIO;
-	if (!err && (!sbx_get_attr(rd, &attr) || !S_ISREG(attr.mode) || !d))
+	if (!err && (!sbx_get_attr(rd, &attr) || !d))
 		err = -EPROTO;
+	/* another made something else of that name: the kernel looks again */
+	if (!err && !S_ISREG(attr.mode)) {
+		created_close(c);
+		sfs_cache_put(d, c->name, c->len, &attr, 0);
+		err = -ESTALE;
+	} else if (err == -ELOOP) {
+		err = -ESTALE;
+	}
 	if (!err) {
 		created = sbx_get_bool(rd);
 		e = sfs_cache_put(d, c->name, c->len, &attr,

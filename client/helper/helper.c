@@ -52,6 +52,7 @@ int helper_init(struct helper *h, const char *session)
 	h->umask = umask(0);
 	raise_limit(h);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* the write says EFBIG */
 	sbx_buf_init(&h->reply, SBX_MESSAGE_MAX);
 	sbx_buf_init(&h->later, SBX_MESSAGE_MAX);
 	sbx_buf_init(&h->event, SBX_MESSAGE_MAX);

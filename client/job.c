@@ -24,12 +24,19 @@
 #define CREDIT	    (512 * 1024)
 #define CREDIT_STEP (CREDIT / 4)
 #define INPUT_MAX   (256 * 1024)
+/* A program that writes byte by byte: its bytes are kept together, in chunks
+ * that grow to this. */
+#define CHUNK_MAX 4096
+/* A chunk's own memory.  Where they cannot be kept together, because both
+ * streams take turns, less is kept than usual. */
+#define CHUNK_COST   (sizeof(struct chunk) + 16)
+#define MEMORY(keep) (2 * (keep) + 64 * 1024)
 
 struct chunk {
 	struct chunk *next;
 	uint64_t start;
 	uint64_t at; /* of its first byte in its own stream */
-	size_t len;
+	uint32_t len, cap;
 	uint8_t stream; /* 1 or 2 */
 	uint8_t data[];
 };
@@ -56,7 +63,7 @@ struct sbx_job {
 	char *name; /* what was to be run, until it runs */
 
 	struct chunk *head, *tail;
-	size_t keep;
+	size_t keep, memory;
 	bool lossy;
 	uint64_t end;		  /* position after the last byte */
 	uint64_t length[2];	  /* of each stream */
@@ -138,12 +145,14 @@ static void job_drop_head(struct sbx_job *j)
 
 	while ((c = j->head) && c != j->retired_at &&
 	       c->start + c->len <= slowest &&
-	       j->end - (c->start + c->len) >= j->keep) {
+	       (j->end - (c->start + c->len) >= j->keep ||
+		j->memory > MEMORY(j->keep))) {
 		if (j->lossy)
 			job_leave_chunk(j, c);
 		j->head = c->next;
 		if (!j->head)
 			j->tail = NULL;
+		j->memory -= CHUNK_COST + c->cap;
 		free(c);
 	}
 }
@@ -168,27 +177,50 @@ static void job_retire(struct sbx_job *j)
 	job_drop_head(j);
 }
 
+/* The tail if there is room in it, or a new one; NULL without memory. */
+static struct chunk *chunk_for(struct sbx_job *j, int stream, size_t len)
+{
+	struct chunk *c = j->tail;
+	size_t cap = len;
+
+	if (c && c->stream == stream) {
+		if (c->cap - c->len >= len)
+			return c;
+		if (cap < 2 * (size_t)c->cap)
+			cap = 2 * (size_t)c->cap;
+		if (cap > CHUNK_MAX)
+			cap = len < CHUNK_MAX ? CHUNK_MAX : len;
+	}
+	c = malloc(sizeof(*c) + cap);
+	if (!c)
+		return NULL;
+	c->next = NULL;
+	c->start = j->end;
+	c->at = j->length[stream - 1];
+	c->len = 0;
+	c->cap = (uint32_t)cap;
+	c->stream = (uint8_t)stream;
+	if (j->tail)
+		j->tail->next = c;
+	else
+		j->head = c;
+	j->tail = c;
+	j->memory += CHUNK_COST + cap;
+	return c;
+}
+
 static void job_append(struct sbx_job *j, int stream, const uint8_t *data,
 		       size_t len)
 {
-	struct chunk *c = malloc(sizeof(*c) + len);
+	struct chunk *c = chunk_for(j, stream, len);
 	struct sbx_job_reader *rd;
 
 	if (!c) {
 		j->error = -ENOMEM;
 		return;
 	}
-	c->next = NULL;
-	c->start = j->end;
-	c->at = j->length[stream - 1];
-	c->len = len;
-	c->stream = (uint8_t)stream;
-	memcpy(c->data, data, len);
-	if (j->tail)
-		j->tail->next = c;
-	else
-		j->head = c;
-	j->tail = c;
+	memcpy(c->data + c->len, data, len);
+	c->len += (uint32_t)len;
 	j->end += len;
 	j->length[stream - 1] += len;
 	if (!j->retired_at)

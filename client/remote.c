@@ -241,7 +241,7 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 		return UINT32_MAX; /* no slot has this id */
 	}
 	p->op = r->begun_op;
-	p->since = uv_now(r->loop);
+	p->since = p->begun = uv_now(r->loop);
 	p->sent_at = r->stats.round_trips;
 	p->ahead = false;
 	p->done = done;

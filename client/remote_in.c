@@ -91,7 +91,9 @@ static int on_part(struct sbx_remote *r, struct sbx_rd *rd)
 		return -EPROTO;
 	if (!p || p->fail)
 		return 0;
-	p->since = uv_now(r->loop);
+	if (uv_now(r->loop) - p->begun <
+	    (uint64_t)PARTS_PATIENCE * r->timeout_ms)
+		p->since = uv_now(r->loop);
 	sbx_remote_count_answer(r, p);
 	if (p->part)
 		p->part(p->arg, rd);

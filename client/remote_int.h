@@ -9,6 +9,11 @@
 #include "client/channel.h"
 #include "client/remote.h"
 
+/* An answer that comes in parts may take longer than others, but no longer
+ * than this many times timeout_ms: there are always more parts from a helper
+ * that means harm.  A listing of a million names takes seconds. */
+#define PARTS_PATIENCE 40
+
 /* A request that waits for its answer. */
 struct pending {
 	uint32_t id; /* 0: the slot is free */
@@ -16,7 +21,7 @@ struct pending {
 	bool ahead;	/* see sbx_remote_ahead */
 	int fail;	/* to be completed with this by the next kick */
 	uint64_t order; /* in which requests were begun */
-	uint64_t since;
+	uint64_t since, begun;
 	uint64_t sent_at; /* stats.round_trips */
 	sbx_reply_fn *done;
 	sbx_part_fn *part;

@@ -14,6 +14,7 @@ struct sfs_listing {
 	struct sfs_calls waiting;
 	uint64_t first_cookie; /* of entries that were not known before */
 	uint32_t gen;	       /* files->gen when it was sent */
+	uint32_t number;       /* of the request */
 	uint8_t tries;
 	bool compare; /* counted in files->comparing */
 	bool ahead;   /* nobody waits for it yet */
@@ -48,6 +49,9 @@ static void on_part(void *arg, struct sbx_rd *rd)
 	}
 	if (rd->err || all.err)
 		l->err = -EPROTO;
+	/* whatever else comes: there may be no end to it */
+	if (l->err)
+		sbx_remote_cancel(f->remote, l->number);
 }
 
 /* Drops what the listing did not show; whether there was any. */
@@ -126,7 +130,7 @@ static void on_listed(void *arg, int err, struct sbx_rd *rd)
 
 	if (l->inode->dir)
 		l->inode->dir->answered = sbx_remote_answered(f->remote);
-	if (!err)
+	if (l->err && err != -ERESTART)
 		err = l->err;
 	if (!err && !l->inode->dir)
 		err = -ESTALE;
@@ -150,7 +154,6 @@ static int listing_send(struct sfs_listing *l)
 	struct sfs_entry *e;
 	struct sbx_buf *b;
 	uint64_t at = 0;
-	uint32_t number;
 	int err = l->compare ? sfs_dir_tell_again(i) : sfs_dir_tell(i);
 
 	if (err < 0)
@@ -165,9 +168,9 @@ static int listing_send(struct sfs_listing *l)
 	b = sbx_remote_begin(f->remote, SBX_OP_LIST, 2);
 	sbx_put_u64(b, i->dir->number);
 	sbx_put_u64(b, 0);
-	number = sbx_remote_submit(f->remote, on_listed, on_part, l);
+	l->number = sbx_remote_submit(f->remote, on_listed, on_part, l);
 	if (l->ahead)
-		sbx_remote_ahead(f->remote, number);
+		sbx_remote_ahead(f->remote, l->number);
 	return 0;
 }
 

@@ -1,0 +1,207 @@
+/*
+ * What is kept of a command's output, when the helper is anything but kind:
+ * outputs of one byte each.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/job.h"
+#include "tests/lib/unit.h"
+
+#define MIB (1024 * 1024)
+
+/* ---- a remote that takes everything ---- */
+
+static const struct sbx_remote_job *helper;
+static void *job_arg;
+static struct sbx_buf scratch;
+static uint64_t granted[2];
+static unsigned int granting;
+
+int sbx_remote_job_add(struct sbx_remote *r, uint32_t job,
+		       const struct sbx_remote_job *h, void *arg)
+{
+	helper = h;
+	job_arg = arg;
+	return 0;
+}
+
+void sbx_remote_job_del(struct sbx_remote *r, uint32_t job)
+{
+}
+
+uint64_t sbx_remote_number(struct sbx_remote *r)
+{
+	return 7;
+}
+
+struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
+				 unsigned int nr_args)
+{
+	sbx_buf_clear(&scratch);
+	sbx_put_array(&scratch, nr_args);
+	granting = op == SBX_OP_CREDIT_ONE;
+	return &scratch;
+}
+
+uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
+			   sbx_part_fn *part, void *arg)
+{
+	struct sbx_rd empty = {0};
+
+	done(arg, 0, &empty);
+	return 1;
+}
+
+void sbx_remote_submit_quiet(struct sbx_remote *r)
+{
+	struct sbx_msg m;
+	struct sbx_rd rd;
+	uint32_t stream;
+
+	if (!granting)
+		return;
+	assert_int_equal(
+		sbx_msg_parse(&m, sbx_buf_at(&scratch), sbx_buf_len(&scratch)),
+		0);
+	rd = sbx_rd_root(&m);
+	sbx_get_u32(&rd);
+	stream = sbx_get_u32(&rd);
+	granted[stream - 1] += sbx_get_u64(&rd);
+	sbx_msg_release(&m);
+}
+
+/* ---- tests ---- */
+
+static struct sbx_job *job_start(void)
+{
+	static const char *const argv[] = {"x", NULL};
+	struct sbx_job_conf conf = {.argv = argv};
+
+	granted[0] = granted[1] = 512 * 1024;
+	return sbx_job_start((struct sbx_remote *)&scratch, &conf);
+}
+
+static void print(int stream, uint8_t byte)
+{
+	assert_true(granted[stream - 1] > 0);
+	granted[stream - 1]--;
+	helper->on_output(job_arg, stream, &byte, 1, false);
+}
+
+static size_t memory(void)
+{
+	return mallinfo2().uordblks;
+}
+
+/* Reads what there is, which must go on counting. */
+static size_t read_on(struct sbx_job_reader *rd, uint8_t *next)
+{
+	uint8_t data[5000];
+	size_t total = 0;
+	long n, i;
+
+	while ((n = sbx_job_read(rd, data, sizeof(data), NULL)) > 0) {
+		for (i = 0; i < n; i++)
+			assert_int_equal(data[i], (uint8_t)(*next)++);
+		total += (size_t)n;
+	}
+	return total;
+}
+
+static void test_single_bytes_cost_little_more(void **state)
+{
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *rd;
+	size_t before = memory(), i;
+	uint8_t next;
+
+	for (i = 0; i < 3 * MIB; i++)
+		print(1, (uint8_t)i);
+	assert_true(memory() - before < MIB + MIB / 8);
+	assert_true(sbx_job_kept(j) >= MIB);
+	rd = sbx_job_reader_new(j, 1);
+	next = (uint8_t)(3 * MIB - sbx_job_kept(j));
+	assert_int_equal(read_on(rd, &next), sbx_job_kept(j));
+	sbx_job_reader_free(rd);
+	sbx_job_unref(j);
+}
+
+static void test_streams_that_take_turns_are_kept_shorter(void **state)
+{
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *rd;
+	size_t before = memory(), i, kept;
+	uint8_t next;
+
+	for (i = 0; i < 2 * MIB; i++)
+		print(1 + i % 2, (uint8_t)i);
+	assert_true(memory() - before < 3 * MIB);
+	kept = sbx_job_kept(j);
+	assert_true(kept > 10000);
+	rd = sbx_job_reader_new(j, 3);
+	next = (uint8_t)(2 * MIB - kept);
+	assert_int_equal(read_on(rd, &next), kept);
+	sbx_job_reader_free(rd);
+	sbx_job_unref(j);
+}
+
+/* Readers of one and of both streams, now here and now there. */
+static void test_readers_see_every_byte_once(void **state)
+{
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *all = sbx_job_reader_new(j, 3);
+	struct sbx_job_reader *out = sbx_job_reader_new(j, 1);
+	struct sbx_job_reader *err = sbx_job_reader_new(j, 2);
+	uint8_t next = 0, seen, data[64];
+	size_t i, k, n_all = 0, n_out = 0, n_err = 0, n_print[2] = {0};
+	long n;
+
+	srand(1);
+	for (i = 0; i < 200000; i++) {
+		int stream = rand() % 50 ? 1 : 2;
+
+		n_print[stream - 1]++;
+		print(stream, (uint8_t)i);
+		if (rand() % 40)
+			continue;
+		k = (size_t)rand() % sizeof(data) + 1;
+		n = sbx_job_read(all, data, k, NULL);
+		for (seen = 0; n > 0 && seen < n; seen++)
+			assert_int_equal(data[seen], next++);
+		n_all += n > 0 ? (size_t)n : 0;
+		n = sbx_job_read(out, data, sizeof(data), NULL);
+		n_out += n > 0 ? (size_t)n : 0;
+		n = sbx_job_read(err, data, 3, NULL);
+		n_err += n > 0 ? (size_t)n : 0;
+	}
+	n_all += read_on(all, &next);
+	while ((n = sbx_job_read(out, data, sizeof(data), NULL)) > 0)
+		n_out += (size_t)n;
+	while ((n = sbx_job_read(err, data, sizeof(data), NULL)) > 0)
+		n_err += (size_t)n;
+	assert_int_equal(n_all, 200000);
+	assert_int_equal(n_out, n_print[0]);
+	assert_int_equal(n_err, n_print[1]);
+	sbx_job_reader_free(all);
+	sbx_job_reader_free(out);
+	sbx_job_reader_free(err);
+	sbx_job_unref(j);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_single_bytes_cost_little_more),
+		cmocka_unit_test(test_streams_that_take_turns_are_kept_shorter),
+		cmocka_unit_test(test_readers_see_every_byte_once),
+	};
+	int failed;
+
+	sbx_buf_init(&scratch, 65536);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	sbx_buf_release(&scratch);
+	return failed;
+}

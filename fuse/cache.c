@@ -125,7 +125,9 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 	if (!(how & SFS_PUT_MOVED)) {
 		if (i->nlink)
 			i->nlink--;
-		if (!i->names && (sfs_inode_is_dir(i) || !i->nlink))
+		if (!i->names && sfs_inode_is_dir(i))
+			i->nlink = 0;
+		if (!i->names && !i->nlink)
 			i->flags |= SFS_INODE_GONE;
 		i->attr_gen = 0; /* links and ctime */
 		if (!(how & SFS_PUT_OWN))

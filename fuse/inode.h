@@ -71,6 +71,11 @@ static inline bool sfs_inode_is_file(const struct sfs_inode *i)
 {
 	return S_ISREG(i->mode);
 }
+/* Removed, and perhaps still open or somebody's current directory. */
+static inline bool sfs_inode_is_gone_dir(const struct sfs_inode *i)
+{
+	return sfs_inode_is_dir(i) && i->flags & SFS_INODE_GONE && !i->names;
+}
 static inline struct sfs_inode *sfs_inode_of(struct sfs_node *n)
 {
 	return (struct sfs_inode *)n;

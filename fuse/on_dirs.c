@@ -135,6 +135,14 @@ static void readdir_reply(struct sfs_call *c)
 	sfs_call_free(c);
 }
 
+/* A directory that was removed does not even have ".". */
+static void readdir_nothing(struct sfs_call *c)
+{
+	if (c->req)
+		fuse_reply_buf(c->req, NULL, 0);
+	sfs_call_free(c);
+}
+
 static void on_listed(struct sfs_call *c, int err)
 {
 	if (!err && !c->inode->dir)
@@ -160,6 +168,8 @@ void sfs_on_readdir(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 	/* once begun, a listing goes on with what is there */
 	if (off < 0)
 		sfs_call_err(c, -EINVAL);
+	else if (sfs_inode_is_gone_dir(i))
+		readdir_nothing(c);
 	else if (i->dir &&
 		 (sfs_list_is_good(i->dir) || (off && i->dir->complete)))
 		readdir_reply(c);
@@ -198,5 +208,8 @@ void sfs_on_fsyncdir(fuse_req_t req, struct sfs_node *n, int datasync,
 	c->flags = datasync != 0;
 	c->send = fsyncdir_send;
 	c->done = fsyncdir_done;
-	sfs_call_go(c);
+	if (sfs_inode_is_gone_dir(c->inode))
+		sfs_call_err(c, 0); /* there is nothing to be kept */
+	else
+		sfs_call_go(c);
 }

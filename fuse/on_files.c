@@ -142,6 +142,9 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENXIO);
 		return;
 	}
+	/* neither reading nor writing, but the right to both */
+	if ((fi->flags & O_ACCMODE) == O_ACCMODE)
+		fi->flags ^= O_ACCMODE ^ O_RDWR;
 	if (!(fi->flags & matters) && sfs_inode_is_covered(i) &&
 	    i->attr_gen == i->files->gen && may_read(i)) {
 		h = sfs_handle_new(i, fi->flags);

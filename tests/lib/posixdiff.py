@@ -153,23 +153,21 @@ def mode_of(st):
 
 # ---- what is seen ----
 
-def shot(top, base=b""):
-    """{path: lstat} of everything below the folder and the folder itself"""
-    out = {base or b".": os.lstat(top)}
+def shot(base=b""):
+    """{path: lstat} of the current folder and everything below it"""
+    out = {base or b".": os.lstat(base or b".")}
     try:
-        names = sorted(os.listdir(top))
-    except (NotADirectoryError, PermissionError):
+        names = sorted(os.listdir(base or b"."))
+    except PermissionError:
         return out
     for n in names:
-        path, rel = os.path.join(top, n), os.path.join(base, n)
+        path = os.path.join(base, n)
         try:
-            st = os.lstat(path)
+            out[path] = st = os.lstat(path)
         except PermissionError:
-            st = None               # it may be listed, not looked into
+            out[path] = st = None   # it may be listed, not looked into
         if st and stat.S_ISDIR(st.st_mode):
-            out.update(shot(path, rel))
-        else:
-            out[rel] = st
+            out.update(shot(path))
     return out
 
 
@@ -187,7 +185,7 @@ class Side:
         if self.user:
             os.chown(self.dir, self.user.uid, self.user.gid)
         os.chmod(self.dir, mode)
-        self.before = shot(self.dir)
+        self.look(False)
 
     def run(self, fn, args, user, umask):
         user = user or self.user
@@ -209,7 +207,9 @@ class Side:
 
     def look(self, times):
         """the state, told in words that both sides must share"""
-        now, numbers, out = shot(self.dir), {}, {}
+        os.chdir(self.dir)
+        now, numbers, out = shot(), {}, {}
+        os.chdir("/")
         for path, st in now.items():
             if not st:
                 out[path] = "closed"
@@ -250,6 +250,8 @@ class Diff:
         ref = os.path.join(mount.dir, "ref")
         os.mkdir(ref)
         os.chmod(mount.dir, 0o755)
+        if user:
+            os.chown(ref, user.uid, user.gid)
         work = os.path.join(self.box, "workspace")
         if os.geteuid() == 0:
             os.chmod(work, 0o755)

@@ -88,8 +88,11 @@ struct sbx_box *sbx_boxes_put(struct sbx_boxes *bs, struct sbx_sandbox *sb,
 {
 	struct sbx_box *box = sb->id ? sbx_boxes_by_id(bs, sb->id) : NULL;
 
-	if (!box && sb->id)
+	if (!box && sb->id) {
 		box = boxes_add(bs, sb->id);
+		if (box)
+			box->told = sb->state;
+	}
 	if (!box) {
 		sbx_sandbox_release(sb);
 		*sb = (struct sbx_sandbox){0};

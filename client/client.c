@@ -159,6 +159,15 @@ static bool client_is_fresh(const struct sbx_client *c, uint64_t at_ms)
 	return uv_now(c->loop) - at_ms < SBX_CLIENT_FRESH_MS;
 }
 
+static void client_tell(struct sbx_client *c, struct sbx_box *box)
+{
+	if (box->told == box->sb.state)
+		return;
+	box->told = box->sb.state;
+	if (c->listener && c->listener->on_changed)
+		c->listener->on_changed(c->listener_arg, box);
+}
+
 /* the box of an answer that must be about one sandbox */
 static struct sbx_box *client_take_one(struct sbx_client *c,
 				       struct sbx_call *call)
@@ -177,6 +186,8 @@ static struct sbx_box *client_take_one(struct sbx_client *c,
 		sbx_error_set(&call->error, -ENOMEM, "out of memory");
 	else if (call->kind == SBX_CALL_CREATE)
 		box->listed = true;
+	if (box)
+		client_tell(c, box);
 	return call->error.err ? NULL : box;
 }
 
@@ -347,9 +358,10 @@ static void client_take_list(struct sbx_client *c, struct sbx_call *call)
 		struct sbx_box *box = sbx_boxes_put(&c->boxes, &call->list[i],
 						    uv_now(c->loop));
 
-		if (box)
+		if (box) {
 			box->listed = true;
-		else
+			client_tell(c, box);
+		} else
 			sbx_log(SBX_LOG_WARNING, "client",
 				"a sandbox of the listing does not fit, "
 				"ignoring it");

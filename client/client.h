@@ -24,11 +24,12 @@ struct sbx_client;
 
 struct sbx_box {
 	struct sbx_sandbox sb;
-	char *folder;	  /* its name in the mount's top directory */
-	bool gone;	  /* destroyed or expired */
-	bool listed;	  /* the service's listing shows it */
-	void *user;	  /* fuse/'s */
-	uint64_t seen_ms; /* loop time of the newest answer */
+	char *folder;	     /* its name in the mount's top directory */
+	bool gone;	     /* destroyed or expired */
+	bool listed;	     /* the service's listing shows it */
+	void *user;	     /* fuse/'s */
+	enum sbx_state told; /* on_changed was called for it */
+	uint64_t seen_ms;    /* loop time of the newest answer */
 	unsigned int refs;
 };
 struct sbx_box *sbx_box_ref(struct sbx_box *box);
@@ -37,6 +38,8 @@ void sbx_box_unref(struct sbx_box *box); /* NULL is fine */
 struct sbx_client_listener {
 	/* The box is gone.  Called once, while it is still referenced. */
 	void (*on_gone)(void *arg, struct sbx_box *box);
+	/* Its state (box->sb.state) is another one.  May be NULL. */
+	void (*on_changed)(void *arg, struct sbx_box *box);
 };
 
 /*

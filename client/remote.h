@@ -52,6 +52,10 @@ struct sbx_remote_handler {
 struct sbx_remote_listener {
 	void (*on_state)(void *arg, enum sbx_link_state state);
 	void (*on_port)(void *arg, uint16_t port, bool open);
+	/* SBX_MSG_REPORT; names are not NUL-ended; to NULL: none */
+	void (*on_report)(void *arg, unsigned int what, bool is_dir,
+			  const char *path, size_t len, const char *to,
+			  size_t to_len);
 };
 
 /*

@@ -148,6 +148,23 @@ static int on_exit_msg(struct sbx_remote *r, struct sbx_rd *rd)
 	return 0;
 }
 
+static int on_report(struct sbx_remote *r, struct sbx_rd *rd)
+{
+	unsigned int what = sbx_get_u32(rd);
+	bool is_dir = sbx_get_bool(rd);
+	size_t len, to_len;
+	const uint8_t *path = sbx_get_bin(rd, &len);
+	const uint8_t *to = sbx_get_bin(rd, &to_len);
+
+	if (rd->err)
+		return -EPROTO;
+	if (r->listener && r->listener->on_report)
+		r->listener->on_report(r->listener_arg, what, is_dir,
+				       path ? (const char *)path : "", len,
+				       (const char *)to, to_len);
+	return 0;
+}
+
 static int on_event(struct sbx_remote *r, uint32_t type, struct sbx_rd *rd)
 {
 	size_t len;
@@ -182,6 +199,8 @@ static int on_event(struct sbx_remote *r, uint32_t type, struct sbx_rd *rd)
 				(int)(len > 500 ? 500 : len),
 				(const char *)text);
 		return rd->err;
+	case SBX_MSG_REPORT:
+		return on_report(r, rd);
 	default:
 		return 0; /* a later version's; ignoring */
 	}

@@ -15,6 +15,7 @@
 
 struct ctl_file;
 struct ctl_list;
+struct ctl_op;
 struct sfs_job;
 
 /* What a control file does.  f is the open file; see struct ctl_file. */
@@ -22,6 +23,8 @@ struct ctl_file_type {
 	size_t size; /* of the struct that begins with struct ctl_file */
 	/* 0 or -errno; flags of open(2); may be absent */
 	int (*open)(struct ctl_file *f, int flags);
+	/* may be absent; opening waits for ctl_file_opened, once */
+	void (*settle)(struct ctl_file *f, struct ctl_op *op);
 	/*
 	 * Files that hold a value: puts the text into f->text, now or later,
 	 * and then calls ctl_file_loaded.
@@ -38,6 +41,7 @@ struct ctl_file_type {
 	/* the last close: gives back what the file holds; others may still
 	 * have references to it */
 	void (*close)(struct ctl_file *f);
+	bool outlives; /* can be read to its end when the sandbox is gone */
 };
 
 struct ctl_type {
@@ -137,5 +141,6 @@ void ctl_list_add(struct ctl_list *list, const char *name, mode_t mode,
 extern const struct ctl_type ctl_root, ctl_sandbox, ctl_new, ctl_mount;
 extern const struct ctl_type ctl_exec, ctl_status, ctl_info, ctl_ports;
 extern const struct ctl_type ctl_keepalive, ctl_jobs, ctl_terminals;
+extern const struct ctl_type ctl_events;
 
 #endif

@@ -161,6 +161,46 @@ static int reply_open_stream(fuse_req_t req, struct ctl_file *f)
 	return fuse_reply_buf(req, (char *)&out, sizeof(out));
 }
 
+static void file_answer_open(fuse_req_t req, struct ctl_file *f)
+{
+	struct fuse_file_info fi = {.fh = (uintptr_t)f, .direct_io = 1};
+	int r;
+
+	if (f->type->read && !f->seekable)
+		r = reply_open_stream(req, f);
+	else
+		r = fuse_reply_open(req, &fi);
+	if (r < 0)
+		ctl_file_close(f);
+}
+
+void ctl_file_opened(struct ctl_op *op, int err)
+{
+	struct ctl_file *f = ctl_file_ref(op->file);
+	fuse_req_t req = ctl_op_end(op);
+
+	if (req && !err && !f->closed) {
+		file_answer_open(req, f);
+	} else {
+		/* nobody waits any more, or nobody will ever close it */
+		if (!f->closed)
+			ctl_file_close(f);
+		if (req)
+			fuse_reply_err(req, err ? -err : EIO);
+	}
+	ctl_file_unref(f);
+}
+
+static void file_settle(fuse_req_t req, struct ctl_file *f)
+{
+	struct ctl_op *op = ctl_op_new(req, f->node, f, 0);
+
+	if (op)
+		f->type->settle(f, op);
+	else
+		ctl_file_close(f);
+}
+
 static void file_open(fuse_req_t req, struct sfs_node *node,
 		      struct fuse_file_info *fi)
 {
@@ -179,21 +219,17 @@ static void file_open(fuse_req_t req, struct sfs_node *node,
 		fuse_reply_err(req, -r);
 		return;
 	}
-	fi->fh = (uintptr_t)f;
-	fi->direct_io = 1;
-	if (f->type->read && !f->seekable)
-		r = reply_open_stream(req, f);
+	if (f->type->settle)
+		file_settle(req, f);
 	else
-		r = fuse_reply_open(req, fi);
-	if (r < 0)
-		ctl_file_close(f);
+		file_answer_open(req, f);
 }
 
 static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
 		      off_t off, struct fuse_file_info *fi)
 {
 	struct ctl_file *f = ctl_file_of(fi);
-	int r = ctl_node_check(f->node);
+	int r = f->type->outlives ? 0 : ctl_node_check(f->node);
 
 	f->off = off;
 	f->nonblock = fi->flags & O_NONBLOCK;
@@ -262,7 +298,7 @@ static void file_poll(fuse_req_t req, struct sfs_node *node,
 			fuse_pollhandle_destroy(f->poll);
 		f->poll = ph;
 	}
-	if (ctl_node_check(f->node) < 0)
+	if (!f->type->outlives && ctl_node_check(f->node) < 0)
 		events |= POLLERR;
 	else if (f->type->poll)
 		events = f->type->poll(f);

@@ -44,6 +44,9 @@ static inline struct ctl_file *ctl_file_of(const struct fuse_file_info *fi)
 }
 /* The last close, also of what the kernel did not close before it went. */
 void ctl_file_close(struct ctl_file *f);
+/* Ends an opening that waited (struct ctl_file_type, settle): err 0 or
+ * negative. */
+void ctl_file_opened(struct ctl_op *op, int err);
 /*
  * Ends a load: answers the readers with f->text, or with error (NULL or .err
  * 0: none), which is recorded.

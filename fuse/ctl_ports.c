@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "fuse/ctl_file.h"
+#include "fuse/feed.h"
 #include "fuse/sandbox.h"
 #include "fuse/text.h"
 
@@ -113,6 +114,12 @@ static void tell_watch(struct sfs_sandbox *sb, bool on)
 	sb->port_epoch = on ? sbx_remote_epoch(sb->remote) : 0;
 }
 
+void sfs_ports_unwatch(struct sfs_sandbox *sb)
+{
+	if (!sb->portwaits && !sb->feed && sb->remote && !sb->gone)
+		tell_watch(sb, false);
+}
+
 static void wait_unlink(struct sfs_portwait *w)
 {
 	struct sfs_sandbox *sb = w->f->node->sb;
@@ -122,8 +129,7 @@ static void wait_unlink(struct sfs_portwait *w)
 		;
 	*at = w->next;
 	w->queued = false;
-	if (!sb->portwaits && sb->remote && !sb->gone)
-		tell_watch(sb, false);
+	sfs_ports_unwatch(sb);
 }
 
 static void wait_done(struct sfs_portwait *w, const struct sbx_error *error)
@@ -211,6 +217,32 @@ static void wait_begin(struct ctl_file *f)
 	w->next = sb->portwaits;
 	sb->portwaits = w;
 	ask(ctl_file_ref(f), on_ports_for_wait);
+}
+
+/* ---- for events ---- */
+
+/* The answer that says what was open before anything is told. */
+static void on_ports_for_feed(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_sandbox *sb = arg;
+	uint16_t *open = NULL;
+	size_t nr = 0;
+
+	if (!err)
+		err = take_ports(rd, &open, &nr);
+	if (!err)
+		sfs_feed_ports(sb, open, nr);
+	free(open);
+	sfs_sandbox_unref(sb);
+}
+
+void sfs_ports_watch(struct sfs_sandbox *sb)
+{
+	/* the question first: what is told then is compared with its answer */
+	sbx_remote_begin(sb->remote, SBX_OP_PORTS, 0);
+	sbx_remote_submit(sb->remote, on_ports_for_feed, NULL,
+			  sfs_sandbox_ref(sb));
+	tell_watch(sb, true);
 }
 
 /* ---- what sandbox.c hears ---- */

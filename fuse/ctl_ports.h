@@ -16,4 +16,9 @@ void sfs_ports_on_port(struct sfs_sandbox *sb, uint16_t port, bool open);
 /* Ends all waiting with an error. */
 void sfs_ports_fail(struct sfs_sandbox *sb, int err);
 
+/* While somebody reads events: tells sfs_feed_ports once, and then
+ * sfs_feed_port; the other ends that unless readers wait for ports. */
+void sfs_ports_watch(struct sfs_sandbox *sb);
+void sfs_ports_unwatch(struct sfs_sandbox *sb);
+
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fuse/control.h"
+#include "fuse/feed.h"
 #include "fuse/sandbox.h"
 #include "fuse/terminals.h"
 #include "fuse/text.h"
@@ -175,6 +176,8 @@ static void on_news(void *arg)
 
 	job_feed(j);
 	if (j->job && j->state != SBX_JOB_ENDED) {
+		enum sbx_job_state before = j->state;
+
 		j->state = sbx_job_state(j->job);
 		j->error = sbx_job_error(j->job);
 		j->exit_code = sbx_job_exit_code(j->job);
@@ -184,6 +187,8 @@ static void on_news(void *arg)
 			job_stop_timer(j);
 			job_drop_input(j);
 		}
+		if (j->state != before && j->sb && j->number)
+			sfs_feed_job(j->sb, j);
 		job_wake(j);
 	}
 	sfs_job_unref(j);

@@ -9,6 +9,7 @@
 #include "client/log.h"
 #include "fuse/control.h"
 #include "fuse/ctl_ports.h"
+#include "fuse/feed.h"
 
 struct sfs_sandbox *sfs_sandbox_ref(struct sfs_sandbox *sb)
 {
@@ -55,16 +56,26 @@ static void on_state(void *arg, enum sbx_link_state state)
 		sbx_client_gone(sb->m->client, sb->box);
 	else if (state == SBX_LINK_UP)
 		sfs_ports_on_up(sb);
+	sfs_feed_link(sb, state);
 }
 
 static void on_port(void *arg, uint16_t port, bool open)
 {
 	sfs_ports_on_port(arg, port, open);
+	sfs_feed_port(arg, port, open);
+}
+
+static void on_report(void *arg, unsigned int what, bool is_dir,
+		      const char *path, size_t len, const char *to,
+		      size_t to_len)
+{
+	sfs_feed_report(arg, what, is_dir, path, len, to, to_len);
 }
 
 static const struct sbx_remote_listener listener = {
 	.on_state = on_state,
 	.on_port = on_port,
+	.on_report = on_report,
 };
 
 int sfs_sandbox_use(struct sfs_sandbox *sb)
@@ -126,6 +137,7 @@ void sfs_sandbox_close(struct sfs_sandbox *sb, void (*on_closed)(void *arg),
 	sb->closing = true;
 	sb->gone = true;
 	sb->box->user = NULL;
+	sfs_feed_gone(sb);
 	sfs_ports_fail(sb, -ESTALE);
 	if (sb->remote)
 		sbx_remote_set_listener(sb->remote, NULL, NULL);
@@ -149,6 +161,14 @@ static void on_reap(uv_timer_t *t)
 	}
 }
 
+void sfs_sandbox_on_changed(void *arg, struct sbx_box *box)
+{
+	struct sfs_sandbox *sb = box->user;
+
+	if (sb && !sb->gone)
+		sfs_feed_state(sb);
+}
+
 /*
  * May come from within a callback of the remote, which cannot be closed from
  * there: what waits is ended at once, the rest in the loop's next turn.
@@ -162,6 +182,7 @@ void sfs_sandbox_on_gone(void *arg, struct sbx_box *box)
 		return;
 	sb->gone = true;
 	sbx_log(SBX_LOG_INFO, "control", "sandbox %s is gone", box->folder);
+	sfs_feed_gone(sb);
 	sfs_ports_fail(sb, -ESTALE);
 	if (sb->remote)
 		sbx_remote_die(sb->remote);

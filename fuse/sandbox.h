@@ -16,6 +16,7 @@
 #include "fuse/notify.h"
 #include "fuse/terminals.h"
 
+struct sfs_feed;
 struct sfs_portwait;
 
 struct sfs_sandbox {
@@ -35,6 +36,7 @@ struct sfs_sandbox {
 	struct sfs_terminals terminals;
 
 	struct sfs_portwait *portwaits; /* ctl_ports.c's */
+	struct sfs_feed *feed;		/* feed.h; NULL: nobody reads events */
 	uint32_t port_epoch; /* the helper that was told to watch; 0: none */
 
 	void (*on_closed)(void *arg); /* while closing; may be NULL */
@@ -52,6 +54,7 @@ void sfs_sandbox_unref(struct sfs_sandbox *sb);
 int sfs_sandbox_use(struct sfs_sandbox *sb);
 /* For struct sbx_client_listener; arg is the mount. */
 void sfs_sandbox_on_gone(void *arg, struct sbx_box *box);
+void sfs_sandbox_on_changed(void *arg, struct sbx_box *box);
 /*
  * Takes down all parts, then calls on_closed.  What waits for them is ended
  * with errors.

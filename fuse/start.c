@@ -105,6 +105,7 @@ int sfs_start_client(struct sfs_mount *m, struct sfs_stop *stop,
 {
 	static const struct sbx_client_listener listener = {
 		.on_gone = sfs_sandbox_on_gone,
+		.on_changed = sfs_sandbox_on_changed,
 	};
 	int r;
 

@@ -59,6 +59,7 @@ int helper_init(struct helper *h, const char *session)
 	h->tasks_end = &h->tasks;
 	changes_init(&h->changes);
 	ports_init(h);
+	report_init(h);
 	r = peer_init(h);
 	if (r < 0)
 		return r;
@@ -87,6 +88,7 @@ void helper_release(struct helper *h)
 	children_release(h);
 	handles_release(h);
 	ports_release(h);
+	report_release(h);
 	dirs_release(h);
 	watch_release(h);
 	changes_clear(&h->changes);

@@ -18,6 +18,7 @@
 #include "client/helper/loop.h"
 #include "client/helper/map.h"
 #include "client/helper/moves.h"
+#include "client/helper/report.h"
 #include "client/helper/watch.h"
 #include "client/wire/buf.h"
 #include "client/wire/link.h"
@@ -75,6 +76,7 @@ struct helper {
 	struct creds *creds; /* what CREDS set; NULL: ourselves */
 	int creds_err;	     /* why nobody can be acted for */
 	struct ports ports;
+	struct report report;
 	struct sbx_buf reply, later, event; /* messages being written */
 
 	/* how it was started */

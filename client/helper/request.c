@@ -66,6 +66,7 @@ static const struct {
 	[SBX_OP_CLOSE_OUTPUT] = {op_close_output, 0, 0},
 	[SBX_OP_PORTS] = {op_ports, 1, 0},
 	[SBX_OP_PORT_WATCH] = {op_port_watch, 0, 0},
+	[SBX_OP_REPORT] = {op_report, 2, LATER},
 };
 
 /* ---- replies ---- */

@@ -54,5 +54,6 @@ req_fn op_exec, op_stdin, op_signal, op_resize, op_credit, op_credit_one;
 req_fn op_hangup;
 req_fn op_close_output;
 req_fn op_ports, op_port_watch;
+req_fn op_report;
 
 #endif

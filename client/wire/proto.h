@@ -309,6 +309,13 @@ enum sbx_wire_op {
 	 */
 	SBX_OP_PORTS = 96,
 	SBX_OP_PORT_WATCH = 97,
+
+	/*
+	 * REPORT [on bool] -> dirs, errno: everything that happens in the
+	 * workspace is told by SBX_MSG_REPORT, from the answer on, which
+	 * comes when all directories are watched; errno: why some are not
+	 */
+	SBX_OP_REPORT = 104,
 };
 
 enum sbx_set {
@@ -371,6 +378,11 @@ enum sbx_wire_msg {
 	SBX_MSG_PORT = 7,
 	/* [level, text] for the log */
 	SBX_MSG_LOG = 8,
+	/* [what, is directory, path, new path|nil], paths from the workspace
+	 * on; what is one of SBX_CHANGE_CREATED, _DELETED, _DATA, _ATTR and
+	 * _MOVED_TO (the only one with a new path), or 0: for that directory
+	 * nothing is told (empty: something was not told) */
+	SBX_MSG_REPORT = 9,
 };
 
 enum sbx_change {

@@ -1,0 +1,449 @@
+/* REPORT: see report.h. */
+#include "client/helper/report.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/helper/helper.h"
+#include "client/helper/report_dir.h"
+#include "client/helper/request.h"
+#include "client/wire/proto.h"
+
+#define MASK                                                                   \
+	(IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM |       \
+	 IN_MOVED_TO | IN_ONLYDIR | IN_EXCL_UNLINK)
+/* How long one half of a rename waits for the other, and how long nothing is
+ * read while the client does not keep up. */
+#define WAIT_MS 50
+
+/* ---- telling ---- */
+
+static void tell_path(struct helper *h, unsigned int what, bool is_dir,
+		      const char *path, const char *to)
+{
+	struct sbx_buf *b = &h->event;
+
+	sbx_buf_clear(b);
+	sbx_put_array(b, 5);
+	sbx_put_u64(b, SBX_MSG_REPORT);
+	sbx_put_u64(b, what);
+	sbx_put_bool(b, is_dir);
+	sbx_put_bin(b, path, strlen(path));
+	if (to)
+		sbx_put_bin(b, to, strlen(to));
+	else
+		sbx_put_nil(b);
+	peer_send(h, b);
+}
+
+static void tell(struct helper *h, unsigned int what, bool is_dir,
+		 const struct rdir *d, const char *name)
+{
+	char buf[PATH_MAX], *path = rdir_path(d, name, buf);
+
+	h->report.last.dir = NULL;
+	if (path)
+		tell_path(h, what, is_dir, path, NULL);
+}
+
+/* ---- directories ---- */
+
+/* In the answer to the request, or later by itself. */
+static void tell_unwatched(struct helper *h, const struct rdir *d, int err)
+{
+	h->report.err = err;
+	if (!h->report.ask && d->parent)
+		tell(h, 0, true, d->parent, d->name);
+}
+
+static void rdir_watch(struct helper *h, struct rdir *d, int fd)
+{
+	struct report *r = &h->report;
+	int wd = -1;
+
+	/* by way of the current directory, as watch.c does */
+	h->dirs.inside = NULL;
+	if (fchdir(fd) == 0)
+		wd = inotify_add_watch(r->fd, ".", MASK);
+	if (wd < 0)
+		tell_unwatched(h, d, errno);
+	if (fchdir(h->dirs.home->fd) == 0)
+		h->dirs.inside = h->dirs.home;
+	/* mounted at a second place: told where it was found first */
+	if (wd < 0 || map_get(&r->wds, (uint64_t)wd))
+		return;
+	if (map_put(&r->wds, (uint64_t)wd, d) == 0)
+		d->wd = wd;
+	else
+		inotify_rm_watch(r->fd, wd);
+}
+
+static void rdir_add(struct helper *h, struct rdir *d, const char *name,
+		     bool is_dir, bool is_new)
+{
+	struct report *r = &h->report;
+
+	if (is_dir && !rdir_child(d, name) && !rdir_new(r, d, name, is_new) &&
+	    !r->ask)
+		tell(h, 0, true, d, name);
+}
+
+static void echo_add(struct report *r, const struct rdir *d, const char *name)
+{
+	if (!r->echo)
+		r->echo = calloc(REPORT_ECHO_MAX, sizeof(*r->echo));
+	if (!r->echo || r->nr_echo >= REPORT_ECHO_MAX)
+		return; /* then it may be told twice */
+	r->echo[r->nr_echo].dir = d;
+	snprintf(r->echo[r->nr_echo++].name, sizeof(r->echo->name), "%s", name);
+}
+
+static bool is_echo(const struct report *r, const struct rdir *d,
+		    const char *name)
+{
+	for (unsigned int i = 0; i < r->nr_echo; i++)
+		if (r->echo[i].dir == d && !strcmp(r->echo[i].name, name))
+			return true;
+	return false;
+}
+
+static bool entry_is_dir(int fd, const struct dirent *e)
+{
+	struct stat st;
+
+	if (e->d_type != DT_UNKNOWN)
+		return e->d_type == DT_DIR;
+	return fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISDIR(st.st_mode);
+}
+
+/* Watched first, then looked into: nothing slips between. */
+static void rdir_walk(struct helper *h, struct rdir *d)
+{
+	struct report *r = &h->report;
+	int fd = rdir_open(h->dirs.home->fd, d);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		else if (errno != ENOENT && errno != ENOTDIR)
+			tell_unwatched(h, d, errno);
+		if (d != r->root)
+			rdir_free(r, d);
+		return;
+	}
+	rdir_watch(h, d, fd);
+	while ((e = readdir(dir))) {
+		bool is_dir = entry_is_dir(fd, e);
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		if (d->is_new) {
+			tell(h, SBX_CHANGE_CREATED, is_dir, d, e->d_name);
+			echo_add(r, d, e->d_name);
+		}
+		rdir_add(h, d, e->d_name, is_dir, d->is_new);
+	}
+	closedir(dir);
+}
+
+/* ---- events ---- */
+
+static void moved_flush(struct helper *h)
+{
+	struct report *r = &h->report;
+	struct rdir *d = r->moved.dir;
+
+	if (!d)
+		return;
+	r->moved.dir = NULL;
+	tell(h, SBX_CHANGE_DELETED, r->moved.is_dir, d, r->moved.name);
+	if (r->moved.is_dir)
+		rdir_free(r, rdir_child(d, r->moved.name));
+}
+
+static void moved_to(struct helper *h, struct rdir *d, const char *name)
+{
+	struct report *r = &h->report;
+	char from[PATH_MAX], to[PATH_MAX];
+	char *from_path = rdir_path(r->moved.dir, r->moved.name, from);
+	char *to_path = rdir_path(d, name, to);
+	struct rdir *c = NULL;
+	char *own;
+
+	if (from_path && to_path)
+		tell_path(h, SBX_CHANGE_MOVED_TO, r->moved.is_dir, from_path,
+			  to_path);
+	r->last.dir = NULL;
+	if (r->moved.is_dir)
+		c = rdir_child(r->moved.dir, r->moved.name);
+	r->moved.dir = NULL;
+	if (!c)
+		return;
+	rdir_free(r, rdir_child(d, name));
+	own = strdup(name);
+	if (own && d->depth < c->depth) {
+		/* its watches stay: they are those of the inodes */
+		rdir_unlink(c);
+		free(c->name);
+		c->name = own;
+		rdir_link(c, d);
+		return;
+	}
+	/* deeper than it was, so its depths are wrong: looked at anew */
+	free(own);
+	rdir_free(r, c);
+	rdir_add(h, d, name, true, false);
+}
+
+static void on_created(struct helper *h, struct rdir *d, const char *name,
+		       bool is_dir)
+{
+	struct report *r = &h->report;
+
+	if (is_echo(r, d, name))
+		return;
+	tell(h, SBX_CHANGE_CREATED, is_dir, d, name);
+	rdir_add(h, d, name, is_dir, true);
+}
+
+static void on_modified(struct helper *h, struct rdir *d, const char *name)
+{
+	struct report *r = &h->report;
+
+	if (r->last.dir == d && !strcmp(r->last.name, name))
+		return;
+	tell(h, SBX_CHANGE_DATA, false, d, name);
+	r->last.dir = d;
+	snprintf(r->last.name, sizeof(r->last.name), "%s", name);
+}
+
+static void on_gone(struct report *r, uint64_t wd)
+{
+	struct rdir *d = map_get(&r->wds, wd);
+
+	if (!d)
+		return;
+	map_del(&r->wds, wd);
+	d->wd = -1;
+	if (d != r->root)
+		rdir_free(r, d);
+}
+
+static void on_event(struct helper *h, const struct inotify_event *e)
+{
+	struct report *r = &h->report;
+	struct rdir *d = map_get(&r->wds, (uint64_t)e->wd);
+	const char *name = e->len ? e->name : "";
+	bool is_dir = e->mask & IN_ISDIR;
+
+	if (r->moved.dir &&
+	    (!(e->mask & IN_MOVED_TO) || e->cookie != r->moved.cookie))
+		moved_flush(h);
+	if (e->mask & IN_Q_OVERFLOW)
+		tell_path(h, 0, false, "", NULL);
+	else if (e->mask & IN_IGNORED)
+		on_gone(r, (uint64_t)e->wd);
+	else if (!d || (!name[0] && d != r->root))
+		return;
+	else if (e->mask & IN_MOVED_FROM) {
+		r->moved.dir = d;
+		r->moved.cookie = e->cookie;
+		r->moved.is_dir = is_dir;
+		snprintf(r->moved.name, sizeof(r->moved.name), "%s", name);
+	} else if ((e->mask & IN_MOVED_TO) && r->moved.dir)
+		moved_to(h, d, name);
+	else if (e->mask & (IN_CREATE | IN_MOVED_TO))
+		on_created(h, d, name, is_dir);
+	else if (e->mask & IN_DELETE) {
+		tell(h, SBX_CHANGE_DELETED, is_dir, d, name);
+		if (is_dir)
+			rdir_free(r, rdir_child(d, name));
+	} else if (e->mask & IN_ATTRIB)
+		tell(h, SBX_CHANGE_ATTR, is_dir, d, name);
+	else if (e->mask & IN_MODIFY)
+		on_modified(h, d, name);
+}
+
+/* One piece; false: there is none. */
+static bool report_read(struct helper *h)
+{
+	char buf[16384]
+		__attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t n = read(h->report.fd, buf, sizeof(buf));
+	const struct inotify_event *e;
+
+	if (n <= 0)
+		return false;
+	for (char *p = buf; p < buf + n; p += sizeof(*e) + e->len) {
+		e = (const struct inotify_event *)(const void *)p;
+		on_event(h, e);
+	}
+	return true;
+}
+
+static void report_answer(struct helper *h)
+{
+	struct report *r = &h->report;
+	struct sbx_buf *b;
+
+	if (!r->ask)
+		return;
+	b = reply_begin(h, r->ask, 2);
+	sbx_put_u64(b, r->nr_dirs);
+	sbx_put_u64(b, (uint64_t)r->err);
+	reply_end(h, r->ask);
+	r->ask = 0;
+}
+
+/* A little at a time: one directory, or one piece of events. */
+static void report_step(struct helper *h)
+{
+	struct report *r = &h->report;
+	struct rdir *d = r->todo;
+	bool more = true;
+
+	if (peer_is_busy(h)) {
+		loop_set(&h->loop, &r->in, -1);
+		loop_timer_set(&h->loop, &r->timer, WAIT_MS);
+		return;
+	}
+	if (d) {
+		rdir_take_todo(r, d);
+		rdir_walk(h, d);
+	} else {
+		report_answer(h);
+		more = report_read(h);
+		if (!more)
+			r->nr_echo = 0;
+	}
+	loop_set(&h->loop, &r->in, POLLIN);
+	if (more || r->todo)
+		loop_timer_set(&h->loop, &r->timer, 0);
+	else if (r->moved.dir)
+		loop_timer_set(&h->loop, &r->timer, WAIT_MS);
+}
+
+static void on_inotify(void *arg, short revents)
+{
+	report_step(arg);
+}
+
+static void on_timer(void *arg)
+{
+	struct helper *h = arg;
+
+	if (!h->report.todo && !peer_is_busy(h) && !report_read(h))
+		moved_flush(h);
+	report_step(h);
+}
+
+/* ---- on and off ---- */
+
+static uint32_t dirs_max(void)
+{
+	FILE *f = fopen("/proc/sys/fs/inotify/max_user_watches", "re");
+	unsigned long n = 0;
+
+	if (f && fscanf(f, "%lu", &n) != 1)
+		n = 0;
+	if (f)
+		fclose(f);
+	n /= 2;
+	return n && n < REPORT_DIRS_MAX ? (uint32_t)n : REPORT_DIRS_MAX;
+}
+
+/* The timer stays in the loop's list. */
+static void report_clear(struct helper *h)
+{
+	struct report *r = &h->report;
+	struct loop_timer timer = r->timer;
+
+	*r = (struct report){
+		.fd = -1,
+		.in = {.fd = -1, .fn = on_inotify, .arg = h},
+		.timer = timer,
+	};
+	r->todo_end = &r->todo;
+}
+
+static void report_off(struct helper *h)
+{
+	struct report *r = &h->report;
+
+	if (r->fd < 0)
+		return;
+	if (r->ask)
+		reply_error(h, r->ask, -EINTR);
+	loop_timer_stop(&r->timer);
+	loop_del(&h->loop, &r->in);
+	/* all watches go with it */
+	close(r->fd);
+	r->fd = -1;
+	rdir_free(r, r->root);
+	map_release(&r->wds);
+	free(r->echo);
+	report_clear(h);
+}
+
+static int report_on(struct helper *h, uint32_t id)
+{
+	struct report *r = &h->report;
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	err = loop_add(&h->loop, &r->in, fd, POLLIN);
+	if (err < 0) {
+		close(fd);
+		return err;
+	}
+	r->fd = fd;
+	r->max_dirs = dirs_max();
+	r->ask = id;
+	r->root = rdir_new(r, NULL, "", false);
+	if (!r->root) {
+		r->ask = 0;
+		report_off(h);
+		return -ENOMEM;
+	}
+	loop_timer_set(&h->loop, &r->timer, 0);
+	return REQ_LATER;
+}
+
+int op_report(struct req *q)
+{
+	bool on = sbx_get_bool(&q->rd);
+
+	if (q->rd.err)
+		return -EINVAL;
+	report_off(q->h);
+	if (on)
+		return report_on(q->h, q->id);
+	sbx_put_u64(q->out, 0);
+	sbx_put_u64(q->out, 0);
+	return 0;
+}
+
+void report_init(struct helper *h)
+{
+	h->report.timer = (struct loop_timer){.fn = on_timer, .arg = h};
+	report_clear(h);
+}
+
+void report_release(struct helper *h)
+{
+	h->report.ask = 0;
+	report_off(h);
+	loop_timer_del(&h->loop, &h->report.timer);
+}

@@ -1,0 +1,251 @@
+#!/usr/bin/python3
+"""events: what happens to files, ports, commands, the connection and the
+sandbox, as JSON lines; names of any bytes; slow readers; readers that go."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import base64, errno, json, select, shutil, subprocess, time, unittest
+from sbxmount import Mount, wait_for
+
+
+class Reader:
+    """One open events file."""
+
+    def __init__(self, path):
+        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.data = b""
+        self.seen = []
+        self.ended = False
+
+    def close(self):
+        os.close(self.fd)
+
+    def read(self, size=65536):
+        try:
+            while not self.ended:
+                piece = os.read(self.fd, size)
+                self.ended = not piece
+                self.data += piece
+        except BlockingIOError:
+            pass
+        *lines, self.data = self.data.split(b"\n")
+        self.seen += [json.loads(line) for line in lines]
+
+    def until(self, **want):
+        """The events up to and with one that has these members."""
+        end = time.monotonic() + 60
+        n = 0
+        while True:
+            for e in self.seen[n:]:
+                n += 1
+                if all(e.get(k) == v for k, v in want.items()):
+                    got, self.seen = self.seen[:n], self.seen[n:]
+                    return got
+            if time.monotonic() > end or self.ended:
+                raise AssertionError("no %r in %r" % (want, self.seen))
+            select.select([self.fd], [], [], 1)
+            self.read()
+
+
+def short(events):
+    """Without time, and without what else happens to the same file."""
+    return [{k: v for k, v in e.items() if k != "time"} for e in events
+            if e["type"] not in ("attrib", "modified")]
+
+
+class Events(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.m.create("t")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.m.close()
+
+    def path(self, *parts):
+        return self.m.path("t", *parts)
+
+    def reader(self, name="t"):
+        r = Reader(self.m.path(name, "events"))
+        self.addCleanup(r.close)
+        return r
+
+    def files(self, r, command, last):
+        """What a command does to files, up to one of the name last."""
+        self.m.run("t", command + "; : >" + last)
+        got = r.until(type="created", path=last)
+        got = [e for e in got if e["type"] != "job"]
+        for e in got:
+            self.assertRegex(e["time"], r"^\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z$")
+        return got[:-1]
+
+    def test_changes_in_the_sandbox(self):
+        self.m.run("t", "mkdir -p old/deep/er; echo x >old/deep/er/f")
+        r = self.reader()
+        got = self.files(r, "echo y >old/deep/er/f; chmod 600 old/deep/er/f; "
+                            "mv old/deep/er/f g; rm g", "end1")
+        self.assertEqual(
+            [(e["type"], e.get("path") or (e["from"], e["to"])) for e in got],
+            [("modified", "old/deep/er/f"), ("attrib", "old/deep/er/f"),
+             ("moved", ("old/deep/er/f", "g")), ("deleted", "g")])
+        # new folders, filled at once
+        d = {"directory": True}
+        got = short(self.files(r, "mkdir -p a/b/c; : >a/b/c/1", "end2"))
+        self.assertEqual(sorted(e["path"] for e in got),
+                         ["a", "a/b", "a/b/c", "a/b/c/1"])
+        # ... and moved about, up and down
+        got = short(self.files(
+            r, "mv a z; : >z/b/c/2; mv z/b b; : >b/c/3; mv b/c c; : >c/4",
+            "end3"))
+        self.assertEqual(got, [
+            dict(d, type="moved", **{"from": "a", "to": "z"}),
+            {"type": "created", "path": "z/b/c/2"},
+            dict(d, type="moved", **{"from": "z/b", "to": "b"}),
+            {"type": "created", "path": "b/c/3"},
+            dict(d, type="moved", **{"from": "b/c", "to": "c"}),
+            {"type": "created", "path": "c/4"}])
+        got = short(self.files(r, "mv c b/; mv b old/deep/er/", "end4"))
+        self.assertEqual(got[1]["to"], "old/deep/er/b")
+        got = short(self.files(r, ": >old/deep/er/b/c/5; rm -r old/deep/er",
+                               "end5"))
+        self.assertEqual(got[0]["path"], "old/deep/er/b/c/5")
+        self.assertEqual(got[-1], dict(d, type="deleted", path="old/deep/er"))
+        self.assertEqual(len(got), 9)
+        # out of the workspace and in again
+        got = short(self.files(r, "t=$(mktemp -d); mv old $t; : >$t/old/no; "
+                                  "rm $t/old/no; mv $t/old new", "end6"))
+        self.assertIn(dict(d, type="deleted", path="old"), got)
+        self.assertEqual(got.count(dict(d, type="created", path="new")), 1)
+        self.assertEqual(
+            got.count(dict(d, type="created", path="new/deep")), 1)
+        self.assertNotIn("no", [os.path.basename(e.get("path", ""))
+                                for e in got])
+
+    def test_changes_through_the_mount(self):
+        r = self.reader()
+        os.mkdir(self.path("workspace", "m"))
+        with open(self.path("workspace", "m", "f"), "w") as f:
+            f.write("x")
+        os.rename(self.path("workspace", "m", "f"),
+                  self.path("workspace", "m", "g"))
+        shutil.rmtree(self.path("workspace", "m"))
+        got = short(r.until(type="deleted", path="m"))
+        self.assertEqual(got, [
+            {"type": "created", "path": "m", "directory": True},
+            {"type": "created", "path": "m/f"},
+            {"type": "moved", "from": "m/f", "to": "m/g"},
+            {"type": "deleted", "path": "m/g"},
+            {"type": "deleted", "path": "m", "directory": True}])
+
+    def test_names_of_any_bytes(self):
+        r = self.reader()
+        names = [b"caf\xc3\xa9", b"bad\xff\xfe", b"quote\"back\\",
+                 b"ctl\x01\n\x7f", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
+                 b"\xc0\xaf", "\U0001f600".encode(), b"a" * 255]
+        ws = os.fsencode(self.path("workspace"))
+        for name in names:
+            open(os.path.join(ws, name), "w").close()
+        got = [e for e in r.until(type="created", path="a" * 255)
+               if e["type"] == "created"]
+        back = [base64.b64decode(e["path_b64"]) if "path_b64" in e
+                else e["path"].encode() for e in got]
+        self.assertEqual(back, names)
+        for name in names:
+            os.unlink(os.path.join(ws, name))
+
+    def test_jq_reads_them(self):
+        with open(self.path("events")) as events, subprocess.Popen(
+                ["jq", "--unbuffered", "-r",
+                 'select(.type == "created") | .path'],
+                stdin=events, stdout=subprocess.PIPE) as jq:
+            self.m.run("t", "printf x >'j q'; : >bad$(printf '\\377')")
+            self.assertEqual(jq.stdout.readline(), b"j q\n")
+            self.assertEqual(jq.stdout.readline(), "bad\ufffd\n".encode())
+            jq.kill()
+
+    def test_commands_and_terminals(self):
+        r = self.reader()
+        self.m.run("t", "exit 3")
+        got = r.until(type="job", state="ended")
+        self.assertEqual([e["state"] for e in got], ["started", "ended"])
+        self.assertEqual(got[0]["command"], "exit 3\n")
+        self.assertEqual(got[1]["exit_code"], 3)
+        self.assertEqual(got[0]["job"], got[1]["job"])
+        os.mkdir(self.path("terminals", "x"))
+        r.until(type="terminal", terminal="x", state="started")
+        with open(self.path("terminals", "x", "data"), "w") as f:
+            f.write("exit 4\n")
+        r.until(type="terminal", terminal="x", state="ended", exit_code=4)
+        os.rmdir(self.path("terminals", "x"))
+
+    def test_ports(self):
+        r = self.reader()
+        self.m.run("t", "mkfifo wait")
+        fd = os.open(self.path("exec"), os.O_RDWR)
+        os.write(fd, b"python3 -uc 'import socket; s = socket.socket(); "
+                     b"s.bind((\"127.0.0.1\", 0)); s.listen(); "
+                     b"print(s.getsockname()[1]); open(\"wait\").read()'")
+        port = int(os.read(fd, 100))
+        r.until(type="port", port=port, state="open")
+        self.m.run("t", ": >wait")
+        r.until(type="port", port=port, state="closed")
+        os.close(fd)
+
+    def test_slow_readers_lose_the_oldest_and_are_told(self):
+        slow = self.reader()
+        self.m.run("t", "mkdir many; cd many; for i in $(seq 6000); do "
+                        ": >file$i; done")
+        quick = self.reader()
+        self.m.run("t", "touch after")
+        quick.until(type="created", path="after")
+        got = slow.until(type="created", path="after")
+        self.assertEqual(got[0]["type"], "lost")
+        self.assertGreater(got[0]["events"], 1000)
+        files = [e["path"] for e in got if e.get("path", "").startswith(
+            "many/") and e["type"] == "created"]
+        self.assertGreater(len(files), 1000)
+        self.assertEqual(len(set(files)), len(files))
+        self.assertEqual(files[-1], "many/file6000")
+
+    def test_small_reads_and_two_readers(self):
+        a, b = self.reader(), self.reader()
+        self.m.run("t", ": >small")
+        data = b""
+        while data.count(b"small") < 1 or data[-1:] != b"\n":
+            select.select([a.fd], [], [], 1)
+            try:
+                data += os.read(a.fd, 7)
+            except BlockingIOError:
+                pass
+        for line in data.splitlines():
+            json.loads(line)
+        b.until(type="created", path="small")
+
+    def test_connection_lost_and_back(self):
+        self.m.create("c")
+        r = self.reader("c")
+        self.m.control("fault cut")
+        r.until(type="connection", state="lost")
+        r.until(type="connection", state="up")
+        self.m.run("c", ": >new")
+        r.until(type="created", path="new")
+
+    def test_the_end(self):
+        self.m.create("gone")
+        r = self.reader("gone")
+        self.assertEqual(select.select([r.fd], [], [], 0.1)[0], [])
+        os.rmdir(self.m.path("gone"))
+        r.until(type="state", state="gone")
+        self.assertEqual(os.read(r.fd, 100), b"")
+        self.assertEqual(os.read(r.fd, 100), b"")
+
+    def test_opened_and_closed_again_and_again(self):
+        for i in range(20):
+            os.close(os.open(self.path("events"), os.O_RDONLY))
+        r = self.reader()
+        self.m.run("t", ": >still")
+        r.until(type="created", path="still")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,260 @@
+#!/usr/bin/python3
+"""sbxrun: a command in the sandbox of the current directory behaves as if it
+ran here: streams, exit status, signals, terminal.  MB= makes it more."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import fcntl, hashlib, pty, signal, struct, subprocess, termios, threading
+import unittest
+from sbxmount import BUILD, Mount, wait_for
+
+MB = int(os.environ.get("MB", "16")) << 20
+# a shell may overlook a signal while it starts a program
+READY = ["perl", "-e", '$| = 1; print "ready\n"; sleep 1000']
+SBXRUN = os.path.join(BUILD, "sbxrun")
+
+
+class Run(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.m.create("t")
+        os.makedirs(cls.m.path("t", "workspace", "d"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.m.close()
+
+    def path(self, *parts):
+        return self.m.path("t", "workspace", *parts)
+
+    def run_(self, *args, cwd=None, stdin=subprocess.DEVNULL, **more):
+        if "input" in more:
+            stdin = None
+        return subprocess.run([SBXRUN] + list(args), timeout=120,
+                              cwd=cwd or self.path(), stdin=stdin,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              **more)
+
+    def sh(self, script):
+        env = dict(os.environ, PATH=BUILD + ":" + os.environ["PATH"])
+        return subprocess.run(["bash", "-c", script], cwd=self.path(),
+                              env=env, stdin=subprocess.DEVNULL, timeout=120,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def popen(self, *args, **more):
+        return subprocess.Popen([SBXRUN] + list(args), cwd=self.path(),
+                                stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, **more)
+
+    def test_streams_and_status(self):
+        r = self.run_("sh", "-c", "echo out; echo err >&2; exit 7")
+        self.assertEqual((r.returncode, r.stdout, r.stderr),
+                         (7, b"out\n", b"err\n"))
+        odd = ["a b", "", "\"\\\t\n\x01\x7f", "\u00e4\U0001f600", "-e", "$x"]
+        r = self.run_("printf", "[%s]", *odd)
+        self.assertEqual(r.stdout.decode(), "".join("[%s]" % a for a in odd))
+
+    def test_same_directory(self):
+        inside = self.run_("pwd").stdout.decode().strip()
+        for cwd, want in ((self.path("d"), inside + "/d"),
+                          (self.m.path("t"), inside),
+                          (self.m.path("t", "jobs"), inside),
+                          (self.m.path("t", "root", "tmp"), "/tmp"),
+                          (self.m.path("t", "root"), "/")):
+            r = self.run_("pwd", cwd=cwd)
+            self.assertEqual(r.stdout.decode(), want + "\n", r.stderr)
+            r = self.run_("-d", cwd, "--", "pwd", cwd="/")
+            self.assertEqual(r.stdout.decode(), want + "\n", r.stderr)
+        os.mkdir(self.m.path("other"))
+        a = self.run_("-d", "other", "pwd", cwd=self.m.mnt)
+        b = self.run_("-d", "other", "pwd", cwd=self.path("d"))
+        self.assertEqual((a.returncode, a.stdout), (b.returncode, b.stdout))
+        os.rmdir(self.m.path("other"))
+
+    def test_a_folder_that_looks_like_a_sandbox(self):
+        os.makedirs(self.path("fake", "jobs", "new"))
+        open(self.path("fake", "exec"), "w").close()
+        r = self.run_("basename", "x", cwd=self.path("fake"))
+        self.assertEqual((r.returncode, r.stdout), (0, b"x\n"))
+
+    def test_environment_and_user(self):
+        os.environ["PASSED_ON"] = "on"
+        r = self.run_("-e", "A=1 2", "-e", "A=3=4", "-e", "PASSED_ON", "-e",
+                      "NOT_THERE", "sh", "-c", "echo $A $PASSED_ON $HERE")
+        self.assertEqual(r.stdout, b"3=4 on\n")
+        r = self.run_("-u", "nobody-at-all", "true")
+        self.assertEqual(r.returncode, 125)
+        self.assertIn(b"user", r.stderr)
+
+    def test_failures(self):
+        r = self.run_("nosuchcommand")
+        self.assertEqual((r.returncode, r.stdout), (127, b""))
+        self.assertIn(b"cannot run nosuchcommand", r.stderr)
+        r = self.run_("/etc/passwd")
+        self.assertEqual(r.returncode, 126)
+        r = self.run_("true", cwd="/")
+        self.assertEqual((r.returncode, r.stdout), (125, b""))
+        self.assertIn(b"/ is not in a sandbox", r.stderr)
+        r = self.run_("-d", self.m.path("t", "nowhere"), "true", cwd="/")
+        self.assertEqual(r.returncode, 125)
+        r = self.run_("-d", self.m.mnt, "true")
+        self.assertEqual(r.returncode, 125)
+        for bad in ((), ("-q", "x"), ("-e", "=x", "true"), ("--nonsense",)):
+            self.assertEqual(self.run_(*bad).returncode, 125)
+        r = self.run_(b"echo", b"\xff")
+        self.assertEqual(r.returncode, 125)
+        self.assertIn(b"UTF-8", r.stderr)
+        self.assertEqual(self.run_("--help").returncode, 0)
+        self.assertIn(b"sbxrun ", self.run_("--version").stdout)
+
+    def test_binary_pipes(self):
+        data = os.urandom(1 << 20) * (MB >> 20)
+        r = self.run_("cat", input=data)
+        self.assertEqual(r.returncode, 0)
+        self.assertEqual(hashlib.sha256(r.stdout).digest(),
+                         hashlib.sha256(data).digest())
+        r = self.run_("sh", "-c", "cat >&2", input=data[:3000000])
+        self.assertEqual(r.stderr, data[:3000000])
+
+    def test_tar_in_and_out(self):
+        r = self.sh("mkdir in out && for i in $(seq 200); do echo $i >in/$i; "
+                    "done && tar c -C in . | sbxrun tar x -C out && "
+                    "sbxrun tar c out | tar t | wc -l && diff -r in out")
+        self.assertEqual((r.stdout, r.stderr), (b"201\n", b""))
+
+    def test_end_of_input(self):
+        self.assertEqual(self.run_("wc", "-c").stdout, b"0\n")
+        self.assertEqual(self.run_("-n", "wc", "-c",
+                                   input=b"x").stdout, b"0\n")
+        r = self.sh("exec 0<&-; sbxrun wc -c")
+        self.assertEqual(r.stdout, b"0\n")
+        # who does not want its input does not hold up the end
+        r = self.sh("yes | sbxrun true; echo ${PIPESTATUS[@]}")
+        self.assertEqual(r.stdout, b"141 0\n")
+        r = self.sh("yes | sbxrun sh -c 'exec 0<&-; echo a; exit 3'; "
+                    "echo ${PIPESTATUS[1]}")
+        self.assertEqual(r.stdout, b"a\n3\n")
+
+    def test_output_that_nobody_wants(self):
+        r = self.sh("sbxrun yes | head -1; echo ${PIPESTATUS[@]}")
+        self.assertEqual((r.stdout, r.stderr), (b"y\n141 0\n", b""))
+        # also one that takes no notice of the signal
+        r = self.sh("sbxrun sh -c 'trap \"\" PIPE; while echo y; do :; done; "
+                    "exit 5' 2>/dev/null | head -1; echo ${PIPESTATUS[@]}")
+        self.assertEqual(r.stdout, b"y\n5 0\n")
+        r = self.sh("sbxrun seq 100000 >/dev/full; echo $?")
+        self.assertIn(b"No space left", r.stderr)
+
+    def test_signals(self):
+        for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+                      signal.SIGQUIT):
+            p = self.popen(*READY)
+            self.assertEqual(p.stdout.readline(), b"ready\n")
+            p.send_signal(signo)
+            self.assertEqual(p.wait(60), 128 + signo)
+            p.stdout.close()
+        p = self.popen("sh", "-c", "trap 'echo got; exit 9' USR1; "
+                       "echo ready; while :; do sleep 0.05; done")
+        self.assertEqual(p.stdout.readline(), b"ready\n")
+        p.send_signal(signal.SIGUSR1)
+        self.assertEqual(p.wait(60), 9)
+        self.assertEqual(p.stdout.read(), b"got\n")
+        p.stdout.close()
+        r = self.run_("sh", "-c", "kill -SEGV $$")
+        self.assertEqual(r.returncode, 139)
+
+    def test_ignored_signals_are_not_passed_on(self):
+        p = self.popen("sh", "-c", "echo ready; read x; sleep 1; echo end",
+                       preexec_fn=lambda: signal.signal(signal.SIGHUP,
+                                                        signal.SIG_IGN))
+        self.assertEqual(p.stdout.readline(), b"ready\n")
+        p.send_signal(signal.SIGHUP)
+        self.assertEqual(p.stdout.read(), b"end\n")
+        self.assertEqual(p.wait(60), 0)
+        p.stdout.close()
+
+    def test_stopped_and_continued(self):
+        p = self.popen("sh", "-c", "echo $$; while :; do sleep 0.05; done")
+        pid = int(p.stdout.readline())
+        state = "cut -d ' ' -f 3 /proc/%d/stat" % pid
+
+        def remote_state():
+            return self.run_("sh", "-c", state).stdout.strip()
+        p.send_signal(signal.SIGTSTP)
+        wait_for(lambda: remote_state() == b"T")
+        with open("/proc/%d/stat" % p.pid) as f:
+            self.assertEqual(f.read().split()[2], "T")
+        p.send_signal(signal.SIGCONT)
+        wait_for(lambda: remote_state() != b"T")
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(p.wait(60), 143)
+        p.stdout.close()
+
+    def test_terminal(self):
+        master, slave = pty.openpty()
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
+        p = subprocess.Popen(
+            [SBXRUN, "sh", "-c", "tty; stty size; echo $TERM; read x; "
+             "echo got $x; stty size; read y; exit 4"],
+            cwd=self.path(), stdin=slave, stdout=slave, stderr=slave,
+            env=dict(os.environ, TERM="xterm-test"), start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        seen = b""
+
+        def until(word):
+            nonlocal seen
+            while word not in seen:
+                seen += os.read(master, 1000)
+        until(b"33 77\r\n")
+        until(b"xterm-test")
+        self.assertIn(b"/dev/", seen)
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 40, 99, 0, 0))
+        os.kill(p.pid, signal.SIGWINCH)
+        os.write(master, b"abc\n")
+        until(b"got abc")
+        until(b"40 99")
+        os.write(master, b"\x04")  # end of input, as typed
+        self.assertEqual(p.wait(60), 4)
+        self.assertEqual(seen.count(b"abc"), 2)  # its echo is the other one
+        os.close(slave)
+        os.close(master)
+        # interrupted by its own terminal
+        master, slave = pty.openpty()
+        p = subprocess.Popen(
+            [SBXRUN] + READY, cwd=self.path(),
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        seen = b""
+        until(b"ready")
+        os.write(master, b"\x03")
+        self.assertEqual(p.wait(60), 130)
+        os.close(slave)
+        os.close(master)
+
+    def test_terminal_on_demand(self):
+        r = self.run_("-t", "sh", "-c", "test -t 1 && tty >/dev/null; echo $?")
+        self.assertEqual(r.stdout, b"0\r\n")
+        self.assertEqual(self.run_("-T", "test", "-t", "1").returncode, 1)
+
+    def test_fifty_at_once(self):
+        got = {}
+
+        def one(i):
+            r = self.run_("sh", "-c", "read x; echo $x; exit %d" % i,
+                          input=b"%d\n" % i)
+            got[i] = (r.returncode, r.stdout)
+        ts = [threading.Thread(target=one, args=(i,)) for i in range(50)]
+        [t.start() for t in ts]
+        [t.join(200) for t in ts]
+        for i in range(50):
+            self.assertEqual(got[i], (i, b"%d\n" % i))
+
+    def test_what_outlives_the_command(self):
+        r = self.run_("sh", "-c", "sleep 1000 & echo $!")
+        self.assertEqual(r.returncode, 0)
+        self.assertEqual(self.run_("kill", r.stdout.decode().strip())
+                         .returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -4,7 +4,7 @@ flock, fcntl and open file descriptions; waiting, signals, ends of processes,
 lost connections and lost helpers."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, fcntl, signal, time, unittest
+import errno, fcntl, random, signal, tempfile, time, unittest
 from sbxactors import Here, Inside
 from sbxmount import Mount, wait_for
 
@@ -266,6 +266,49 @@ class Locks(LockTest):
             with self.assertRaises(OSError) as e:
                 fcntl.flock(f, fcntl.LOCK_EX)
             self.assertEqual(e.exception.errno, errno.EOPNOTSUPP)
+
+    def test_like_a_local_disk(self):
+        """the same random calls on a file here and on one of the mount"""
+        seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+        r = random.Random(seed)
+        with tempfile.TemporaryDirectory() as tmp:
+            local = os.path.join(tmp, "f")
+            open(local, "w").close()
+            paths = {1: local, 2: local, 11: self.path("f"),
+                     12: self.path("f")}
+            flags = ("os.O_RDWR", "os.O_RDWR", "os.O_RDONLY", "os.O_WRONLY")
+            actors = [Here(self.dir) for _ in range(3)]
+            for a in actors:
+                self.addCleanup(a.close)
+                for k in paths:
+                    a("op(%d, %r)" % (k, paths[k]))
+            log = []
+            for _ in range(int(os.environ.get("STEPS", "600"))):
+                who, k = r.randrange(3), r.randrange(1, 3)
+                a = actors[who]
+                span = "%d, %d" % (r.randrange(6), r.randrange(12))
+                how = r.choice((
+                    "lockf({}, SH | NB, %s)" % span,
+                    "lockf({}, EX | NB, %s)" % span,
+                    "lockf({}, UN, %s)" % span,
+                    "lockf({}, UN)",
+                    "flock({}, SH | NB)", "flock({}, EX | NB)",
+                    "flock({}, UN)",
+                    "ofd({}, 0, %s)" % span, "ofd({}, 1, %s)" % span,
+                    "ofd({}, 2, %s)" % span,
+                    "getlk({}, %d, %s)[0] != 2" % (r.randrange(2), span),
+                    "getlk({}, %d, %s)[0] != 2" % (r.randrange(2), span),
+                    "reopen"))
+                log.append((who, k, how))
+                if how == "reopen":
+                    with_ = r.choice(flags)
+                    for j in (k, k + 10):
+                        a("cl(%d)" % j)
+                        a("op(%d, %r, %s)" % (j, paths[j], with_))
+                    continue
+                here, there = (a(how.format(j)) for j in (k, k + 10))
+                self.assertEqual(there, here,
+                                 "SEED=%d %s" % (seed, log[-20:]))
 
     def test_counter(self):
         """programs on both sides that add to one number"""

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""sqlite databases that programs here and in the sandbox use at the same
-time, with a rollback journal and with a write-ahead log."""
+"""What programs here and in the sandbox share by locks: sqlite databases (at
+the same time with a rollback journal, in turns with a write-ahead log, whose
+index is shared memory) and git repositories."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import unittest
+import subprocess, threading, unittest
 from sbxactors import Here, Inside
 from sbxmount import Mount
 
@@ -66,6 +67,70 @@ class Sqlite(unittest.TestCase):
 
     def test_rollback(self):
         self.both_sides("delete")
+
+    def test_write_ahead_log_in_turns(self):
+        a, b, c = self.actors(2, 1)
+        a("db.execute('pragma journal_mode=wal') and None")
+        a("db.execute('create table t(n)') and None")
+        for x in (a, b, c):
+            x("db.close()")
+        for i in range(8):
+            # two at once on one side, then the other
+            for x in (a, b) if i % 2 else (c,):
+                x(OPEN)
+                x.start("exec('for i in range(50): "
+                        "db.execute(\"insert into t values (1)\")')")
+            for x in (a, b) if i % 2 else (c,):
+                self.assertIsNone(x.result())
+                x("db.close()")
+        for x in (a, c):
+            x(OPEN)
+            self.assertEqual(x("db.execute('select sum(n) from t')"
+                               ".fetchone()"), (600,))
+            self.assertEqual(
+                x("db.execute('pragma integrity_check').fetchone()"), ("ok",))
+            x("db.close()")
+
+    def test_git(self):
+        script = """
+git() { command git -c user.name=x -c user.email=x@x -c gc.auto=0 "$@"; }
+set -e
+for i in $(seq %d); do
+    blob=$(echo "%s $i" | git hash-object -w --stdin)
+    tree=$(printf '100644 blob %%s\\tf\\n' $blob | git mktree)
+    commit=$(git commit-tree -m $i $tree $(git rev-parse -q --verify %s))
+    git update-ref refs/heads/%s $commit
+    # one name for all: somebody else's commit is tried over again
+    until old=$(git rev-parse -q --verify all || echo); \\
+        both=$(git commit-tree -m both $tree ${old:+-p $old} -p $commit); \\
+        git update-ref refs/heads/all $both ${old:-0000000000000000000000000000000000000000} 2>/dev/null
+    do :; done
+done
+"""
+        n = 8
+        repo = os.path.join(self.top, "repo")
+        subprocess.run(["git", "init", "-q", repo], check=True)
+
+        def text(who):
+            return (script % (n, who, who + " | sed 's/^/-p /'", who)).replace(
+                "\\\\", "\\")
+        out = []
+        t = threading.Thread(target=lambda: out.append(self.m.run(
+            "t", "cd repo && (" + text("there") + ") 2>&1; echo $?")))
+        t.start()
+        here = subprocess.run(["sh", "-c", text("here")], cwd=repo,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        t.join()
+        self.assertEqual((here.returncode, here.stdout), (0, b""))
+        self.assertEqual(out, [b"0\n"])
+        check = ("git -C %s fsck --strict 2>&1; git -C %s rev-list --count all"
+                 ).replace("%s", "repo")
+        want = b"%d\n" % (4 * n)
+        self.assertTrue(self.m.run("t", check).endswith(want))
+        self.assertTrue(subprocess.run(
+            ["sh", "-c", check], cwd=self.top,
+            stdout=subprocess.PIPE).stdout.endswith(want))
 
 
 if __name__ == "__main__":

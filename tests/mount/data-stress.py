@@ -9,12 +9,13 @@ expected, others are not.
 """
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import json, random, subprocess, threading, time, unittest
+import itertools, json, random, subprocess, threading, time, unittest
 from sbxmount import Mount
 
 WORK = r'''
 import ctypes, errno, fcntl, mmap, os, random, sys, time
 top, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+links = sys.argv[4:] == ["links"]
 r = random.Random(seed)
 os.chdir(top)
 libc = ctypes.CDLL(None, use_errno=True)
@@ -151,6 +152,8 @@ ops = [creat, creat, keep, write, write, write, append, read, read, truncate,
        unlink, symlink, readlink, mkdir, rmdir, mknod, chmod, utime, setx,
        getx, remx, stat, stat, readdir, readdir, fsync, syncdir, copy, lock,
        seek, statfs]
+if not links:
+    ops.remove(link)
 for d in dirs[1:]:
     try:
         os.mkdir(d)
@@ -204,7 +207,8 @@ class Stress(unittest.TestCase):
             stdout=subprocess.PIPE).stdout)
 
     def tree_inside(self):
-        text = self.inside("python3 /home/sandbox/tree.py tree")
+        text = self.inside("python3 /home/sandbox/tree.py "
+                           + os.path.basename(self.top))
         self.assertTrue(text.startswith(b"{"),
                         "%r, SEED=%d" % (text, self.seed))
         return json.loads(text)
@@ -220,15 +224,19 @@ class Stress(unittest.TestCase):
     def work_inside(self, seed, seconds, results):
         try:
             results.append(self.inside(
-                "python3 -u /home/sandbox/work.py tree %d %g 2>&1"
-                % (seed, seconds)).decode())
+                "python3 -u /home/sandbox/work.py %s %d %g 2>&1"
+                % (os.path.basename(self.top), seed, seconds)).decode())
         except OSError as e:
             results.append(str(e))
 
     def round(self, seconds, procs, inside):
+        """hard links only where nobody inside works: what is written there
+        through a name that is gone by then is not announced"""
+        self.top = os.path.join(self.box, "workspace", "tree%d" % self.seed)
+        os.mkdir(self.top)
         workers = [subprocess.Popen(
             ["/usr/bin/python3", "-c", WORK, self.top, str(self.seed + k),
-             str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+             str(seconds), "" if inside else "links"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             for k in range(procs)]
         results = []
         threads = [threading.Thread(target=self.work_inside,
@@ -257,9 +265,7 @@ class Stress(unittest.TestCase):
         self.seed = int(env.get("SEED", random.randrange(1 << 30)))
         self.m = m = Mount()
         self.addCleanup(m.close)
-        box = m.create("t")
-        self.top = os.path.join(box, "workspace", "tree")
-        os.mkdir(self.top)
+        self.box = box = m.create("t")
         for name, text in (("work", WORK), ("tree", TREE)):
             with open(os.path.join(box, "root", "home/sandbox",
                                    name + ".py"), "w") as f:
@@ -277,10 +283,13 @@ class Stress(unittest.TestCase):
             self.addCleanup(t.join)
             self.addCleanup(stop.set)
         end = time.monotonic() + seconds
-        there = None
-        while time.monotonic() < end:
-            there = self.round(min(10, seconds), int(env.get("PROCS", "4")),
-                               int(env.get("INSIDE", "1")))
+        inside = int(env.get("INSIDE", "1"))
+        for k in itertools.count():
+            there = self.round(min(10, seconds / 2),
+                               int(env.get("PROCS", "4")),
+                               0 if k % 2 else inside)
+            if time.monotonic() > end:
+                break
             self.seed += 1000
         m.unmount()
         m.start()

@@ -83,6 +83,25 @@ static int setattr_at(struct sfs_call *c, struct sfs_at *at)
 	return sfs_inode_at(c->inode, at);
 }
 
+/* What is open and was not needed there so far could not be opened later. */
+static void setattr_secure(struct sfs_inode *i, uint32_t valid, mode_t mode)
+{
+	const struct sfs_entry *e;
+	uint64_t at = 0;
+
+	if (sfs_inode_is_file(i) &&
+	    valid & (SBX_SET_MODE | SBX_SET_UID | SBX_SET_GID))
+		sfs_handles_secure(i);
+	if (!sfs_inode_is_dir(i) || !i->dir || !(valid & SBX_SET_MODE) ||
+	    mode & S_IXUSR)
+		return;
+	while ((e = sfs_entries_after(&i->dir->entries, at))) {
+		at = e->cookie;
+		if (e->inode)
+			sfs_handles_secure(e->inode);
+	}
+}
+
 static int setattr_send(struct sfs_call *c)
 {
 	const struct stat *st = &c->attr;
@@ -90,6 +109,7 @@ static int setattr_send(struct sfs_call *c)
 	struct sfs_at at;
 	int err = setattr_at(c, &at);
 
+	setattr_secure(c->inode, c->flags, st->st_mode);
 	if (!err && c->flags & (SBX_SET_SIZE | SBX_SET_UID | SBX_SET_GID))
 		err = sfs_call_act(c);
 	if (err < 0)

@@ -214,6 +214,76 @@ def opening(d, root):
                     d.do("utimensat", "x", *ts, user=who)
 
 
+def kept_open(d, root):
+    """the right to what is open stays, whatever becomes of the name"""
+    def later(path, flags, change):
+        fd = os.open(path, flags)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            change(path)
+            if flags == os.O_RDONLY:
+                return os.read(fd, 100)
+            return os.write(fd, b"abc"), os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+    with d.group("kept open"):
+        for flags in (os.O_RDONLY, os.O_WRONLY):
+            for change in (lambda p: os.chmod(p, 0),
+                           lambda p: os.chmod("d", 0), os.unlink,
+                           lambda p: os.rename(p, "y")):
+                for who in (None, A, A_IN_B) if root else (None,):
+                    d.folder(0o777)
+                    d.do("mkdir", "d", 0o777, user=who)
+                    d.do("put", "d/x", b"12345", user=who)
+                    d.do(later, "d/x", flags, change, user=who)
+                    d.do("chmod", "d", 0o777)
+
+
+def another_helper(d):
+    """whom it acts as is told to every new one"""
+    def kill():
+        try:
+            d.m.run("t", "kill -9 $PPID")
+        except OSError:
+            pass
+    with d.group("another helper"):
+        d.do("mkdir", "d", 0o777)
+        for n, who in enumerate((A, A, A_IN_B, B, None, None, A)):
+            d.do("mkdir", "d/d%d" % n, 0o755, user=who)
+            kill()
+            d.do("put", "d/f%d" % n, b"x", 0o644, user=who)
+            kill()
+            d.do("symlink", "x", "d/l%d" % n, user=who)
+
+
+def somebody_else(d):
+    """on an ordinary sandbox everybody acts as its user"""
+    with d.group("somebody else"):
+        d.m.unmount()
+        d.m.start(("allow_other",) + d.options)
+        top = os.fsdecode(d.sides[1].dir)
+        os.mkdir(top + "/open")
+        os.chmod(top + "/open", 0o777)
+        os.mkdir(top + "/closed")
+
+        def attempt(fn):
+            A.become()
+            try:
+                fn()
+                return 0
+            except OSError as e:
+                return e.errno
+            finally:
+                A.leave()
+        d.check("makes", not attempt(lambda: os.mkdir(top + "/open/d")))
+        d.check("as the sandbox's user",
+                os.stat(top + "/open/d").st_uid == os.getuid())
+        d.check("and not where modes forbid it",
+                attempt(lambda: os.mkdir(top + "/closed/d")) == errno.EACCES)
+        d.check("nor changes what is not theirs",
+                attempt(lambda: os.chmod(top + "/open", 0)) == errno.EPERM)
+
+
 def run(d, root):
     chmods(d, root)
     chowns(d, root)
@@ -221,8 +291,12 @@ def run(d, root):
     inheritance(d, root)
     default_acl(d, root)
     opening(d, root)
+    kept_open(d, root)
     if root:
         sticky(d)
+        another_helper(d)
+    elif os.getuid() == 0:
+        somebody_else(d)
 
 
 if __name__ == "__main__":

@@ -321,6 +321,16 @@ void sbx_client_destroy(struct sbx_client *c, struct sbx_box *box,
 		      fn, arg);
 }
 
+void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
+		      enum sbx_call_kind kind, sbx_box_fn *fn, void *arg)
+{
+	struct sbx_call *call = sbx_call_new(kind, box->sb.id);
+
+	if (call) /* as slow as making one */
+		call->timeout_ms = CREATE_TIMEOUT_MS;
+	client_submit(c, call, box, true, fn, arg);
+}
+
 void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,
 			  unsigned int seconds, sbx_box_fn *fn, void *arg)
 {

@@ -94,6 +94,9 @@ void sbx_client_create(struct sbx_client *c, const char *options,
 		       sbx_box_fn *fn, void *arg);
 void sbx_client_destroy(struct sbx_client *c, struct sbx_box *box,
 			sbx_box_fn *fn, void *arg);
+/* One of SBX_CALL_PAUSE ... SBX_CALL_WIPE. */
+void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
+		      enum sbx_call_kind kind, sbx_box_fn *fn, void *arg);
 /* seconds 0: as long as the service likes */
 void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,
 			  unsigned int seconds, sbx_box_fn *fn, void *arg);

@@ -13,9 +13,13 @@
 #include "client/limits.h"
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-/* log_lock protects: log_program, log_to_syslog, log_rate */
+/* log_lock protects: log_program, log_to_syslog, log_rate, log_sink */
 static char log_program[64] = "sbxfs";
 static bool log_to_syslog;
+static struct {
+	void (*fn)(void *arg, const char *level, const char *text);
+	void *arg;
+} log_sink;
 static struct {
 	time_t second;
 	unsigned int lines, dropped;
@@ -50,6 +54,16 @@ void sbx_log_open(const char *program, enum sbx_log_level max, int to_syslog)
 	pthread_mutex_unlock(&log_lock);
 }
 
+void sbx_log_set_sink(void (*fn)(void *arg, const char *level,
+				 const char *text),
+		      void *arg)
+{
+	pthread_mutex_lock(&log_lock);
+	log_sink.fn = fn;
+	log_sink.arg = arg;
+	pthread_mutex_unlock(&log_lock);
+}
+
 enum sbx_log_level sbx_log_max(void)
 {
 	return log_level;
@@ -60,6 +74,8 @@ static void log_emit(enum sbx_log_level level, const char *text)
 	char line[SBX_LOG_MAX_LINE + 128];
 	size_t len;
 
+	if (log_sink.fn)
+		log_sink.fn(log_sink.arg, level_words[level], text);
 	if (log_to_syslog) {
 		syslog(level_syslog[level], "%s", text);
 		return;

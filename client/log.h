@@ -16,6 +16,11 @@ enum sbx_log_level {
 
 void sbx_log_open(const char *program, enum sbx_log_level max, int to_syslog);
 enum sbx_log_level sbx_log_max(void);
+/* Called for every line that is written, under the log's lock: it must not
+ * log.  NULL: none; the last call has returned then. */
+void sbx_log_set_sink(void (*fn)(void *arg, const char *level,
+				 const char *text),
+		      void *arg);
 void sbx_log_write(enum sbx_log_level level, const char *component,
 		   const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

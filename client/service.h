@@ -59,6 +59,13 @@ enum sbx_call_kind {
 	SBX_CALL_CREATE,    /* options -> list[0], once it is running */
 	SBX_CALL_DESTROY,   /* id; idempotent */
 	SBX_CALL_KEEPALIVE, /* id, seconds (0: service's default) -> list[0] */
+	/* what drives its life: id -> list[0], once that is its state */
+	SBX_CALL_PAUSE,
+	SBX_CALL_RESUME,
+	SBX_CALL_STOP,
+	SBX_CALL_START,
+	SBX_CALL_RESTART,
+	SBX_CALL_WIPE, /* everything in it is as when it was made */
 	SBX_CALL_KINDS
 };
 

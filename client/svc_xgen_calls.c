@@ -305,6 +305,12 @@ void xgen_work_start(struct xgen *x, struct sbx_call *call)
 	case SBX_CALL_KEEPALIVE:
 		keepalive_start(w);
 		break;
+	case SBX_CALL_PAUSE:
+	case SBX_CALL_RESUME:
+	case SBX_CALL_STOP:
+	case SBX_CALL_START:
+	case SBX_CALL_RESTART:
+	case SBX_CALL_WIPE:
 	case SBX_CALL_KINDS:
 		break;
 	}

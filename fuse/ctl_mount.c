@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "fuse/ctl_file.h"
+#include "fuse/ctl_log.h"
 #include "fuse/sandbox.h"
 #include "fuse/text.h"
 
@@ -175,7 +176,7 @@ static const struct ctl_type stats = {
 };
 
 static const struct ctl_type *const mount_children[] = {
-	&version, &config, &errors, &stats, NULL,
+	&version, &config, &errors, &ctl_log, &stats, NULL,
 };
 
 const struct ctl_type ctl_mount = {

@@ -244,7 +244,12 @@ static void sandbox_lookup(fuse_req_t req, struct ctl_node *n, const char *name)
 						  : 0;
 	int r = dir ? sfs_sandbox_use(n->sb) : -ENOENT;
 
-	if (r < 0)
+	if (n->m->only && !strcmp(name, ctl_mount.name))
+		ctl_reply_node(req,
+			       ctl_node_get(&n->m->nodes, &ctl_mount, n->m,
+					    NULL, NULL),
+			       SFS_FOREVER);
+	else if (r < 0)
 		fuse_reply_err(req, -r);
 	else
 		sfs_files_lookup_root(req, n->sb->files, dir);
@@ -256,6 +261,9 @@ static void sandbox_list(struct ctl_node *n, struct ctl_list *list)
 
 	ctl_list_add(list, "workspace", S_IFDIR, ctl_ino(id, "workspace", 0));
 	ctl_list_add(list, "root", S_IFDIR, ctl_ino(id, "root", 0));
+	if (n->m->only) /* where there is no other place for it */
+		ctl_list_add(list, ctl_mount.name, ctl_mount.mode,
+			     ctl_ino("", ctl_mount.name, 0));
 }
 
 static const struct ctl_type *const sandbox_children[] = {

@@ -149,22 +149,44 @@ static void verb_refresh(fuse_req_t req, struct ctl_file *f, size_t size)
 				   0, on_verb_done, op);
 }
 
-static bool is_other_verb(const char *word)
-{
-	static const char *const verbs[] = {
-		"pause", "resume", "stop", "start", "restart", "wipe", NULL,
-	};
+/* What a service may be able to do; the order is that of the sentence. */
+static const struct verb {
+	const char *word;
+	enum sbx_call_kind kind;
+} verbs[] = {
+	{"pause", SBX_CALL_PAUSE},     {"resume", SBX_CALL_RESUME},
+	{"stop", SBX_CALL_STOP},       {"start", SBX_CALL_START},
+	{"restart", SBX_CALL_RESTART}, {"wipe", SBX_CALL_WIPE},
+};
+#define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
-	for (size_t i = 0; verbs[i]; i++)
-		if (!strcmp(verbs[i], word))
-			return true;
-	return false;
+static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
+		       const struct verb *v)
+{
+	struct sbx_client *c = f->node->m->client;
+	struct ctl_op *op;
+
+	if (!sbx_client_can(c, v->kind)) {
+		ctl_fail(req, f->node, -EOPNOTSUPP,
+			 "status: %s cannot %s a sandbox",
+			 sbx_client_service(c)->type->name, v->word);
+	} else if (v->kind == SBX_CALL_WIPE && f->node->m->opts->protect) {
+		ctl_fail(req, f->node, -EPERM,
+			 "sandboxes are not wiped here: the mount has the "
+			 "option protect");
+	} else {
+		op = ctl_op_new(req, f->node, f, size);
+		if (op)
+			sbx_client_drive(c, f->node->sb->box, v->kind,
+					 on_verb_done, op);
+	}
 }
 
 static void status_write(fuse_req_t req, struct ctl_file *f, const char *data,
 			 size_t size)
 {
-	char word[64];
+	const struct verb *v = verbs;
+	char word[64] = "";
 
 	if (sfs_text_word(word, sizeof(word), data, size) < 0)
 		ctl_fail(req, f->node, -EINVAL,
@@ -173,14 +195,18 @@ static void status_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		verb_destroy(req, f, size);
 	else if (!strcmp(word, "refresh"))
 		verb_refresh(req, f, size);
-	else if (is_other_verb(word))
-		ctl_fail(req, f->node, -EOPNOTSUPP,
-			 "status: this service cannot do \"%s\"", word);
-	else
-		ctl_fail(req, f->node, -EINVAL,
-			 "status: there is no verb \"%s\"; destroy and refresh "
-			 "are understood",
-			 word);
+	else {
+		while (v < verbs + NR_VERBS && strcmp(v->word, word))
+			v++;
+		if (v < verbs + NR_VERBS)
+			verb_drive(req, f, size, v);
+		else
+			ctl_fail(req, f->node, -EINVAL,
+				 "status: there is no verb \"%s\"; there are "
+				 "pause, resume, stop, start, restart, wipe, "
+				 "refresh and destroy",
+				 word);
+	}
 }
 
 static const struct ctl_file_type status_file = {

@@ -13,6 +13,7 @@
 
 struct ctl_file;
 struct ctl_node;
+struct sfs_log;
 struct sfs_sandbox;
 
 struct sfs_mount {
@@ -23,6 +24,7 @@ struct sfs_mount {
 	struct sbx_client *client;
 	int64_t made_ms; /* Unix epoch */
 	struct sfs_errlog errors;
+	struct sfs_log *log;  /* ctl_log.h; or NULL */
 	struct sbx_box *only; /* SOURCE/ID: that sandbox, counted; or NULL */
 	bool probed;	      /* the service has answered once ... */
 	struct sbx_error probe_error; /* ... with this */

@@ -7,6 +7,7 @@
 
 #include "client/log.h"
 #include "fuse/control.h"
+#include "fuse/ctl_log.h"
 #include "fuse/sandbox.h"
 #include "fuse/session.h"
 
@@ -27,6 +28,8 @@ static void on_client_closed(void *arg)
 	s->m->client = NULL;
 	uv_close((uv_handle_t *)&s->timer, NULL);
 	uv_close((uv_handle_t *)&s->m->reaper, NULL);
+	sfs_log_close(s->m->log);
+	s->m->log = NULL;
 	for (size_t i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 }
@@ -190,6 +193,7 @@ int sfs_stop_init(struct sfs_stop *s, struct sfs_mount *m)
 	int r = 0;
 
 	*s = (struct sfs_stop){.m = m};
+	m->log = sfs_log_open(m);
 	uv_timer_init(loop, &s->timer);
 	s->timer.data = s;
 	uv_timer_init(loop, &m->reaper);

@@ -78,6 +78,12 @@ static void fake_do(struct fake *f, struct sbx_call *call)
 		break;
 	case SBX_CALL_GET:
 	case SBX_CALL_KEEPALIVE:
+	case SBX_CALL_PAUSE:
+	case SBX_CALL_RESUME:
+	case SBX_CALL_STOP:
+	case SBX_CALL_START:
+	case SBX_CALL_RESTART:
+	case SBX_CALL_WIPE:
 	case SBX_CALL_KINDS:
 		fake_one(f, call, call->id);
 		break;

@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+""".sbxfs/: the mount's own files, its log as a stream, also where only one
+sandbox is mounted; the verbs of status; what keepalive may do."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import errno, re, select, subprocess, tempfile, time, unittest
+from sbxmount import BUILD, Mount, wait_for
+
+
+class MountItself(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.m.create("t")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.m.close()
+
+    def path(self, *parts):
+        return self.m.path(*parts)
+
+    def text(self, *parts):
+        with open(self.path(*parts)) as f:
+            return f.read()
+
+    def write(self, text, *parts):
+        fd = os.open(self.path(*parts), os.O_WRONLY)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+    def fails(self, error, call, *args):
+        with self.assertRaises(OSError) as e:
+            call(*args)
+        self.assertEqual(e.exception.errno, error)
+
+    def complain(self, word):
+        """Something that is logged and names the word"""
+        self.fails(errno.EINVAL, self.write, word, "t", "status")
+
+    def test_log_is_kept_and_followed(self):
+        self.complain("first-word")
+        size = os.stat(self.path(".sbxfs", "log")).st_size
+        self.assertGreater(size, 50)
+        fd = os.open(self.path(".sbxfs", "log"), os.O_RDONLY)
+        data = b""
+        while len(data) < size:
+            data += os.read(fd, 20)
+        self.assertRegex(data.decode(), r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+                         r" warning: control: .*first-word")
+        os.set_blocking(fd, False)
+        try:
+            while os.read(fd, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        p = select.poll()
+        p.register(fd, select.POLLIN)
+        self.assertEqual(p.poll(50), [])
+        self.complain("second-word")
+        self.assertEqual(p.poll(60000), [(fd, select.POLLIN)])
+        self.assertIn(b"second-word", os.read(fd, 4096))
+        os.close(fd)
+
+    def test_tail_follows_the_log(self):
+        self.complain("old-word")
+        out = subprocess.run(["tail", "-n", "1", self.path(".sbxfs", "log")],
+                             stdout=subprocess.PIPE, timeout=60).stdout
+        self.assertEqual(out.count(b"\n"), 1)
+        with subprocess.Popen(["tail", "-n", "1", "-f",
+                               self.path(".sbxfs", "log")],
+                              stdout=subprocess.PIPE) as tail:
+            tail.stdout.readline()
+            self.complain("new-word")
+            self.assertIn(b"new-word", tail.stdout.readline())
+            tail.terminate()
+
+    def test_no_secret_is_shown(self):
+        for name in ("config", "errors", "stats", "version"):
+            self.assertNotIn("test-key", self.text(".sbxfs", name))
+        self.assertNotIn("test-key", self.m.log_text())
+
+    def test_each_verb_is_done_or_refused_with_a_sentence(self):
+        for verb in ("pause", "resume", "stop", "start", "restart", "wipe"):
+            self.fails(errno.EOPNOTSUPP, self.write, verb, "t", "status")
+            self.assertIn("\nlast_error: status: xgen cannot %s a sandbox\n"
+                          % verb, self.text("t", "status"))
+        self.write("refresh", "t", "status")
+        self.fails(errno.EINVAL, self.write, "fly", "t", "status")
+        self.assertIn('there is no verb "fly"', self.text("t", "status"))
+        self.m.create("short")
+        fd = os.open(self.path("short", "status"), os.O_WRONLY)
+        os.write(fd, b" destroy \n")
+        self.fails(errno.ESTALE, os.write, fd, b"refresh")
+        os.close(fd)
+        self.assertNotIn("short", os.listdir(self.m.mnt))
+
+    def test_status_has_every_key(self):
+        keys = [l.split(":")[0] for l in self.text("t", "status").splitlines()]
+        self.assertEqual(keys[:12], [
+            "id", "name", "service", "state", "created", "expires",
+            "template", "url", "helper", "connection", "unsent",
+            "last_error"])
+
+    def test_one_sandbox_as_the_mountpoint(self):
+        with tempfile.TemporaryDirectory(prefix="sbxfs-test.") as mnt:
+            one = subprocess.Popen(
+                [os.path.join(BUILD, "sbxfs"), "-f",
+                 "xgen+http://127.0.0.1:%d/t" % self.m.port, mnt],
+                env=dict(os.environ, XGEN_API_KEY="test-key"),
+                stdin=subprocess.DEVNULL, stdout=self.m.log,
+                stderr=self.m.log)
+            try:
+                wait_for(lambda: os.path.ismount(mnt), 60)
+                names = os.listdir(mnt)
+                self.assertIn(".sbxfs", names)
+                self.assertIn("workspace", names)
+                with open(mnt + "/.sbxfs/config") as f:
+                    self.assertIn("\nonly: t\n", f.read())
+                self.assertNotIn(".sbxfs", os.listdir(self.path("t")))
+                self.fails(errno.ENOENT, os.stat, self.path("t", ".sbxfs"))
+            finally:
+                subprocess.run(["fusermount3", "-u", mnt])
+                self.assertEqual(one.wait(60), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

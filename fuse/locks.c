@@ -189,23 +189,18 @@ struct sfs_lock_owner *sfs_locks_find(const struct sfs_inode *i, uint64_t id)
 	return NULL;
 }
 
-/* The first owner of a handle uses its description, others get their own. */
+/* The first owner of a handle uses its description, others get their own; so
+ * does one that could not hold read locks. */
 static uint64_t number_there(const struct sfs_handle *h, uint64_t id)
 {
 	const struct sfs_lock_owner *o;
 
+	if ((h->flags & O_ACCMODE) == O_WRONLY)
+		return id;
 	for (o = h->inode->file->lock_owners; o; o = o->next)
 		if (o->h == h && !o->there)
 			return id;
 	return 0;
-}
-
-static bool handle_can_hold(const struct sfs_handle *h, uint8_t type)
-{
-	int mode = h->flags & O_ACCMODE;
-
-	return mode == O_RDWR ||
-	       mode == (type == F_RDLCK ? O_RDONLY : O_WRONLY);
 }
 
 /* What was opened for reading holds read locks only, which two can hold at
@@ -231,8 +226,8 @@ struct sfs_lock_owner *sfs_locks_owner(struct sfs_handle *h, uint64_t id,
 	struct sfs_file *file = h->inode->file;
 
 	if (o) {
-		if (o->h != h && !handle_can_hold(o->h, type) &&
-		    (type == F_WRLCK || !o->ranges))
+		if (type == F_WRLCK && o->h != h &&
+		    (o->h->flags & O_ACCMODE) == O_RDONLY)
 			owner_move(o, h);
 		return o;
 	}

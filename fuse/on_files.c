@@ -51,10 +51,10 @@ static void open_flags(struct sfs_inode *i, struct fuse_file_info *fi)
 	/* (the kernel itself goes around its pages for O_DIRECT) */
 	fi->direct_io = !!(i->flags & SFS_INODE_VOLATILE);
 	fi->keep_cache = can_cache && !(fi->flags & O_TRUNC);
-	/* nothing to wait for, and locks go with the last close; but while
-	 * any are held, closing any file of their owner ends them */
-	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY &&
-		      !(i->file && i->file->lock_owners);
+	/* Nothing to wait for; but closing any of its open files ends all
+	 * locks of a process, so once one has been taken each is told. */
+	fi->noflush =
+		(fi->flags & O_ACCMODE) == O_RDONLY && !i->files->lock_serial;
 }
 
 static void open_reply(fuse_req_t req, struct sfs_handle *h,

@@ -136,6 +136,7 @@ void handles_release(struct helper *h)
 
 int handle_owner_fd(struct handle *hd, uint64_t owner, bool flock)
 {
+	static const int flags = O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	char path[32];
 	struct owner *o;
 
@@ -152,8 +153,12 @@ int handle_owner_fd(struct handle *hd, uint64_t owner, bool flock)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", hd->fd);
 	o->owner = owner;
 	o->flock = flock;
-	o->fd = open(path, (hd->flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY |
-				   O_CLOEXEC);
+	o->fd = -1;
+	/* the owner's other open files may be for reading */
+	if ((hd->flags & O_ACCMODE) == O_WRONLY)
+		o->fd = open(path, O_RDWR | flags);
+	if (o->fd < 0)
+		o->fd = open(path, (hd->flags & O_ACCMODE) | flags);
 	if (o->fd < 0) {
 		free(o);
 		return -ENOLCK;

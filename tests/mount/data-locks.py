@@ -200,6 +200,15 @@ class Locks(LockTest):
         self.assertEqual(a("lockf(2, EX | NB)"), "EBADF")
         a("lockf(2, UN)")
         self.assertIsNone(b("lockf(1, EX | NB)"))
+        b("lockf(1, UN)")
+        # and the other way round
+        a("cl(1)")
+        a("op(1, 'f', os.O_WRONLY)")
+        self.assertIsNone(a("lockf(1, EX | NB, 2, 0)"))
+        self.assertIsNone(a("lockf(2, SH | NB, 2, 4)"))
+        self.assertEqual(b("lockf(1, SH | NB, 2, 0)"), "EAGAIN")
+        self.assertIsNone(b("lockf(1, SH | NB, 2, 4)"))
+        self.assertEqual(b("lockf(1, EX | NB, 2, 4)"), "EAGAIN")
 
     def test_children(self):
         a, b = self.here(), self.inside()
@@ -281,6 +290,11 @@ class Locks(LockTest):
             for a in actors:
                 self.addCleanup(a.close)
                 for k in paths:
+                    a("op(%d, %r)" % (k, paths[k]))
+            actors[0]("lockf(11, EX)")  # from now on every close is told
+            for a in actors:
+                for k in paths:
+                    a("cl(%d)" % k)
                     a("op(%d, %r)" % (k, paths[k]))
             log = []
             for _ in range(int(os.environ.get("STEPS", "600"))):

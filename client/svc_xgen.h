@@ -99,6 +99,11 @@ struct xgen_work {
 	struct xgen_request *request;
 	struct xgen_alarm *alarm;
 	unsigned int misses; /* 404s in a row */
+	enum {
+		XGEN_KEEP_NOT,
+		XGEN_KEEP_LOOK, /* how much is left? */
+		XGEN_KEEP_DONE, /* what came of it? */
+	} keep;
 	struct xgen_create_state *create;
 };
 void xgen_work_start(struct xgen *x, struct sbx_call *call);
@@ -135,6 +140,7 @@ struct xgen {
 	struct sbx_ws_host *ws_host; /* made for the first stream */
 	int version;		     /* of the API: 2, or 1 for old servers */
 	bool version_known;
+	int64_t life_ms; /* what a keepalive gives: as seen, or as is usual */
 	struct xgen_auth auth;
 	struct xgen_work *works;
 	struct xgen_stream *streams;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/json.h"
 #include "client/limits.h"
@@ -14,6 +15,8 @@
 /* A service of several replicas does not know a sandbox on each of them, so
  * one "not found" is no proof. */
 #define CONFIRM_MS 300
+/* What a keepalive gives by default; what it really gives is seen later. */
+#define LIFE_MS 3600000
 
 static void work_drop(struct xgen_work *w)
 {
@@ -161,6 +164,36 @@ static void list_start(struct xgen_work *w)
 /* ---- get ---- */
 
 static void get_start(void *arg);
+static void keep_send(struct xgen_work *w);
+
+/* The life that is left; -1: it does not end. */
+static int64_t work_left_ms(const struct xgen_work *w)
+{
+	int64_t expires = w->call->list[0].expires_ms;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return expires ? expires - (int64_t)now.tv_sec * 1000 -
+				 now.tv_nsec / 1000000
+		       : -1;
+}
+
+/*
+ * A keepalive makes the life end a fixed time from now, be that earlier or
+ * later than it was: so it is not sent where it would shorten it.
+ */
+static void keep_looked(struct xgen_work *w)
+{
+	int64_t left = work_left_ms(w);
+	int64_t life = w->x->life_ms ? w->x->life_ms : LIFE_MS;
+
+	if (w->keep == XGEN_KEEP_DONE && left > 0)
+		w->x->life_ms = left;
+	if (w->keep == XGEN_KEEP_LOOK && left >= 0 && left < life)
+		keep_send(w);
+	else
+		xgen_work_done(w, NULL);
+}
 
 static void on_get(void *arg, const struct xgen_answer *answer)
 {
@@ -176,7 +209,7 @@ static void on_get(void *arg, const struct xgen_answer *answer)
 	if (answer->error.err)
 		xgen_work_done(w, &answer->error);
 	else if (xgen_work_take(w, answer->json))
-		xgen_work_done(w, NULL);
+		keep_looked(w);
 }
 
 static void get_start(void *arg)
@@ -226,6 +259,7 @@ static void on_kept(void *arg, const struct xgen_answer *answer)
 
 	w->request = NULL;
 	/* it does not say until when: ask */
+	w->keep = XGEN_KEEP_DONE;
 	if (answer->error.err)
 		xgen_work_done(w, &answer->error);
 	else
@@ -233,6 +267,12 @@ static void on_kept(void *arg, const struct xgen_answer *answer)
 }
 
 static void keepalive_start(struct xgen_work *w)
+{
+	w->keep = XGEN_KEEP_LOOK;
+	get_start(w);
+}
+
+static void keep_send(struct xgen_work *w)
 {
 	xgen_work_request(
 		w,

@@ -45,6 +45,7 @@ static void config_load(struct ctl_file *f)
 	put(to, "read_only", m->fs.read_only ? "yes" : "no");
 	put(to, "locks", m->fs.local_locks ? "local" : "shared");
 	put(to, "protect", m->opts->protect ? "yes" : "no");
+	put(to, "keepalive", m->opts->keepalive ? "yes" : "no");
 	sfs_text_printf(to, "uid: %u\n", (unsigned int)m->fs.uid);
 	sfs_text_printf(to, "gid: %u\n", (unsigned int)m->fs.gid);
 	if (m->fs.umask != (mode_t)-1)

@@ -11,6 +11,7 @@
 #include "client/log.h"
 #include "fuse/control.h"
 #include "fuse/daemon.h"
+#include "fuse/keeper.h"
 #include "fuse/mountpoint.h"
 #include "fuse/session.h"
 #include "fuse/start.h"
@@ -38,6 +39,7 @@ static int start(struct sfs_mount *m, struct sfs_stop *stop,
 	if (r < 0)
 		return r;
 	stop->mounted = true;
+	sfs_keeper_start(m);
 	r = sfs_start(&m->fs, sfs_stop_begin, stop);
 	if (r < 0)
 		return sbx_error_set(reterr, r, "the mount cannot be served");

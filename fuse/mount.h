@@ -33,6 +33,7 @@ struct sfs_mount {
 	struct ctl_node *all_nodes;
 	struct ctl_file *files; /* everything open in the control tree */
 	struct sfs_sandbox *sandboxes;
+	uv_timer_t keeper; /* keeper.h */
 	uv_timer_t reaper; /* closes what is gone, outside of callbacks */
 };
 

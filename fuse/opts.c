@@ -221,6 +221,12 @@ static int take_locks(struct parse *p, const struct row *row, const char *v)
 			     "option locks= is either shared or local");
 }
 
+static int take_keepalive(struct parse *p, const struct row *row, const char *v)
+{
+	p->opts->keepalive = true;
+	return 0;
+}
+
 static int take_nonempty(struct parse *p, const struct row *row, const char *v)
 {
 	p->opts->nonempty = true;
@@ -301,6 +307,7 @@ static const struct row rows[] = {
 	{"protect", NULL, "rmdir does not destroy sandboxes", take_protect},
 	{"locks=", "shared|local",
 	 "local: locks do not reach the sandbox (shared)", take_locks},
+	{"keepalive", NULL, "keep alive what is in use", take_keepalive},
 	{"helper=", "on|off", "off: not possible yet (on)", take_helper},
 	{"agent=", "PROGRAM", "local: the agent to start", take_agent},
 	{"agent_args=", "ARGS", "local: more arguments for it",

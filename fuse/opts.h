@@ -29,7 +29,7 @@ struct sfs_opts {
 	unsigned int timeout_ms; /* 0: not given */
 	enum sbx_log_level log_level;
 	bool help, version, foreground;
-	bool read_only, protect, nonempty;
+	bool read_only, protect, nonempty, keepalive;
 	bool local_locks;
 	bool suid, dev; /* asked for */
 };

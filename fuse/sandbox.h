@@ -39,6 +39,9 @@ struct sfs_sandbox {
 	struct sfs_feed *feed;		/* feed.h; NULL: nobody reads events */
 	uint32_t port_epoch; /* the helper that was told to watch; 0: none */
 
+	bool keeping;	 /* keeper.c's: a question is under way */
+	int64_t kept_ms; /* when it was asked last */
+
 	void (*on_closed)(void *arg); /* while closing; may be NULL */
 	void *closed_arg;
 	struct sfs_sandbox *next, **at; /* in the mount's list */

@@ -28,6 +28,7 @@ static void on_client_closed(void *arg)
 	s->m->client = NULL;
 	uv_close((uv_handle_t *)&s->timer, NULL);
 	uv_close((uv_handle_t *)&s->m->reaper, NULL);
+	uv_close((uv_handle_t *)&s->m->keeper, NULL);
 	sfs_log_close(s->m->log);
 	s->m->log = NULL;
 	for (size_t i = 0; i < 3; i++)
@@ -146,6 +147,7 @@ void sfs_stop_begin(void *arg)
 	if (s->stage >= SFS_STOP_FLUSHING)
 		return;
 	uv_timer_stop(&s->timer);
+	uv_timer_stop(&s->m->keeper);
 	if (s->mounted) {
 		sfs_stop(&s->m->fs);
 		sfs_session_abort(&s->m->fs);
@@ -198,6 +200,8 @@ int sfs_stop_init(struct sfs_stop *s, struct sfs_mount *m)
 	s->timer.data = s;
 	uv_timer_init(loop, &m->reaper);
 	m->reaper.data = m;
+	uv_timer_init(loop, &m->keeper);
+	m->keeper.data = m;
 	for (size_t i = 0; i < 3; i++) {
 		uv_signal_init(loop, &s->signals[i]);
 		s->signals[i].data = s;

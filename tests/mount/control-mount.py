@@ -126,5 +126,53 @@ class MountItself(unittest.TestCase):
                 self.assertEqual(one.wait(60), 0)
 
 
+class Keepalive(unittest.TestCase):
+    def remaining(self, m, name):
+        with open(m.path(name, "keepalive")) as f:
+            return int(re.search(r"remaining_s: (\d+)", f.read())[1])
+
+    def test_extending_never_shortens(self):
+        m = Mount(agent_args=["--trait", "life-s=3600"])
+        self.addCleanup(m.close)
+        for name, life in (("long", 7200), ("short", 900)):
+            with open(m.path("new"), "r+") as f:
+                f.write('{"name": "%s", "timeout_ms": %d}'
+                        % (name, life * 1000))
+        os.utime(m.path("long", "keepalive"))
+        self.assertGreater(self.remaining(m, "long"), 7000)
+        os.utime(m.path("short", "keepalive"))
+        self.assertGreater(self.remaining(m, "short"), 3500)
+        with open(m.path("long", "keepalive"), "w") as f:
+            f.write("\n")
+        self.assertGreater(self.remaining(m, "long"), 7000)
+
+    def test_what_is_in_use_is_kept_alive(self):
+        m = Mount(["keepalive"], agent_args=[
+            "--trait", "life-s=10", "--trait", "expiry-check-ms=200"])
+        self.addCleanup(m.close)
+        for name in ("file", "job", "cwd", "term", "idle"):
+            m.create(name)
+            m.run(name, "true")
+        fd = os.open(m.path("file", "workspace", "f"),
+                     os.O_RDWR | os.O_CREAT)
+        with open(m.path("job", "exec"), "w") as f:
+            f.write("sleep 1000")
+        os.mkdir(m.path("term", "terminals", "x"))
+        here = os.getcwd()
+        os.chdir(m.path("cwd", "workspace"))
+        try:
+            end = time.monotonic() + 60
+
+            def idle_is_gone():
+                return "idle" not in os.listdir(m.mnt)
+            wait_for(idle_is_gone, 60)
+            for name in ("file", "job", "cwd", "term"):
+                self.assertEqual(m.run(name, "echo here"), b"here\n")
+            self.assertLess(time.monotonic(), end)
+        finally:
+            os.chdir(here)
+            os.close(fd)
+
+
 if __name__ == "__main__":
     unittest.main()

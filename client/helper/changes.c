@@ -130,12 +130,15 @@ static void change_tell(struct helper *h, const struct change *c)
 	if (!d)
 		return; /* forgotten meanwhile */
 	r = attr_of_name(h, d, c->name, 0, &attr);
-	if (!r)
+	if (!r) {
 		send_change(h, c, &attr);
-	else if (r == -ENOENT)
+		if (c->what & (SBX_CHANGE_CREATED | SBX_CHANGE_MOVED_TO))
+			recent_keep(h, c->name, &attr);
+	} else if (r == -ENOENT) {
 		send_change(h, c, NULL);
-	else
+	} else {
 		send_doubt(h, c->dir, r);
+	}
 }
 
 void changes_flush(struct helper *h)

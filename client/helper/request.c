@@ -172,6 +172,9 @@ int request_message(struct helper *h, const uint8_t *data, size_t len)
 		reply_head(&h->reply, q.id, 0, ops[q.op].results);
 		r = request_run(&q);
 	}
+	/* what took its place is told first */
+	if (r == -ESTALE)
+		watch_sync(h);
 	if (r < 0)
 		reply_error(h, q.id, r);
 	else if (r != REQ_LATER)

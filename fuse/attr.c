@@ -43,7 +43,9 @@ static void on_attr(void *arg, int err, struct sbx_rd *rd)
 	struct sfs_inode *i = r->inode;
 	struct sbx_attr attr;
 
-	if (err == -ERESTART && r->tries++ < SFS_MAX_RESTARTS &&
+	/* what was told before this answer may lead to it otherwise */
+	if ((err == -ERESTART || err == -ESTALE) &&
+	    r->tries++ < (err == -ESTALE ? 1 : SFS_MAX_RESTARTS) &&
 	    refresh_send(r) == 0)
 		return;
 	if (err == -ERESTART)
@@ -125,6 +127,16 @@ static void tell_siblings(const struct sfs_inode *i)
 	}
 }
 
+/*
+ * Others removed its last name while it was open here, but not there: all
+ * that is left is what the kernel and we remember.
+ */
+static bool is_remembered(const struct sfs_inode *i)
+{
+	return !i->names && sfs_file_is_open(i) && i->file->handles &&
+	       !sfs_handle_any(i);
+}
+
 static void on_drained(struct sfs_call *c, int err)
 {
 	struct sfs_refresh *r = c->inode->refresh;
@@ -142,7 +154,8 @@ static void on_drained(struct sfs_call *c, int err)
 		r = refresh_new(c->inode, NULL, &err);
 	}
 	if (!r) {
-		c->resume(c, err);
+		c->resume(c,
+			  err == -ESTALE && is_remembered(c->inode) ? 0 : err);
 		return;
 	}
 	sfs_calls_add(&r->waiting, c);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/handle.h"
+#include "fuse/shown.h"
 
 static fuse_ino_t ino_of(const struct sfs_inode *i)
 {
@@ -77,6 +78,8 @@ void sfs_cache_changed(struct sfs_inode *i, unsigned int diff)
 		sfs_file_stale(i);
 	if (diff)
 		tell_inode(i, data);
+	if (data)
+		sfs_shown_wait(i);
 }
 
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
@@ -86,6 +89,10 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 
 	if ((attr->mode & S_IFMT) != (i->mode & S_IFMT))
 		return; /* an answer about something else */
+	if (how & SFS_PUT_OWN)
+		sfs_shown_end(i);
+	else if (how & SFS_PUT_DATA || sfs_inode_differs(i, attr))
+		sfs_shown_keep(i);
 	diff = sfs_inode_set(i, attr);
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;

@@ -259,11 +259,28 @@ static void call_send(struct sfs_call *c)
 		call_done(c, err, &none);
 }
 
+/* Its directory's number was not known there, since the place that was told
+ * had changed meanwhile: nothing was done. */
+static bool is_untold(const struct sfs_call *c, int err)
+{
+	const struct sfs_inode *i = c->inode;
+
+	return (err == -ENOENT || err == -ESTALE) && !c->retold &&
+	       !c->files->closed && sfs_inode_is_dir(i) && i->dir &&
+	       !sfs_dir_is_told(i->dir) &&
+	       (i->names || i->flags & SFS_INODE_ROOT);
+}
+
 static void on_reply(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sfs_call *c = arg;
 
 	c->number = 0;
+	if (is_untold(c, err)) {
+		c->retold = true;
+		call_send(c);
+		return;
+	}
 	if (err == -ERESTART && c->tries < SFS_MAX_RESTARTS && c->files &&
 	    (c->req || c->change)) {
 		c->tries++;

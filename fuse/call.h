@@ -32,6 +32,7 @@ struct sfs_call {
 	bool change;
 	bool counted; /* in files->changes */
 	bool caller_known;
+	bool retold; /* sent again for a directory that had moved */
 	struct sfs_caller *caller; /* NULL: the sandbox's user; caller.h */
 
 	/* Sends the request (again, after a restart of the helper).  A

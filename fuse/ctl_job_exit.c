@@ -40,10 +40,7 @@ static void on_ended(void *arg)
 	struct ctl_file *f = arg;
 
 	exit_of(f)->waiting = false;
-	if (f->node->sb->notify)
-		sfs_notify_after(f->node->sb->notify, on_settled, f);
-	else
-		on_settled(f);
+	sfs_sandbox_settle(f->node->sb, on_settled, f);
 }
 
 static void exit_load(struct ctl_file *f)

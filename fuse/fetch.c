@@ -254,11 +254,31 @@ static ssize_t read_gather(struct sfs_call *c, struct iovec *iov, int *ret_nr)
 	return (ssize_t)(pos - c->offset);
 }
 
+/* Whether the kernel has been given the whole file by now. */
+static void mark_whole(const struct sfs_call *c, uint64_t end)
+{
+	struct sfs_inode *i = c->inode;
+	struct sfs_file *file = i->file;
+
+	if (c->gen != file->gen || !sfs_inode_is_known(i))
+		return;
+	if (file->whole_gen != file->gen) {
+		file->whole_gen = file->gen;
+		file->whole = 0;
+	}
+	if (c->offset <= file->whole && end > file->whole)
+		file->whole = end;
+	if (file->whole >= i->size)
+		i->flags |= SFS_INODE_WHOLE;
+}
+
 /* The kernel keeps these bytes: no need to have them here, too. */
 static void mark_served(struct sfs_call *c, size_t count)
 {
 	uint64_t end = c->offset + count, from, to;
 	struct sfs_fetch *f;
+
+	mark_whole(c, end);
 
 	for (f = c->handle->fetches; f; f = f->next) {
 		from = f->offset > c->offset ? f->offset : c->offset;
@@ -360,12 +380,17 @@ static bool reads_in_sequence(const struct sfs_handle *h,
 static void window_set(struct sfs_handle *h, const struct sfs_call *c)
 {
 	uint64_t end = c->offset + c->size;
+	bool keep;
 
 	if (!reads_in_sequence(h, c)) {
 		h->window = 0;
-		h->ahead = end;
+		/* the first one finds what was fetched on opening */
+		keep = !h->expect && !c->offset;
 		h->expect = end;
-		sfs_fetch_drop(h);
+		if (!keep)
+			sfs_fetch_drop(h);
+		else if (h->ahead < end)
+			h->ahead = end;
 		return;
 	}
 	if (end <= h->expect)
@@ -403,6 +428,21 @@ static void fetch_ahead(struct sfs_handle *h)
 			return;
 		h->ahead += len;
 	}
+}
+
+void sfs_fetch_first(struct sfs_handle *h)
+{
+	const struct sfs_inode *i = h->inode;
+	size_t len = SFS_READ_FIRST;
+
+	if (!i->size || !sfs_inode_is_known(i))
+		return;
+	/* one byte more, to learn that it ends there */
+	if (i->size < len)
+		len = (size_t)i->size + 1;
+	if (i->files->fs->readahead + len <= SFS_READAHEAD_TOTAL &&
+	    fetch_new(h, 0, len, true) == 0)
+		h->ahead = len;
 }
 
 void sfs_fetch_read(struct sfs_call *c)

@@ -13,6 +13,7 @@
 #include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 
 const struct sfs_node_ops sfs_file_ops = {
@@ -260,12 +261,14 @@ struct sfs_files *sfs_files_free(struct sfs_files *f)
 	if (!f)
 		return NULL;
 	f->closed = true;
+	sfs_shown_leave(f);
 	while ((d = f->compare)) {
 		f->compare = d->compare_next;
 		d->comparing = false;
 		sfs_inode_unref(d->inode);
 	}
 	f->compare_end = &f->compare;
+	sfs_settlers_run(f);
 	uv_close((uv_handle_t *)f->timer, on_timer_closed);
 	sfs_cache_clear(f);
 	inodes_end(f, f->fs->started);

@@ -24,6 +24,13 @@ struct sfs_files *sfs_files_free(struct sfs_files *files);
  */
 void sfs_files_lookup_root(fuse_req_t req, struct sfs_files *files,
 			   uint64_t dir);
+/*
+ * A command's output, or end, is about to be seen: calls fn once all that it
+ * has changed until now can be seen, too; at once, before returning, if
+ * nothing is in doubt.
+ */
+void sfs_files_settle(struct sfs_files *files, void (*fn)(void *arg),
+		      void *arg);
 /* Files now open or directories now listed through the mount: for keepalive */
 bool sfs_files_in_use(const struct sfs_files *files);
 /*

@@ -14,7 +14,9 @@
 
 struct sfs_call;
 struct sfs_caller;
+struct sfs_dropping;
 struct sfs_listing;
+struct sfs_settler;
 
 /* Calls in order of arrival. */
 struct sfs_calls {
@@ -59,6 +61,9 @@ struct sfs_files {
 	bool owners_known;
 	/* grows whenever everything is in doubt; never 0 */
 	uint32_t gen;
+	uint64_t barrier_ms; /* when a command's output or end was seen */
+	uint64_t brief_ms;   /* when the kernel was last told to trust briefly,
+				and 1; 0: all that was taken back */
 
 	/* directories */
 	struct sfs_dir **numbers;
@@ -68,7 +73,9 @@ struct sfs_files {
 	size_t max_dirs, max_entries;		/* limits.h; less in tests */
 	struct sfs_dir *compare, **compare_end; /* to be listed anew */
 	unsigned int comparing;
-	struct sfs_inode *moving; /* between the two ends of a rename */
+	struct sfs_settler *settlers;  /* waiting for its end: list.c */
+	struct sfs_dropping *dropping; /* shown.c */
+	struct sfs_inode *moving;      /* between the two ends of a rename */
 
 	/* whom the helper was told to act as, and in which epoch; NULL: as
 	 * itself */

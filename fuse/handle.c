@@ -16,7 +16,7 @@
  * opened (O_TRUNC), nor the kernel's own (running a program adds one). */
 #define LASTING (O_ACCMODE | O_APPEND | O_SYNC | O_NOATIME)
 
-static struct sfs_file *file_of(struct sfs_inode *i)
+struct sfs_file *sfs_file_of(struct sfs_inode *i)
 {
 	struct sfs_file *f = i->file;
 
@@ -35,7 +35,7 @@ void sfs_file_put(struct sfs_inode *i)
 {
 	struct sfs_file *f = i->file;
 
-	if (!f || f->handles || f->pieces)
+	if (!f || f->handles || f->pieces || f->shown || f->dropping)
 		return;
 	i->file = NULL;
 	free(f);
@@ -56,6 +56,7 @@ void sfs_file_stale(struct sfs_inode *i)
 {
 	struct sfs_handle *h;
 
+	i->flags &= (uint8_t)~SFS_INODE_WHOLE;
 	if (!sfs_file_is_open(i))
 		return;
 	i->file->gen++;
@@ -65,7 +66,7 @@ void sfs_file_stale(struct sfs_inode *i)
 
 struct sfs_handle *sfs_handle_new(struct sfs_inode *i, int flags)
 {
-	struct sfs_file *f = file_of(i);
+	struct sfs_file *f = sfs_file_of(i);
 	struct sfs_handle *h = f ? calloc(1, sizeof(*h)) : NULL;
 
 	if (!h) {
@@ -157,6 +158,7 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 {
 	struct opening *o = arg;
 	struct sfs_handle *h = o->h;
+	struct sfs_call *c = h->opener;
 	struct sbx_attr attr;
 
 	if (h->number == o->number) {
@@ -166,6 +168,10 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 	}
 	if (!err && sbx_get_attr(rd, &attr))
 		sfs_cache_attr(h->inode, &attr, 0);
+	if (c && h->number == o->number) {
+		h->opener = NULL;
+		c->resume(c, err);
+	}
 	sfs_handle_unref(h);
 	free(o);
 }

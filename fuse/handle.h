@@ -1,7 +1,8 @@
 /*
  * Open files.  A handle is told to the sandbox (OPEN) when it is first
- * needed there; many files are opened, read from the kernel's pages and
- * closed without that.  Loop thread only.
+ * needed there: at once, so that the file stays whatever becomes of its name,
+ * but for a file whose content the kernel has as a whole.  Many of those are
+ * opened, read from the kernel's pages and closed.  Loop thread only.
  */
 #ifndef SFS_HANDLE_H
 #define SFS_HANDLE_H
@@ -11,8 +12,10 @@
 struct sfs_fetch;
 struct sfs_lock_owner;
 struct sfs_piece;
+struct sfs_shown;
 
-/* A regular file's part that exists while it is open, or written. */
+/* A regular file's part that exists while it is open, or written, or the
+ * kernel is dropping its pages. */
 struct sfs_file {
 	struct sfs_handle *handles;
 	/* writes not acknowledged, in order: write.c */
@@ -27,6 +30,11 @@ struct sfs_file {
 	uint32_t nr_errors;
 	struct sfs_lock_owner *lock_owners; /* locks.h */
 	uint32_t gen; /* grows when what was fetched is not true any more */
+	/* up to where the kernel has been given it, while gen is whole_gen */
+	uint64_t whole;
+	uint32_t whole_gen;
+	struct sfs_shown *shown; /* shown.h; NULL: what it is is shown */
+	uint32_t dropping;
 };
 
 struct sfs_handle {
@@ -42,6 +50,7 @@ struct sfs_handle {
 	struct sfs_caller *caller; /* who opened it; caller.h */
 	bool lock_lost;		   /* and could not be taken again */
 	uint8_t flock;		   /* held: F_RDLCK, F_WRLCK, F_UNLCK: none */
+	struct sfs_call *opener;   /* waits for the answer to OPEN, or NULL */
 	/* for pages of a mapping when the handle itself is O_APPEND */
 	struct sfs_handle *plain;
 
@@ -80,6 +89,8 @@ void sfs_handles_secure(struct sfs_inode *i);
 /* Reports an error of a write once per handle; 0 or negative errno. */
 int sfs_handle_take_error(struct sfs_handle *h);
 
+/* That part, made if need be; NULL without memory. */
+struct sfs_file *sfs_file_of(struct sfs_inode *i);
 bool sfs_file_is_dirty(const struct sfs_inode *i);
 /* Somebody waited for its writes, for the statistics. */
 void sfs_file_waited(struct sfs_inode *i);
@@ -104,6 +115,8 @@ void sfs_writes_wake(struct sfs_files *f);
 
 /* Answers a read. */
 void sfs_fetch_read(struct sfs_call *c);
+/* Asks for the beginning of a file that is just being opened. */
+void sfs_fetch_first(struct sfs_handle *h);
 /* What the handle fetched and nobody waits for. */
 void sfs_fetch_drop(struct sfs_handle *h);
 void sfs_fetch_end(struct sfs_handle *h);

@@ -159,6 +159,12 @@ static bool u32_set(uint32_t *v, uint32_t n)
 	return differs;
 }
 
+bool sfs_inode_differs(const struct sfs_inode *i, const struct sbx_attr *a)
+{
+	return i->size != a->size || i->mtime_s != a->mtime_s ||
+	       i->mtime_ns != a->mtime_ns;
+}
+
 unsigned int sfs_inode_set(struct sfs_inode *i, const struct sbx_attr *a)
 {
 	static const uint8_t from_wire = SFS_INODE_XATTR | SFS_INODE_VOLATILE;

@@ -37,6 +37,7 @@ enum sfs_inode_flag {
 	/* a directory that is mounted at a second place in the sandbox: here
 	 * it needs a node of its own, and the first one is found */
 	SFS_INODE_ALIAS = 32,
+	SFS_INODE_WHOLE = 64, /* the kernel was given all of its content */
 };
 
 struct sfs_inode {
@@ -108,6 +109,8 @@ enum sfs_diff {
 	SFS_DIFF_ATTR = 1, /* something that stat(2) shows */
 	SFS_DIFF_DATA = 2, /* mtime or size: the content may differ */
 };
+/* Whether the content may be another with these (SFS_DIFF_DATA). */
+bool sfs_inode_differs(const struct sfs_inode *i, const struct sbx_attr *attr);
 /* Takes the attributes over; says what was different (enum sfs_diff). */
 unsigned int sfs_inode_set(struct sfs_inode *i, const struct sbx_attr *attr);
 

@@ -31,6 +31,8 @@
 #define SFS_READAHEAD_MAX   (4u << 20)
 #define SFS_READAHEAD_TOTAL (32u << 20)
 #define SFS_MAX_FETCHES	    8
+/* Sent for with the opening of a file: what the kernel asks for at most. */
+#define SFS_READ_FIRST (128u << 10)
 /* One copy_file_range request: the helper does nothing else meanwhile. */
 #define SFS_MAX_COPY (16u << 20)
 

@@ -137,6 +137,10 @@ static void on_listed(void *arg, int err, struct sbx_rd *rd)
 	/* what came before everything was in doubt proves nothing */
 	if (!err && l->gen != f->gen)
 		err = -ERESTART;
+	/* its place had changed when it was told */
+	if ((err == -ENOENT || err == -ESTALE) && l->inode->dir &&
+	    l->inode->names && !sfs_dir_is_told(l->inode->dir))
+		err = -ERESTART;
 	if (err == -ERESTART && l->tries++ < SFS_MAX_RESTARTS) {
 		err = listing_send(l);
 		if (!err)
@@ -207,13 +211,9 @@ void sfs_list_spoil(struct sfs_dir *d)
 
 bool sfs_list_is_good(const struct sfs_dir *d)
 {
-	const struct sfs_files *f = d->inode->files;
-
 	if (!d->complete || d->inode->flags & SFS_INODE_VOLATILE)
 		return false;
-	return sfs_dir_is_true(d) ||
-	       (d->listed_ms &&
-		(uint32_t)files_now(f) - d->listed_ms < SFS_BRIEF_MS);
+	return sfs_dir_is_true(d) || sfs_list_is_recent(d);
 }
 
 void sfs_list_wait(struct sfs_call *c)
@@ -251,6 +251,41 @@ void sfs_list_waited(const struct sfs_dir *d)
 		sbx_remote_waited(d->inode->files->remote, d->answered);
 }
 
+/* ---- who waits until nothing is in doubt ---- */
+
+struct sfs_settler {
+	struct sfs_settler *next;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+void sfs_files_settle(struct sfs_files *f, void (*fn)(void *arg), void *arg)
+{
+	struct sfs_settler *s, **at = &f->settlers;
+
+	sfs_cache_barrier(f);
+	s = f->comparing || f->compare ? malloc(sizeof(*s)) : NULL;
+	if (!s) {
+		sfs_notify_after(f->notify, fn, arg);
+		return;
+	}
+	*s = (struct sfs_settler){.fn = fn, .arg = arg};
+	while (*at)
+		at = &(*at)->next;
+	*at = s;
+}
+
+void sfs_settlers_run(struct sfs_files *f)
+{
+	struct sfs_settler *s;
+
+	while ((s = f->settlers)) {
+		f->settlers = s->next;
+		sfs_notify_after(f->notify, s->fn, s->arg);
+		free(s);
+	}
+}
+
 /* ---- comparing ---- */
 
 static void compare_one(struct sfs_files *f, struct sfs_dir *d)
@@ -258,13 +293,18 @@ static void compare_one(struct sfs_files *f, struct sfs_dir *d)
 	struct sfs_inode *i = d->inode;
 	int err;
 
-	if (d->listing || d->gen == f->gen || f->closed) {
-		/* one under way starts again by itself */
+	if (d->gen == f->gen || f->closed ||
+	    (d->listing && d->listing->compare)) {
 		d->comparing = false;
 		sfs_inode_unref(i);
 		return;
 	}
 	f->comparing++;
+	if (d->listing) {
+		/* starts again by itself */
+		d->listing->compare = true;
+		return;
+	}
 	if (listing_new(d, COMPARE, &err))
 		return;
 	f->comparing--;
@@ -284,6 +324,8 @@ static void compare_run(struct sfs_files *f)
 			f->compare_end = &f->compare;
 		compare_one(f, d);
 	}
+	if (!f->comparing && !f->compare)
+		sfs_settlers_run(f);
 }
 
 void sfs_compare_add(struct sfs_dir *d)

@@ -94,7 +94,7 @@ static bool add_entry(struct sfs_dirbuf *buf, struct sfs_dir *d,
 				      (off_t)e->cookie);
 	}
 	/* attributes that are about to change are not given away */
-	with = buf->plus && sfs_inode_timeout(i) > 0;
+	with = buf->plus && (sfs_inode_is_known(i) || sfs_inode_is_recent(i));
 	if (with) {
 		sfs_inode_entry(i, d, &p);
 	} else {

@@ -130,12 +130,74 @@ static void open_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	sfs_call_free(c);
 }
 
+static int open_tell(struct sfs_call *c)
+{
+	int err = sfs_handle_tell(c->handle);
+
+	if (err < 0)
+		return err;
+	c->handle->opener = c;
+	sfs_fetch_first(c->handle);
+	return 0;
+}
+
+/* The sandbox's answer to OPEN is here; its content may be, too. */
+static void on_told(struct sfs_call *c, int err)
+{
+	if (err == -ERESTART && c->req && c->tries++ < SFS_MAX_RESTARTS &&
+	    open_tell(c) == 0)
+		return;
+	if (!err && c->req)
+		open_reply(c->req, c->handle, &c->fi);
+	else
+		sfs_handle_release(c->handle);
+	if (err == -ESTALE)
+		open_stale(c->inode);
+	if (err)
+		sfs_call_err(c, err == -ERESTART ? -EIO : err);
+	else
+		sfs_call_free(c);
+}
+
+/*
+ * Nothing but reading, by somebody who certainly may.  What the kernel does
+ * not have is opened there before this is answered: it must stay readable
+ * when its name leads to another file in the next moment.
+ */
+static void open_to_read(fuse_req_t req, struct sfs_inode *i,
+			 struct fuse_file_info *fi)
+{
+	struct sfs_handle *h = sfs_handle_new(i, fi->flags);
+	struct sfs_call *c;
+	int err;
+
+	if (!h) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (!i->size || i->flags & SFS_INODE_WHOLE) {
+		open_reply(req, h, fi);
+		return;
+	}
+	c = sfs_call_new(req, i, NULL, NULL);
+	if (!c) {
+		sfs_handle_release(h);
+		return;
+	}
+	c->handle = sfs_handle_ref(h);
+	c->fi = *fi;
+	c->resume = on_told;
+	sfs_call_waits(c);
+	err = open_tell(c);
+	if (err < 0)
+		on_told(c, err);
+}
+
 void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 {
 	static const int matters =
 		O_ACCMODE | O_TRUNC | O_APPEND | O_SYNC | O_NOATIME;
 	struct sfs_inode *i = sfs_inode_of(n);
-	struct sfs_handle *h;
 	struct sfs_call *c;
 
 	if (!sfs_inode_is_file(i)) {
@@ -147,11 +209,7 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 		fi->flags ^= O_ACCMODE ^ O_RDWR;
 	if (!(fi->flags & matters) && sfs_inode_is_covered(i) &&
 	    i->attr_gen == i->files->gen && may_read(i)) {
-		h = sfs_handle_new(i, fi->flags);
-		if (h)
-			open_reply(req, h, fi);
-		else
-			fuse_reply_err(req, ENOMEM);
+		open_to_read(req, i, fi);
 		return;
 	}
 	c = sfs_call_new(req, i, NULL, NULL);

@@ -100,6 +100,15 @@ int sfs_sandbox_use(struct sfs_sandbox *sb)
 	return sb->files ? 0 : -ENOMEM;
 }
 
+void sfs_sandbox_settle(struct sfs_sandbox *sb, void (*fn)(void *arg),
+			void *arg)
+{
+	if (sb->files)
+		sfs_files_settle(sb->files, fn, arg);
+	else
+		fn(arg);
+}
+
 /* ---- going down ---- */
 
 static void sandbox_closed(struct sfs_sandbox *sb)

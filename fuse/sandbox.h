@@ -55,6 +55,9 @@ void sfs_sandbox_unref(struct sfs_sandbox *sb);
 
 /* Makes sure that remote, notify and files are there. */
 int sfs_sandbox_use(struct sfs_sandbox *sb);
+/* sfs_files_settle for whoever shows what commands say. */
+void sfs_sandbox_settle(struct sfs_sandbox *sb, void (*fn)(void *arg),
+			void *arg);
 /* For struct sbx_client_listener; arg is the mount. */
 void sfs_sandbox_on_gone(void *arg, struct sbx_box *box);
 void sfs_sandbox_on_changed(void *arg, struct sbx_box *box);

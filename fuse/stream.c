@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "fuse/jobs.h"
-#include "fuse/notify.h"
 #include "fuse/sandbox.h"
 
 #define HOLD_SIZE (128 * 1024)
@@ -70,7 +69,7 @@ static void stream_settle(struct sfs_stream *st)
 {
 	struct settle *s;
 
-	if (!st->sb->notify)
+	if (!st->sb->files)
 		return; /* the sandbox is gone: nothing is cached */
 	s = malloc(sizeof(*s));
 	if (!s) {
@@ -79,7 +78,7 @@ static void stream_settle(struct sfs_stream *st)
 	}
 	s->st = st;
 	st->settle = s;
-	sfs_notify_after(st->sb->notify, on_settled, s);
+	sfs_sandbox_settle(st->sb, on_settled, s);
 }
 
 /* The rest of a line, or of a sequence of control characters, would be

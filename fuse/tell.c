@@ -12,6 +12,7 @@
 struct tell {
 	struct sfs_inode *inode; /* referenced */
 	uint32_t epoch;		 /* in which it was sent */
+	uint64_t parent, cookie; /* the place that was told: dir, entry */
 };
 
 /* The watch of a directory of which nothing was known makes it true. */
@@ -25,14 +26,14 @@ static void dir_watched(struct sfs_dir *d, bool watched)
 		d->gen = f->gen;
 }
 
-/* It is not where it was: whoever looks for it shall see what is. */
-static void dir_lost(struct sfs_inode *i)
+/* It is not where it was: whoever looks for it shall see what is.  Unless we
+ * moved it ourselves while that was on its way. */
+static void dir_lost(struct sfs_inode *i, const struct tell *t)
 {
 	struct sfs_entry *e = i->names;
 
-	if (!e)
-		return;
-	sfs_cache_remove_entry(e->dir, e, SFS_PUT_MOVED);
+	if (e && e->dir->number == t->parent && e->cookie == t->cookie)
+		sfs_cache_remove_entry(e->dir, e, SFS_PUT_MOVED);
 }
 
 static void on_told(void *arg, int err, struct sbx_rd *rd)
@@ -50,7 +51,7 @@ static void on_told(void *arg, int err, struct sbx_rd *rd)
 	} else if (err && d && d->epoch == t->epoch) {
 		d->told = false;
 		if (err == -ENOENT || err == -ESTALE || err == -ENOTDIR)
-			dir_lost(i);
+			dir_lost(i, t);
 	}
 	sfs_inode_unref(i);
 	free(t);
@@ -66,7 +67,7 @@ static int tell_one(struct sfs_inode *i)
 
 	if (!d || sfs_dir_give_number(d) < 0)
 		return -ENOMEM;
-	t = malloc(sizeof(*t));
+	t = calloc(1, sizeof(*t));
 	if (!t)
 		return -ENOMEM;
 	at.dir = d->number;
@@ -75,6 +76,8 @@ static int tell_one(struct sfs_inode *i)
 		at.name = i->names->name;
 		at.len = i->names->len;
 		at.ino = i->ino;
+		t->parent = at.dir;
+		t->cookie = i->names->cookie;
 	}
 	t->inode = sfs_inode_ref(i);
 	t->epoch = d->epoch = sbx_remote_epoch(f->remote);

@@ -3,6 +3,7 @@
  */
 #include "fuse/cache.h"
 #include "fuse/handle.h"
+#include "fuse/shown.h"
 
 bool sfs_dir_is_told(const struct sfs_dir *d)
 {
@@ -55,11 +56,49 @@ bool sfs_inode_is_known(const struct sfs_inode *i)
 	       !sfs_file_is_dirty(i) && sfs_inode_is_covered(i);
 }
 
+/*
+ * What no watch covers is trusted briefly, and not beyond a command's end
+ * that somebody has seen: it may have changed it.
+ */
+static bool is_recent(const struct sfs_files *f, uint32_t ms)
+{
+	uint32_t age = (uint32_t)files_now(f) - ms;
+
+	return age < SFS_BRIEF_MS && age < files_now(f) - f->barrier_ms;
+}
+
+bool sfs_list_is_recent(const struct sfs_dir *d)
+{
+	return d->listed_ms && is_recent(d->inode->files, d->listed_ms);
+}
+
 bool sfs_inode_is_recent(const struct sfs_inode *i)
 {
 	return i->attr_gen == i->files->gen && !i->refresh &&
 	       !sfs_file_is_dirty(i) && !(i->flags & SFS_INODE_VOLATILE) &&
-	       (uint32_t)files_now(i->files) - i->attr_ms < SFS_BRIEF_MS;
+	       is_recent(i->files, i->attr_ms);
+}
+
+/* The kernel is told to trust something briefly. */
+static double brief(struct sfs_files *f, double s)
+{
+	f->brief_ms = files_now(f) + 1;
+	return s;
+}
+
+void sfs_cache_barrier(struct sfs_files *f)
+{
+	struct sfs_dir *d, *next;
+
+	f->barrier_ms = files_now(f);
+	if (!f->brief_ms || files_now(f) - f->brief_ms >= SFS_BRIEF_MS)
+		return;
+	f->brief_ms = 0;
+	for (d = f->lru_first; d; d = next) {
+		next = d->lru_next;
+		if (sfs_inode_is_held(d->inode) && !sfs_dir_is_true(d))
+			sfs_dir_distrust(d);
+	}
 }
 
 /*
@@ -76,21 +115,27 @@ static bool changed_lately(const struct sfs_inode *i)
 
 double sfs_inode_timeout(const struct sfs_inode *i)
 {
-	if (i->flags & SFS_INODE_VOLATILE)
+	if (i->flags & SFS_INODE_VOLATILE ||
+	    (sfs_file_is_open(i) && i->file->shown))
 		return 0;
 	if (sfs_inode_is_known(i))
 		return changed_lately(i) ? SFS_BRIEF : SFS_FOREVER;
-	if (!sfs_inode_is_recent(i))
+	/* a folder seen from its parent only, or a file with names that are
+	 * not known, costs the kernel a question to us */
+	if (!sfs_inode_is_recent(i) ||
+	    (i->names && sfs_dir_is_true(i->names->dir)))
 		return 0;
-	return SFS_BRIEF -
-	       ((uint32_t)files_now(i->files) - i->attr_ms) / 1000.0;
+	return brief(i->files,
+		     SFS_BRIEF - ((uint32_t)files_now(i->files) - i->attr_ms) /
+					 1000.0);
 }
 
 double sfs_dir_timeout(const struct sfs_dir *d)
 {
 	if (d->inode->flags & SFS_INODE_VOLATILE)
 		return 0;
-	return sfs_dir_is_true(d) ? SFS_FOREVER : SFS_BRIEF;
+	return sfs_dir_is_true(d) ? SFS_FOREVER
+				  : brief(d->inode->files, SFS_BRIEF);
 }
 
 const struct sfs_owners *sfs_owners_of(const struct sfs_inode *i)
@@ -112,6 +157,7 @@ const struct sfs_owners *sfs_owners_of(const struct sfs_inode *i)
 void sfs_inode_attr(const struct sfs_inode *i, struct stat *ret)
 {
 	sfs_inode_stat(i, sfs_owners_of(i), ret);
+	sfs_shown_attr(i, ret);
 }
 
 void sfs_inode_entry(struct sfs_inode *i, const struct sfs_dir *in,

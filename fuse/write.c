@@ -14,6 +14,7 @@
 #include "fuse/cache.h"
 #include "fuse/caller.h"
 #include "fuse/handle.h"
+#include "fuse/shown.h"
 
 struct sfs_piece {
 	struct sfs_piece *next;
@@ -250,6 +251,7 @@ void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
 	int err = 0;
 
 	sfs_file_stale(h->inode);
+	sfs_shown_end(h->inode);
 	c->size = size;
 	c->left = 1; /* ours, so that it does not end before we do */
 	while (pos < size && !err) {

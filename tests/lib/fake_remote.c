@@ -202,7 +202,22 @@ void sfs_notify_child(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 
 void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
 {
-	fn(arg);
+	if (the->kernel_is_slow && the->nr_after < 16) {
+		the->after[the->nr_after].fn = fn;
+		the->after[the->nr_after++].arg = arg;
+	} else {
+		fn(arg);
+	}
+}
+
+void fake_kernel_done(struct fake *f)
+{
+	size_t i;
+
+	f->kernel_is_slow = false;
+	for (i = 0; i < f->nr_after; i++)
+		f->after[i].fn(f->after[i].arg);
+	f->nr_after = 0;
 }
 
 void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg)

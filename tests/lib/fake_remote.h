@@ -53,6 +53,12 @@ struct fake {
 	struct sbx_remote_info info;
 	char told[8192]; /* invalidations, "entry NAME;inode NAME data;" ... */
 	size_t told_len;
+	bool kernel_is_slow; /* what waits for invalidations goes on waiting */
+	struct {
+		void (*fn)(void *arg);
+		void *arg;
+	} after[16];
+	size_t nr_after;
 };
 
 struct fake *fake_new(void);
@@ -70,6 +76,8 @@ void fake_answer_flag(struct fake *f, enum sbx_wire_op op,
  * directories from 5000 on */
 void fake_answer_list(struct fake *f, const char *const *names, size_t n,
 		      uint64_t ino);
+/* The kernel has done what it was told. */
+void fake_kernel_done(struct fake *f);
 bool fake_is_idle(const struct fake *f);
 /* A new helper: everything under way fails, everything is in doubt. */
 void fake_restart(struct fake *f);

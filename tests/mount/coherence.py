@@ -3,7 +3,7 @@
 written here is there for the next command; nothing is asked twice."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import time, unittest
+import signal, subprocess, time, unittest
 from sbxmount import Mount, wait_for
 
 
@@ -46,6 +46,62 @@ class Coherence(unittest.TestCase):
             os.stat(self.path("s"))
             self.run_("head -c %d /dev/zero > s" % i)
             self.assertEqual(os.stat(self.path("s")).st_size, i)
+
+    def test_folder_filled_by_the_command_that_made_it(self):
+        os.listdir(self.top)
+        # it is told when it is made, and nobody watches it when it is filled
+        self.run_("mkdir young; sleep 0.1; mkdir young/a young/b")
+        there = self.run_("stat -c '%h %Y' young").split()
+        st = os.stat(self.path("young"))
+        self.assertEqual([st.st_nlink, int(st.st_mtime)], [4, int(there[1])])
+
+    def test_opened_here_and_replaced_there(self):
+        """an open file is what it was when it was opened"""
+        for i in range(10):
+            self.run_("echo old%d > r; echo new > r.new" % i)
+            fd = os.open(self.path("r"), os.O_RDONLY)
+            self.run_("mv r.new r")
+            self.assertEqual(os.fstat(fd).st_size, 5)
+            self.assertEqual(os.read(fd, 100), b"old%d\n" % i)
+            os.close(fd)
+            self.assertEqual(self.get("r"), b"new\n")
+        # one whose content is here as a whole
+        fd = os.open(self.path("r"), os.O_RDONLY)
+        self.run_("echo newer > r.new; mv r.new r")
+        self.assertEqual(os.fstat(fd).st_size, 4)
+        self.assertEqual(os.read(fd, 100), b"new\n")
+        os.close(fd)
+
+    def test_too_many_changes_are_compared_before_the_end_is_seen(self):
+        os.mkdir(self.path("of"))
+        for i in range(40):
+            os.mkdir(self.path("of/d%d" % i))
+            self.put("of/d%d/f" % i, b"old")
+        noise = ["noise1", "noise2"]
+        for n in noise:
+            self.put(n, b"")
+        self.run_(":")
+        there = self.m.sandbox_dir("t")
+        subprocess.run(["find", self.path("of"), "-ls"], check=True,
+                       stdout=subprocess.DEVNULL)
+        stopped = self.m.helpers()
+        for p in stopped:
+            os.kill(p, signal.SIGSTOP)
+        try:
+            self.m.overflow([os.path.join(there, n) for n in noise])
+            for i in range(40):
+                with open(os.path.join(there, "of/d%d/f" % i), "wb") as f:
+                    f.write(b"newer")
+                os.mkdir(os.path.join(there, "of/d%d/e" % i))
+        finally:
+            for p in stopped:
+                os.kill(p, signal.SIGCONT)
+        self.run_(":")
+        for i in range(40):
+            d = self.path("of/d%d" % i)
+            self.assertEqual(os.stat(d).st_nlink, 3, i)
+            self.assertEqual(os.stat(d + "/f").st_size, 5, i)
+            self.assertEqual(self.get(d + "/f"), b"newer", i)
 
     def test_background_change_is_pushed(self):
         """seen within 100 ms of being made, by a reader of cached data"""

@@ -462,6 +462,76 @@ static void test_hostile_listing_is_refused(void **state)
 	assert_true(f->files->nr_entries <= 200);
 }
 
+/* What is told while our own rename is on its way leads nowhere, but must
+ * not take the new name with it. */
+static void test_renamed_while_it_is_told(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 30);
+	struct sfs_node *top = root(), *d;
+	fuse_req_t moved = req(), inside;
+
+	d = found(top, "old", S_IFDIR | 0755, 20);
+	top->ops->rename(moved, top, "old", top, "new", 0);
+	inside = lookup(d, "x"); /* DIR of "old" is sent before it */
+	fake_answer(f, SBX_OP_RENAME, 0, NULL);
+	a = fake_attr(S_IFDIR | 0755, 1);
+	fake_answer(f, SBX_OP_GETATTR, 0, &a);
+	a = fake_attr(S_IFDIR | 0755, 20);
+	fake_answer(f, SBX_OP_GETATTR, 0, &a);
+	fake_answer(f, SBX_OP_DIR, -ENOENT, NULL);
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	/* once more, by the name it has */
+	fake_answer_flag(f, SBX_OP_DIR, &a, true);
+	a = fake_attr(S_IFREG | 0644, 30);
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	assert_int_equal(node_of(inside)->nlookup, 1);
+	assert_ptr_equal(node_of(lookup(top, "new")), d);
+	assert_true(fake_is_idle(f));
+}
+
+/* The new size is not seen while the kernel has the old pages. */
+static void test_content_before_size(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = root(), *n;
+	struct fuse_file_info fi = {0};
+	fuse_req_t before = req(), after = req();
+
+	n = found(top, "log", S_IFREG | 0644, 10);
+	a.size = 1000;
+	f->kernel_is_slow = true;
+	fake_change(f, SBX_DIR_WORKSPACE, "log", SBX_CHANGE_DATA, &a);
+	told_is("child log data;");
+	n->ops->getattr(before, n, &fi);
+	assert_int_not_equal(before->attr.st_size, 1000);
+	assert_true(before->timeout <= 0);
+	fake_kernel_done(f);
+	n->ops->getattr(after, n, &fi);
+	assert_int_equal(after->attr.st_size, 1000);
+	assert_true(after->timeout > 1e6);
+}
+
+/* Who opens a file has it, whatever becomes of its name. */
+static void test_opened_there_before_the_answer(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = root(), *n;
+	fuse_req_t r = req(), again = req();
+	struct fuse_file_info fi = {0};
+
+	n = found(top, "f", S_IFREG | 0644, 10);
+	a.size = 5;
+	fake_change(f, SBX_DIR_WORKSPACE, "f", SBX_CHANGE_DATA, &a);
+	n->ops->open(r, n, &fi);
+	assert_int_equal(r->replies, 0);
+	fake_answer(f, SBX_OP_OPEN, 0, &a);
+	assert_int_equal(r->replies, 1);
+	assert_int_equal(r->err, 0);
+	/* its beginning is on its way already */
+	assert_int_equal(f->sent[SBX_OP_READ], 1);
+	n->ops->release(again, n, &r->fi);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -484,6 +554,9 @@ int main(void)
 		T(test_restart_keeps_the_order_of_writes),
 		T(test_cache_is_bounded),
 		T(test_hostile_listing_is_refused),
+		T(test_renamed_while_it_is_told),
+		T(test_content_before_size),
+		T(test_opened_there_before_the_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

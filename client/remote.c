@@ -369,6 +369,7 @@ static void on_channel_closed(void *arg)
 {
 	struct sbx_remote *r = arg;
 
+	r->channel = NULL;
 	/* what was asked for in answer to the first failures */
 	while (r->nr_pending) {
 		sbx_remote_pending_fail_all(r, -ECANCELED);
@@ -429,7 +430,7 @@ void sbx_remote_describe(const struct sbx_remote *r, char *dst, size_t size)
 
 const struct sbx_remote_info *sbx_remote_info(const struct sbx_remote *r)
 {
-	return sbx_channel_info(r->channel);
+	return r->channel ? sbx_channel_info(r->channel) : NULL;
 }
 
 uint32_t sbx_remote_epoch(const struct sbx_remote *r)
@@ -444,7 +445,8 @@ const struct sbx_error *sbx_remote_error(const struct sbx_remote *r)
 
 size_t sbx_remote_unsent(const struct sbx_remote *r)
 {
-	return r->held_bytes + sbx_channel_unsent(r->channel);
+	return r->held_bytes +
+	       (r->channel ? sbx_channel_unsent(r->channel) : 0);
 }
 
 uint64_t sbx_remote_number(struct sbx_remote *r)

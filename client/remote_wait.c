@@ -34,6 +34,13 @@ static int slots_grow(struct sbx_remote *r)
 	return 0;
 }
 
+/* While closing, answers are still given when the channel is gone. */
+static void remote_expect(struct sbx_remote *r, bool expecting)
+{
+	if (r->channel)
+		sbx_channel_expect(r->channel, expecting);
+}
+
 struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 {
 	uint32_t i, slot = 0;
@@ -47,7 +54,7 @@ struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 	}
 	r->next_slot = slot + 1;
 	if (!r->nr_pending++)
-		sbx_channel_expect(r->channel, true);
+		remote_expect(r, true);
 	if (!++r->generation)
 		r->generation = 1; /* ids stay above 65535: see submit_quiet */
 	r->slots[slot].id = (uint32_t)r->generation << 16 | (slot + 1);
@@ -87,7 +94,7 @@ void sbx_remote_pending_drop(struct sbx_remote *r, struct pending *p)
 	p->id = 0;
 	p->fail = 0;
 	if (!--r->nr_pending)
-		sbx_channel_expect(r->channel, false);
+		remote_expect(r, false);
 }
 
 void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,

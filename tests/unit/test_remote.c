@@ -26,6 +26,7 @@ struct fixture {
 	struct sbx_service *svc;
 	struct sbx_remote *r;
 	unsigned int doubts, epochs;
+	unsigned int asked, answered; /* ask_on */
 };
 
 static void on_late(uv_timer_t *t)
@@ -90,6 +91,7 @@ static int teardown(void **state)
 
 	sbx_remote_close(f->r, on_closed, f);
 	run_until(f, &f->closed);
+	assert_int_equal(f->answered, f->asked);
 	uv_close((uv_handle_t *)&f->clock, NULL);
 	uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f->loop), 0);
@@ -137,6 +139,31 @@ static void ask_mkdir(struct fixture *f, const char *name, struct answer *a)
 	sbx_put_bin(b, name, strlen(name));
 	sbx_put_u64(b, 0750);
 	sbx_remote_submit(f->r, on_attr, NULL, a);
+}
+
+/* Asks again whenever it is answered, a few times. */
+static void ask_on(void *arg, int err, struct sbx_rd *rd)
+{
+	struct fixture *f = arg;
+	struct sbx_buf *b;
+
+	if (rd)
+		f->answered++;
+	if (f->asked >= 3)
+		return;
+	f->asked++;
+	b = sbx_remote_begin(f->r, SBX_OP_GETATTR, 3);
+	sbx_put_at(b, SBX_DIR_WORKSPACE, NULL, 0, 0);
+	sbx_remote_submit(f->r, ask_on, NULL, f);
+}
+
+/* (the teardown closes, and counts) */
+static void closing_answers_what_is_asked_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+
+	ask_on(f, 0, NULL);
+	assert_int_equal(f->answered, 0);
 }
 
 static void connects_and_answers(void **state)
@@ -543,6 +570,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(connects_and_answers),
+		T(closing_answers_what_is_asked_meanwhile),
 		T(answers_keep_order_though_units_are_shuffled),
 		T(a_cut_loses_and_doubles_nothing),
 		T(a_new_helper_is_a_new_epoch),

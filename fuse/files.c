@@ -115,6 +115,18 @@ static void dead_readdir(fuse_req_t req, struct sfs_node *n, size_t size,
 	fuse_reply_err(req, ESTALE);
 }
 
+static void dead_setlk(fuse_req_t req, struct sfs_node *n,
+		       struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+	fuse_reply_err(req, ESTALE);
+}
+
+static void dead_flock(fuse_req_t req, struct sfs_node *n,
+		       struct fuse_file_info *fi, int op)
+{
+	fuse_reply_err(req, ESTALE);
+}
+
 static void dead_create(fuse_req_t req, struct sfs_node *n, const char *name,
 			mode_t mode, struct fuse_file_info *fi)
 {
@@ -145,6 +157,8 @@ static const struct sfs_node_ops sfs_dead_ops = {
 	.opendir = dead_file,
 	.readdir = dead_readdir,
 	.fsyncdir = dead_fsync,
+	.setlk = dead_setlk,
+	.flock = dead_flock,
 	.statfs = dead_node,
 };
 

@@ -36,7 +36,7 @@ class File:
         self.path, self.r, self.inside = path, rnd, inside
         self.model = bytearray()
         self.log = collections.deque(maxlen=60)
-        self.limit = limit or rnd.choice((3 * PAGE, 40 * PAGE, 200 * PAGE))
+        self.limit = limit or PAGE * rnd.choice((3, 40, 200, 200, 1500))
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self.second = self.append = None
         self.map = None  # one that stays, of all pages there are
@@ -79,7 +79,8 @@ class File:
         """a range that is not empty"""
         off = self.offset(top - 1)
         most = top - off
-        n = self.r.choice((1, 7, 100, PAGE, 3 * PAGE, 20 * PAGE, 40 * PAGE))
+        n = self.r.choice((1, 7, 100, PAGE, 3 * PAGE, 20 * PAGE, 40 * PAGE,
+                           self.limit // 3))
         return off, self.r.randrange(1, min(most, n) + 1)
 
     def some(self, n):

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "client/log.h"
+#include "client/plain.h"
 #include "client/upload.h"
 #include "client/wire/link.h"
 
@@ -18,6 +19,7 @@
 #define RETRY_MIN_MS	100
 #define RETRY_WAITED_MS 1000 /* longest pause while a request waits */
 #define RETRY_MAX_MS	5000
+#define MAX_DIED	3 /* helpers, before it is believed that none runs */
 
 enum phase {
 	PHASE_DOWN,   /* no stream; perhaps a retry is due */
@@ -43,7 +45,9 @@ struct sbx_channel {
 	struct sbx_link *link;
 	uint64_t instance; /* of the helper; 0: none so far */
 	struct sbx_remote_info info;
-	struct sbx_error error; /* why the stream is being given up */
+	struct sbx_error error;	 /* why the stream is being given up */
+	struct sbx_plain *plain; /* instead of a helper, or NULL */
+	unsigned int died;	 /* helpers that ended before their hello */
 
 	uv_timer_t tick, retry;
 	uv_prepare_t flush; /* sends what one turn of the loop has queued */
@@ -386,6 +390,35 @@ static int make_session(char *dst)
 	return 0;
 }
 
+/* ---- without a helper ---- */
+
+void sbx_channel_set_plain(struct sbx_channel *c, const char *why)
+{
+	if (!c->plain)
+		c->plain = sbx_plain_new(c->loop, c->svc, c->id, why,
+					 c->instance != 0, c->h, c->arg);
+}
+
+/* There is no helper, and trying again will not bring one.  False: no. */
+static bool channel_go_plain(struct sbx_channel *c, enum phase phase,
+			     const struct sbx_error *why)
+{
+	if (phase == PHASE_HELLO && !c->instance)
+		c->died++;
+	if (why->err != -EOPNOTSUPP && c->died < MAX_DIED)
+		return false;
+	sbx_channel_set_plain(c, why->text);
+	if (!c->plain)
+		return false;
+	sbx_log(SBX_LOG_WARNING, "channel",
+		"%s: %s; going on in plain mode, without a helper", c->id,
+		why->text);
+	uv_timer_stop(&c->tick);
+	channel_enter(c, PHASE_DOWN);
+	sbx_plain_start(c->plain);
+	return true;
+}
+
 /*
  * What was said cannot be taken up again.  The old helper is left to end by
  * itself; the one that starts next has another instance, so that the owner
@@ -420,7 +453,7 @@ static void on_stream_end(void *arg, int exit_code,
 		channel_new_session(c);
 	if (c->phase == PHASE_CLOSING)
 		channel_release(c);
-	else
+	else if (!channel_go_plain(c, c->phase, &why))
 		channel_down(c, &why);
 }
 
@@ -584,6 +617,10 @@ struct sbx_channel *sbx_channel_new(uv_loop_t *loop, struct sbx_service *svc,
 
 void sbx_channel_start(struct sbx_channel *c)
 {
+	if (c->plain) {
+		sbx_plain_start(c->plain);
+		return;
+	}
 	if (c->started || c->phase == PHASE_CLOSING)
 		return;
 	c->started = true;
@@ -606,6 +643,14 @@ static void channel_quit(struct sbx_channel *c)
 	channel_pump(c);
 }
 
+static void on_plain_closed(void *arg)
+{
+	struct sbx_channel *c = arg;
+
+	c->plain = NULL;
+	channel_release(c);
+}
+
 void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 		       void *arg)
 {
@@ -615,6 +660,10 @@ void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 	c->closed_arg = arg;
 	uv_timer_stop(&c->retry);
 	channel_enter(c, PHASE_CLOSING);
+	if (c->plain) {
+		sbx_plain_close(c->plain, on_plain_closed, c);
+		return;
+	}
 	if (!c->stream) {
 		channel_release(c);
 		return;
@@ -631,8 +680,11 @@ void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 
 int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len)
 {
-	int r = sbx_link_send(c->link, data, len);
+	int r;
 
+	if (c->plain)
+		return sbx_plain_send(c->plain, data, len);
+	r = sbx_link_send(c->link, data, len);
 	if (r == 0)
 		channel_flush_later(c);
 	return r;
@@ -653,20 +705,26 @@ void sbx_channel_expect(struct sbx_channel *c, bool expecting)
 
 bool sbx_channel_is_up(const struct sbx_channel *c)
 {
-	return c->phase == PHASE_UP;
+	return c->plain ? sbx_plain_is_up(c->plain) : c->phase == PHASE_UP;
 }
 
 bool sbx_channel_is_trying(const struct sbx_channel *c)
 {
+	if (c->plain)
+		return sbx_plain_is_trying(c->plain);
 	return c->started && c->phase != PHASE_UP;
 }
 
 const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c)
 {
+	if (c->plain)
+		return sbx_plain_info(c->plain);
 	return c->instance ? &c->info : NULL;
 }
 
 size_t sbx_channel_unsent(const struct sbx_channel *c)
 {
+	if (c->plain)
+		return sbx_plain_unsent(c->plain);
 	return sbx_link_queued(c->link) + sbx_link_unacked(c->link);
 }

@@ -26,6 +26,8 @@ struct sbx_channel *sbx_channel_new(uv_loop_t *loop, struct sbx_service *svc,
 				    const char *id,
 				    const struct sbx_channel_handler *h,
 				    void *arg);
+/* Before it is started: goes without a helper (plain.h); why: a sentence. */
+void sbx_channel_set_plain(struct sbx_channel *c, const char *why);
 /* Connects unless it is connected or about to be. */
 void sbx_channel_start(struct sbx_channel *c);
 /* Asks the helper to end, waits a second at most, then frees c and calls

@@ -315,6 +315,11 @@ struct sbx_remote *sbx_remote_new(uv_loop_t *loop, struct sbx_service *svc,
 	return r;
 }
 
+void sbx_remote_set_plain(struct sbx_remote *r, const char *why)
+{
+	sbx_channel_set_plain(r->channel, why);
+}
+
 void sbx_remote_set_files(struct sbx_remote *r,
 			  const struct sbx_remote_handler *h, void *arg)
 {

@@ -34,6 +34,7 @@ struct sbx_remote_info {
 	size_t nr_groups;
 	char version[32], machine[32];
 	char cwd[4096], home[4096]; /* of the sandbox, absolute */
+	char plain[240];	    /* why there is no helper; "": there is */
 };
 
 /* What the owner of the caches wants to hear.  All members may be NULL. */
@@ -64,6 +65,8 @@ struct sbx_remote_listener {
  */
 struct sbx_remote *sbx_remote_new(uv_loop_t *loop, struct sbx_service *svc,
 				  const char *id, unsigned int timeout_ms);
+/* Before its first request: goes without a helper; why: for status. */
+void sbx_remote_set_plain(struct sbx_remote *r, const char *why);
 void sbx_remote_set_files(struct sbx_remote *r,
 			  const struct sbx_remote_handler *h, void *arg);
 void sbx_remote_set_listener(struct sbx_remote *r,

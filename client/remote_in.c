@@ -165,6 +165,20 @@ static int on_report(struct sbx_remote *r, struct sbx_rd *rd)
 	return 0;
 }
 
+static int on_job_lost(struct sbx_remote *r, struct sbx_rd *rd)
+{
+	struct remote_job *j = job_find(r, sbx_get_u32(rd)), lost;
+
+	if (rd->err)
+		return -EPROTO;
+	if (!j)
+		return 0;
+	lost = *j;
+	sbx_remote_job_del(r, lost.number);
+	lost.h->on_lost(lost.arg);
+	return 0;
+}
+
 static int on_event(struct sbx_remote *r, uint32_t type, struct sbx_rd *rd)
 {
 	size_t len;
@@ -191,6 +205,8 @@ static int on_event(struct sbx_remote *r, uint32_t type, struct sbx_rd *rd)
 			r->listener->on_port(r->listener_arg, (uint16_t)v,
 					     sbx_get_bool(rd));
 		return rd->err;
+	case SBX_MSG_JOB_LOST:
+		return on_job_lost(r, rd);
 	case SBX_MSG_LOG:
 		sbx_get_u32(rd);
 		text = sbx_get_bin(rd, &len);

@@ -211,7 +211,7 @@ int sbx_upload_exit(const struct sbx_upload *u, int exit_code,
 				     "its user may run a program (tried "
 				     "~/.cache, /tmp and /var/tmp)");
 	case EXIT_UPLOAD:
-		return sbx_error_set(reterr, -EIO,
+		return sbx_error_set(reterr, -EOPNOTSUPP,
 				     "storing the helper in the sandbox "
 				     "failed; is its disk full?");
 	case EXIT_MACHINE:

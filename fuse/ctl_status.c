@@ -47,7 +47,9 @@ static void put_helper(struct sbx_buf *to, const struct sfs_sandbox *sb)
 	const struct sbx_error *e =
 		sb->remote ? sbx_remote_error(sb->remote) : NULL;
 
-	if (info)
+	if (info && *info->plain)
+		sfs_text_printf(to, "helper: none: %s\n", info->plain);
+	else if (info)
 		sfs_text_printf(to, "helper: %s\n", info->version);
 	else
 		sfs_text_printf(to, "helper: none: %s\n",

@@ -196,14 +196,12 @@ static int take_secret(struct parse *p, const struct row *row, const char *v)
 
 static int take_helper(struct parse *p, const struct row *row, const char *v)
 {
-	if (!strcmp(v, "on"))
+	p->opts->plain = !strcmp(v, "off");
+	p->opts->helper = !strcmp(v, "on");
+	if (p->opts->plain || p->opts->helper)
 		return 0;
-	if (strcmp(v, "off"))
-		return sbx_error_set(p->error, -EINVAL,
-				     "option helper= is either on or off");
 	return sbx_error_set(p->error, -EINVAL,
-			     "this version needs its helper in the sandbox: "
-			     "mounting with helper=off is not possible yet");
+			     "option helper= is either on or off");
 }
 
 static int take_protect(struct parse *p, const struct row *row, const char *v)
@@ -308,7 +306,8 @@ static const struct row rows[] = {
 	{"locks=", "shared|local",
 	 "local: locks do not reach the sandbox (shared)", take_locks},
 	{"keepalive", NULL, "keep alive what is in use", take_keepalive},
-	{"helper=", "on|off", "off: not possible yet (on)", take_helper},
+	{"helper=", "on|off", "off: plain mode, no helper is used (on)",
+	 take_helper},
 	{"agent=", "PROGRAM", "local: the agent to start", take_agent},
 	{"agent_args=", "ARGS", "local: more arguments for it",
 	 take_agent_args},

@@ -31,6 +31,7 @@ struct sfs_opts {
 	bool help, version, foreground;
 	bool read_only, protect, nonempty, keepalive;
 	bool local_locks;
+	bool plain, helper; /* helper=off, helper=on; neither: as the profile */
 	bool suid, dev; /* asked for */
 };
 

@@ -92,6 +92,8 @@ int sfs_sandbox_use(struct sfs_sandbox *sb)
 					    sb->box->sb.id, m->fs.timeout_ms);
 	if (!sb->remote)
 		return -ENOMEM;
+	if (!m->conf.helper)
+		sbx_remote_set_plain(sb->remote, "helper=off was asked for");
 	sbx_remote_set_listener(sb->remote, &listener, sb);
 	if (!sb->notify)
 		sb->notify = sfs_notify_new(&m->fs);

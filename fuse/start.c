@@ -40,6 +40,8 @@ static void conf_apply(struct sbx_conf *conf, const struct sfs_opts *opts)
 {
 	if (opts->timeout_ms)
 		conf->timeout_ms = opts->timeout_ms;
+	if (opts->plain || opts->helper)
+		conf->helper = opts->helper;
 	if (opts->agent) {
 		free(conf->agent);
 		conf->agent = program_path(opts->agent);
@@ -55,11 +57,6 @@ int sfs_start_conf(struct sfs_mount *m, struct sbx_error *reterr)
 	if (r < 0)
 		return r;
 	conf_apply(&m->conf, m->opts);
-	if (!m->conf.helper)
-		return sbx_error_set(reterr, -EINVAL,
-				     "this version needs its helper in the "
-				     "sandbox: mounting with helper=off is "
-				     "not possible yet");
 	r = sbx_conf_find_key(&m->conf, m->opts->keyfile, reterr);
 	if (r < 0)
 		return r;

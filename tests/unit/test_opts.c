@@ -141,7 +141,6 @@ static void test_refused(void **state)
 	refused("local|/m|-o|uid=99999999999", "uid");
 	refused("local|/m|-o|umask=8", "umask");
 	refused("local|/m|-o|umask=1777", "umask");
-	refused("local|/m|-o|helper=off", "helper=off");
 	refused("local|/m|-o|helper=maybe", "on or off");
 	refused("local|/m|-o|loglevel=loud", "loglevel");
 	refused("local|/m|-o|ro,rw", "contradict");

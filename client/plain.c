@@ -1,0 +1,706 @@
+/*
+ * The life of plain mode, and its requests in their order.
+ */
+#include "client/plain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "client/plain_int.h"
+
+#define TICK_MS	     1000
+#define QUIT_MS	     1000
+#define RETRY_MIN_MS 100
+#define RETRY_MAX_MS 5000
+
+/* ---- answers ---- */
+
+struct sbx_buf *plain_message_begin(struct sbx_plain *p, unsigned int type,
+				    unsigned int nr)
+{
+	sbx_buf_clear(&p->reply);
+	sbx_put_array(&p->reply, nr + 1);
+	sbx_put_u64(&p->reply, type);
+	return &p->reply;
+}
+
+void plain_message(struct sbx_plain *p)
+{
+	if (!p->closing && !p->reply.err)
+		p->h->on_message(p->arg, sbx_buf_at(&p->reply),
+				 sbx_buf_len(&p->reply));
+}
+
+struct sbx_buf *plain_answer_begin(struct sbx_plain *p,
+				   const struct plain_op *op, unsigned int nr)
+{
+	plain_message_begin(p, SBX_MSG_REPLY, nr + 2);
+	sbx_put_u64(&p->reply, op->id);
+	sbx_put_u64(&p->reply, 0);
+	return &p->reply;
+}
+
+struct sbx_buf *plain_part_begin(struct sbx_plain *p, const struct plain_op *op,
+				 unsigned int nr)
+{
+	plain_message_begin(p, SBX_MSG_PART, nr + 1);
+	sbx_put_u64(&p->reply, op->id);
+	return &p->reply;
+}
+
+void plain_answer(struct sbx_plain *p, const struct plain_op *op)
+{
+	p->told = true;
+	if (op->id)
+		plain_message(p);
+}
+
+void plain_answer_err(struct sbx_plain *p, const struct plain_op *op, int err)
+{
+	struct sbx_buf *b = plain_message_begin(p, SBX_MSG_REPLY, 2);
+
+	sbx_put_u64(b, op->id);
+	sbx_put_u64(b, (uint64_t)-err);
+	plain_answer(p, op);
+}
+
+void plain_doubt(struct sbx_plain *p)
+{
+	struct plain_shell *s;
+
+	for (s = p->shells; s; s = s->next)
+		if (s->op)
+			s->op->again = true;
+	if (!p->told)
+		return;
+	p->told = false;
+	plain_message_begin(p, SBX_MSG_OVERFLOW, 0);
+	plain_message(p);
+}
+
+/* ---- requests ---- */
+
+static int refuse(struct sbx_plain *p, struct plain_op *op)
+{
+	(void)p;
+	(void)op;
+	return -EOPNOTSUPP;
+}
+
+static const struct plain_type unknown_type = {
+	.kind = PLAIN_NOTE,
+	.begin = refuse,
+};
+
+static const struct plain_type *type_find(uint32_t op)
+{
+	const struct plain_type *const tables[] = {
+		plain_op_types, plain_data_types, plain_job_types};
+	const struct plain_type *t;
+	size_t i;
+
+	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		for (t = tables[i]; t->op; t++)
+			if (t->op == op)
+				return t;
+	return &unknown_type;
+}
+
+void plain_op_free(struct sbx_plain *p, struct plain_op *op)
+{
+	plain_at_release(&p->names, &op->at);
+	plain_at_release(&p->names, &op->at2);
+	if (op->msg.zone)
+		sbx_msg_release(&op->msg);
+	free(op);
+}
+
+static void queue_add(struct sbx_plain *p, struct plain_op *op)
+{
+	struct plain_op ***end =
+		op->type->kind == PLAIN_QUICK ? &p->quick_end : &p->queue_end;
+
+	op->next = NULL;
+	**end = op;
+	*end = &op->next;
+	p->queued += op->len;
+	plain_work_later(p);
+}
+
+static void queue_put_back(struct sbx_plain *p, struct plain_op *op)
+{
+	op->next = p->queue;
+	p->queue = op;
+	if (!op->next)
+		p->queue_end = &op->next;
+	p->queued += op->len;
+	op->sent = op->again = false;
+	plain_at_release(&p->names, &op->at);
+	plain_at_release(&p->names, &op->at2);
+	op->data_len = op->max_out = 0;
+	plain_work_later(p);
+}
+
+static struct plain_op *queue_take(struct sbx_plain *p)
+{
+	struct plain_op *op = p->queue;
+
+	p->queue = op->next;
+	if (!p->queue)
+		p->queue_end = &p->queue;
+	p->queued -= op->len;
+	return op;
+}
+
+int sbx_plain_send(struct sbx_plain *p, const void *data, size_t len)
+{
+	struct plain_op *op;
+	int r;
+
+	if (p->queued + len > PLAIN_QUEUE)
+		return -EAGAIN;
+	op = calloc(1, sizeof(*op) + len);
+	if (!op)
+		return -ENOMEM;
+	memcpy(op->raw, data, len);
+	op->len = len;
+	op->since = uv_now(p->loop);
+	r = sbx_msg_parse(&op->msg, op->raw, len);
+	if (r < 0) {
+		free(op);
+		return r;
+	}
+	op->args = sbx_rd_root(&op->msg);
+	op->type = type_find(sbx_get_u32(&op->args));
+	op->id = sbx_get_u32(&op->args);
+	queue_add(p, op);
+	return 0;
+}
+
+struct plain_op *plain_op_own(struct sbx_plain *p,
+			      const struct plain_type *type)
+{
+	struct plain_op *op = calloc(1, sizeof(*op));
+
+	if (!op)
+		return NULL;
+	op->type = type;
+	op->internal = true;
+	op->since = uv_now(p->loop);
+	queue_put_back(p, op);
+	return op;
+}
+
+static void queue_drop(struct sbx_plain *p)
+{
+	struct plain_op *op;
+
+	while (p->queue)
+		plain_op_free(p, queue_take(p));
+	while ((op = p->quick)) {
+		p->quick = op->next;
+		p->queued -= op->len;
+		plain_op_free(p, op);
+	}
+	p->quick_end = &p->quick;
+}
+
+/* ---- a shell that was lost with a change under way ---- */
+
+/* offset is its pid */
+static int end_begin(struct sbx_plain *p, struct plain_op *op)
+{
+	plain_put_text(&p->line, "end =/ =.");
+	plain_put_number(&p->line, op->offset);
+	return 0;
+}
+
+static int end_end(struct sbx_plain *p, struct plain_op *op, int err,
+		   struct sbx_buf *out, const char *text)
+{
+	(void)p, (void)op, (void)err, (void)out, (void)text;
+	return 0;
+}
+
+static const struct plain_type end_type = {
+	.op = 255,
+	.kind = PLAIN_REPEAT,
+	.ms = PLAIN_OP_MS,
+	.begin = end_begin,
+	.end = end_end,
+};
+
+/* What it runs must not change anything behind what comes next. */
+static void shell_bury(struct sbx_plain *p, const struct plain_shell *s)
+{
+	struct plain_op *op;
+
+	if (!s->pid || p->closing)
+		return;
+	op = plain_op_own(p, &end_type);
+	if (op)
+		op->offset = s->pid;
+}
+
+/* ---- work ---- */
+
+static unsigned int shells_active(const struct sbx_plain *p)
+{
+	const struct plain_shell *s;
+	unsigned int n = 0;
+
+	for (s = p->shells; s; s = s->next)
+		n += s->state != SHELL_LEAVING && !s->error.err;
+	return n;
+}
+
+static bool shell_is_starting(const struct sbx_plain *p)
+{
+	const struct plain_shell *s;
+
+	for (s = p->shells; s; s = s->next)
+		if (s->state == SHELL_STARTING)
+			return true;
+	return false;
+}
+
+static struct plain_shell *shell_idle(const struct sbx_plain *p)
+{
+	struct plain_shell *s;
+
+	for (s = p->shells; s; s = s->next)
+		if (s->state == SHELL_IDLE && !s->error.err)
+			return s;
+	return NULL;
+}
+
+static void plain_down(struct sbx_plain *p, const struct sbx_error *why);
+
+static void shell_want(struct sbx_plain *p)
+{
+	struct sbx_error why = {0};
+
+	if (shell_is_starting(p) || shells_active(p) >= PLAIN_SHELLS ||
+	    uv_is_active((uv_handle_t *)&p->retry))
+		return;
+	if (plain_shell_new(p))
+		return;
+	sbx_error_set(&why, -ENOMEM, "out of memory");
+	why.retry = SBX_RETRY_LATER;
+	plain_down(p, &why);
+}
+
+static void op_done(struct sbx_plain *p, struct plain_op *op, int r)
+{
+	if (r == 1) {
+		queue_put_back(p, op);
+		return;
+	}
+	if (r < 0 && !op->internal)
+		plain_answer_err(p, op, r);
+	plain_op_free(p, op);
+}
+
+/* Begins it; true if it needs a shell, with its command in p->line. */
+static bool op_begin(struct sbx_plain *p, struct plain_op *op)
+{
+	int r;
+
+	plain_line_begin(&p->line);
+	r = op->type->begin(p, op);
+	if (!r && p->line.err)
+		r = -ENAMETOOLONG;
+	if (!r &&
+	    sbx_buf_len(&p->line) + op->data_len + 1 > p->svc->type->max_unit)
+		r = -ENAMETOOLONG;
+	if (!r)
+		return true;
+	if (r != 2)
+		op_done(p, op, r < 0 ? r : 0);
+	return false;
+}
+
+/* The first of the queue, if it is its turn; false: something must end. */
+static bool work_first(struct sbx_plain *p)
+{
+	enum plain_kind kind = p->queue->type->kind;
+	struct plain_shell *s;
+	struct plain_op *op;
+	bool alone = kind != PLAIN_ASK && kind != PLAIN_NOTE;
+
+	if (p->exclusive || (alone && p->running))
+		return false;
+	if (kind == PLAIN_NOTE || kind == PLAIN_WAIT) {
+		op_begin(p, queue_take(p));
+		return true;
+	}
+	s = shell_idle(p);
+	if (!s) {
+		shell_want(p);
+		return false;
+	}
+	op = queue_take(p);
+	if (!op_begin(p, op))
+		return true;
+	p->running++;
+	p->exclusive = alone;
+	plain_shell_run(s, op);
+	return true;
+}
+
+static void on_work(uv_prepare_t *handle)
+{
+	struct sbx_plain *p = handle->data;
+	struct plain_op *op;
+
+	uv_prepare_stop(handle);
+	if (p->closing && !p->queue)
+		plain_on_over(p);
+	while ((op = p->quick)) {
+		p->quick = op->next;
+		if (!p->quick)
+			p->quick_end = &p->quick;
+		p->queued -= op->len;
+		op_begin(p, op);
+	}
+	if (p->up)
+		while (p->queue && work_first(p))
+			;
+	else if (p->started && !p->closing)
+		shell_want(p);
+}
+
+void plain_work_later(struct sbx_plain *p)
+{
+	if (!uv_is_closing((uv_handle_t *)&p->work))
+		uv_prepare_start(&p->work, on_work);
+}
+
+/* ---- up and down ---- */
+
+static void on_retry(uv_timer_t *t)
+{
+	plain_work_later(t->data);
+}
+
+static void plain_down(struct sbx_plain *p, const struct sbx_error *why)
+{
+	bool retry = why->retry != SBX_RETRY_NEVER && why->err != -ENOENT;
+	bool news = p->up || !p->attempts || !retry;
+	unsigned int ms = RETRY_MIN_MS << (p->attempts < 8 ? p->attempts : 8);
+
+	p->up = false;
+	p->error = *why;
+	p->attempts++;
+	p->started = retry;
+	if (retry)
+		uv_timer_start(&p->retry, on_retry,
+			       ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS, 0);
+	else
+		queue_drop(p); /* the owner fails them */
+	if (news)
+		p->h->on_down(p->arg, why, retry);
+}
+
+static int hello_text(char *dst, size_t size, const uint8_t **at,
+		      const uint8_t *end)
+{
+	const uint8_t *nul = memchr(*at, 0, (size_t)(end - *at));
+
+	if (!nul || (size_t)(nul - *at) >= size)
+		return -EPROTO;
+	memcpy(dst, *at, (size_t)(nul - *at) + 1);
+	*at = nul + 1;
+	return 0;
+}
+
+static void hello_groups(struct sbx_remote_info *info, const char *text)
+{
+	const size_t max = sizeof(info->groups) / sizeof(info->groups[0]);
+	char *end;
+
+	info->nr_groups = 0;
+	while (*text && info->nr_groups < max) {
+		info->groups[info->nr_groups++] =
+			(uint32_t)strtoul(text, &end, 10);
+		if (end == text)
+			break;
+		text = end + strspn(end, " ");
+	}
+}
+
+static int hello_parse(struct sbx_plain *p, const uint8_t *at, size_t len)
+{
+	struct sbx_remote_info *info = &p->info;
+	const uint8_t *end = at + len;
+	char uid[24], gid[24], groups[1024];
+
+	if (hello_text(uid, sizeof(uid), &at, end) < 0 ||
+	    hello_text(gid, sizeof(gid), &at, end) < 0 ||
+	    hello_text(groups, sizeof(groups), &at, end) < 0 ||
+	    hello_text(info->machine, sizeof(info->machine), &at, end) < 0 ||
+	    hello_text(info->cwd, sizeof(info->cwd), &at, end) < 0 ||
+	    hello_text(info->home, sizeof(info->home), &at, end) < 0 ||
+	    info->cwd[0] != '/')
+		return -EPROTO;
+	info->uid = (uint32_t)strtoul(uid, NULL, 10);
+	info->gid = (uint32_t)strtoul(gid, NULL, 10);
+	hello_groups(info, groups);
+	return plain_names_init(&p->names, info->cwd);
+}
+
+void plain_on_ready(struct plain_shell *s, const uint8_t *hello, size_t len)
+{
+	struct sbx_plain *p = s->p;
+
+	if (p->closing) {
+		plain_shell_quit(s);
+		return;
+	}
+	if (!p->known && hello_parse(p, hello, len) < 0) {
+		plain_names_release(&p->names);
+		plain_shell_break(s, -EPROTO,
+				  "the shell in the sandbox talks nonsense");
+		s->state = SHELL_STARTING;
+		return;
+	}
+	p->known = true;
+	p->attempts = 0;
+	plain_work_later(p);
+	if (p->up)
+		return;
+	p->up = true;
+	p->h->on_up(p->arg, p->fresh);
+	p->fresh = false;
+}
+
+/* ---- what became of a command ---- */
+
+static void op_left(struct sbx_plain *p)
+{
+	p->running--;
+	p->exclusive = false;
+	plain_work_later(p);
+}
+
+static bool op_may_repeat(const struct plain_op *op)
+{
+	return op->type->kind == PLAIN_ASK || op->type->kind == PLAIN_REPEAT;
+}
+
+void plain_on_output(struct plain_shell *s, struct plain_op *op, int status,
+		     const char *text)
+{
+	struct sbx_plain *p = s->p;
+	int err = status ? plain_errno(text) : 0;
+
+	op_left(p);
+	/* a command of the user ran meanwhile and has ended */
+	if (op->again && op->type->kind == PLAIN_ASK && !op->type->drain &&
+	    op->tries++ < PLAIN_RESTARTS) {
+		queue_put_back(p, op);
+		return;
+	}
+	if (p->closing) {
+		plain_op_free(p, op);
+		return;
+	}
+	op_done(p, op, op->type->end(p, op, err, &s->out, text));
+}
+
+static void op_lost(struct sbx_plain *p, const struct plain_shell *s,
+		    struct plain_op *op, const struct sbx_error *why)
+{
+	bool change = op->type->kind != PLAIN_ASK;
+	bool sent = op->sent;
+
+	op_left(p);
+	if (p->closing) {
+		plain_op_free(p, op);
+		return;
+	}
+	if (!sent || (op_may_repeat(op) && !op->type->drain &&
+		      why->err != -EPROTO && op->tries++ < PLAIN_RESTARTS)) {
+		queue_put_back(p, op);
+	} else {
+		op_done(p, op, why->err == -EPROTO ? -EPROTO : -ETIMEDOUT);
+		if (change)
+			plain_doubt(p);
+	}
+	if (sent)
+		shell_bury(p, s);
+}
+
+void plain_on_lost(struct plain_shell *s, struct plain_op *op,
+		   const struct sbx_error *why)
+{
+	struct sbx_plain *p = s->p;
+
+	if (op)
+		op_lost(p, s, op, why);
+	if (p->closing)
+		plain_on_over(p);
+	else if (s->state == SHELL_STARTING)
+		plain_down(p, why);
+	else
+		plain_work_later(p);
+}
+
+/* ---- time ---- */
+
+/* While nothing can be carried out: what nobody waits for any more is not
+ * carried out later. */
+static void queue_expire(struct sbx_plain *p)
+{
+	uint64_t now = uv_now(p->loop);
+
+	while (p->queue && now - p->queue->since > PLAIN_OP_MS)
+		op_done(p, queue_take(p), -ETIMEDOUT);
+}
+
+static void shells_close(struct sbx_plain *p)
+{
+	struct plain_shell *s;
+
+	for (s = p->shells; s; s = s->next)
+		plain_shell_break(s, -ECANCELED, "closing");
+	plain_jobs_close(p);
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	struct sbx_plain *p = t->data;
+
+	if (p->closing) {
+		shells_close(p);
+		return;
+	}
+	plain_shells_check(p);
+	plain_ports_check(p);
+	if (!p->up)
+		queue_expire(p);
+}
+
+/* ---- the beginning and the end ---- */
+
+struct sbx_plain *sbx_plain_new(uv_loop_t *loop, struct sbx_service *svc,
+				const char *id, const char *why, bool fresh,
+				const struct sbx_channel_handler *h, void *arg)
+{
+	struct sbx_plain *p = calloc(1, sizeof(*p));
+	uint64_t nonce;
+
+	if (!p || getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce) ||
+	    !(p->id = strdup(id))) {
+		free(p);
+		return NULL;
+	}
+	snprintf(p->nonce, sizeof(p->nonce), "%016llx",
+		 (unsigned long long)nonce);
+	snprintf(p->info.plain, sizeof(p->info.plain), "%s", why);
+	p->loop = loop;
+	p->svc = svc;
+	p->h = h;
+	p->arg = arg;
+	p->fresh = fresh;
+	p->queue_end = &p->queue;
+	p->quick_end = &p->quick;
+	sbx_buf_init(&p->line, svc->type->max_unit);
+	sbx_buf_init(&p->reply, SBX_MESSAGE_MAX);
+	uv_timer_init(loop, &p->tick);
+	uv_timer_init(loop, &p->retry);
+	uv_prepare_init(loop, &p->work);
+	p->tick.data = p->retry.data = p->work.data = p;
+	p->open_handles = 3;
+	return p;
+}
+
+void sbx_plain_start(struct sbx_plain *p)
+{
+	if (p->started || p->closing)
+		return;
+	p->started = true;
+	uv_timer_start(&p->tick, on_tick, TICK_MS, TICK_MS);
+	plain_work_later(p);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+	struct sbx_plain *p = h->data;
+	void (*fn)(void *arg) = p->on_closed;
+	void *arg = p->closed_arg;
+
+	if (--p->open_handles)
+		return;
+	queue_drop(p);
+	plain_names_release(&p->names);
+	sbx_buf_release(&p->line);
+	sbx_buf_release(&p->reply);
+	free(p->ports);
+	free(p->id);
+	free(p);
+	fn(arg);
+}
+
+void plain_on_over(struct sbx_plain *p)
+{
+	struct plain_shell *s;
+
+	if (!p->closing || uv_is_closing((uv_handle_t *)&p->tick))
+		return;
+	if (!p->running && !p->queue) {
+		for (s = p->shells; s; s = s->next)
+			if (s->state == SHELL_IDLE && !s->error.err)
+				plain_shell_quit(s);
+		plain_jobs_close(p);
+	}
+	if (p->nr_shells || p->jobs)
+		return;
+	uv_close((uv_handle_t *)&p->tick, on_handle_closed);
+	uv_close((uv_handle_t *)&p->retry, on_handle_closed);
+	uv_close((uv_handle_t *)&p->work, on_handle_closed);
+}
+
+void sbx_plain_close(struct sbx_plain *p, void (*on_closed)(void *arg),
+		     void *arg)
+{
+	struct plain_shell *s;
+
+	p->on_closed = on_closed;
+	p->closed_arg = arg;
+	p->closing = true;
+	queue_drop(p);
+	uv_timer_stop(&p->retry);
+	uv_timer_start(&p->tick, on_tick, QUIT_MS, QUIT_MS);
+	for (s = p->shells; s; s = s->next)
+		if (s->state == SHELL_STARTING)
+			plain_shell_break(s, -ECANCELED, "closing");
+	if (p->up)
+		plain_jobs_kill(p);
+	plain_work_later(p);
+}
+
+/* ---- questions ---- */
+
+bool sbx_plain_is_up(const struct sbx_plain *p)
+{
+	return p->up;
+}
+
+bool sbx_plain_is_trying(const struct sbx_plain *p)
+{
+	return p->started && !p->up;
+}
+
+const struct sbx_remote_info *sbx_plain_info(const struct sbx_plain *p)
+{
+	return p->known ? &p->info : NULL;
+}
+
+size_t sbx_plain_unsent(const struct sbx_plain *p)
+{
+	return p->queued;
+}

@@ -60,10 +60,11 @@ static const char job_script[] =
 	"  exec <\"$d/in\" ;;\n"
 	"*) exec </dev/null ;;\n"
 	"esac\n"
-	"case $f in\n"
-	"*m*) $s env \"$@\" 2>&1 4>&- ;;\n"
-	"*) $s env \"$@\" 2>&4 4>&- ;;\n"
-	"esac\n"
+	/* in a subshell: the one that waits may say how it was killed */
+	"(\n"
+	"  case $f in *m*) exec 2>&1 ;; *) exec 2>&4 ;; esac\n"
+	"  exec 4>&- $s env \"$@\"\n"
+	")\n"
 	"exit $?\n";
 
 static const char inner_script[] = "echo P$$; exec \"$@\"";
@@ -94,7 +95,8 @@ struct plain_job {
 	size_t head_len;
 
 	struct sbx_stream *feeder;
-	bool feeding; /* a piece is under way, or it is not ready */
+	bool ready;   /* it has the pipe */
+	bool feeding; /* a piece is under way */
 	bool deaf;    /* nobody reads its input */
 	struct plain_op *input, **input_end;
 };
@@ -264,7 +266,7 @@ static void feed_next(struct plain_job *j)
 	const uint8_t *data;
 	int r;
 
-	if (j->feeding || !j->feeder || !j->input)
+	if (!j->ready || j->feeding || !j->feeder || !j->input)
 		return;
 	rd = j->input->args;
 	sbx_get_u64(&rd);
@@ -305,13 +307,14 @@ static void on_feed_data(void *arg, int fd, const void *data, size_t len)
 	size_t i;
 
 	for (i = 0; fd == 1 && i < len; i++) {
-		if (p[i] != 'K' || !j->feeding) {
+		if (p[i] != 'K' || j->ready != j->feeding) {
 			input_fail(j);
 			return;
 		}
-		j->feeding = false;
-		if (j->started)
+		if (j->feeding)
 			feed_done(j);
+		j->ready = true;
+		j->feeding = false;
 		feed_next(j);
 	}
 }
@@ -347,7 +350,6 @@ static void feed_start(struct plain_job *j, const char *folder)
 			      "sbxfs-feed", path, NULL};
 
 	snprintf(path, sizeof(path), "%s/in", folder);
-	j->feeding = true; /* until it says that it is there */
 	if (!j->feeder)
 		j->feeder = j->p->svc->type->stream_open(
 			j->p->svc, j->p->id, argv, &feed_handler, j);
@@ -355,7 +357,7 @@ static void feed_start(struct plain_job *j, const char *folder)
 		j->p->svc->type->stream_close(j->stream);
 }
 
-/* QUICK: stays until the bytes are in the pipe. */
+/* Stays until the bytes are in the pipe. */
 static int stdin_begin(struct sbx_plain *p, struct plain_op *op)
 {
 	struct sbx_rd rd = op->args;
@@ -370,8 +372,7 @@ static int stdin_begin(struct sbx_plain *p, struct plain_op *op)
 	op->next = NULL;
 	*j->input_end = op;
 	j->input_end = &op->next;
-	if (j->started)
-		feed_next(j);
+	feed_next(j);
 	return 2;
 }
 
@@ -391,7 +392,6 @@ static bool head_line(struct plain_job *j, const char *line)
 		j->pid = (uint32_t)strtoul(line + 1, NULL, 10);
 		j->started = true;
 		job_answer(j, 0);
-		feed_next(j);
 		return true;
 	case 'E':
 		job_answer(j, plain_errno(line + 1));
@@ -755,8 +755,8 @@ void plain_jobs_close(struct sbx_plain *p)
 
 const struct plain_type plain_job_types[] = {
 	{SBX_OP_EXEC, PLAIN_WAIT, 0, exec_begin},
-	{SBX_OP_STDIN, PLAIN_QUICK, 0, stdin_begin},
-	{SBX_OP_SIGNAL, PLAIN_QUICK, 0, signal_begin},
+	{SBX_OP_STDIN, PLAIN_NOTE, 0, stdin_begin},
+	{SBX_OP_SIGNAL, PLAIN_NOTE, 0, signal_begin},
 	{SBX_OP_CREDIT, PLAIN_QUICK, 0, credit_begin},
 	{SBX_OP_CREDIT_ONE, PLAIN_QUICK, 0, credit_begin},
 	{SBX_OP_PORTS, PLAIN_ASK, PLAIN_OP_MS, plain_ports_begin,

@@ -129,8 +129,9 @@ static const char script[] =
 	"    esac && attr ;;\n"
 	"  set)\n"
 	"    same \"$a\" || return 1\n"
-	"    [ \"$b\" = - ] || lend dd if=/dev/null of=\"./$n\" oflag=$O "
-	"conv=nocreat seek=\"$b\" count=0 status=none || return 1\n"
+	/* blocks of one byte: dd empties the file for less than one */
+	"    [ \"$b\" = - ] || lend dd if=/dev/null of=\"./$n\" bs=1 "
+	"oflag=$I conv=nocreat seek=\"$b\" count=0 status=none || return 1\n"
 	"    [ \"$x\" = - ] || chown -h \"$x\" \"./$n\" || return 1\n"
 	"    if [ \"$c\" != - ]; then\n"
 	"      [ ! -L \"./$n\" ] || { say 'Operation not supported'; return 1; "

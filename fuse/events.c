@@ -94,8 +94,13 @@ static void on_doubt(void *arg, bool new_epoch)
 		f->gen = 1;
 	for (d = f->lru_first; d; d = next) {
 		next = d->lru_next;
-		if (d->gen && sfs_inode_is_held(d->inode))
+		d->listed_ms = 0;
+		if (!sfs_inode_is_held(d->inode))
+			continue;
+		if (d->gen)
 			sfs_compare_add(d);
+		else /* not watched: what is trusted for a second */
+			sfs_dir_distrust(d);
 	}
 	if (new_epoch)
 		sfs_locks_again(f);

@@ -44,6 +44,17 @@ void sfs_dir_changed(struct sfs_dir *d)
 	tell_inode(d->inode, true);
 }
 
+/* It may not be true any more.  Programs may have a folder as their current
+ * one, and would not know its path if it was dropped. */
+static void tell_doubt(struct sfs_dir *d, const struct sfs_entry *e)
+{
+	if (!sfs_inode_is_dir(e->inode))
+		sfs_dir_tell_entry(d, e->name, e->len);
+	else if (sfs_inode_is_held(d->inode))
+		sfs_notify_expire(d->inode->files->notify, ino_of(d->inode),
+				  e->name, e->len);
+}
+
 /*
  * Negative entries are not listed anywhere: only dropping the directory's
  * own entry makes the kernel forget them.
@@ -58,7 +69,7 @@ void sfs_dir_distrust(struct sfs_dir *d)
 	while ((e = sfs_entries_after(&d->entries, at))) {
 		at = e->cookie;
 		if (e->inode && sfs_inode_is_held(e->inode)) {
-			sfs_dir_tell_entry(d, e->name, e->len);
+			tell_doubt(d, e);
 			sfs_cache_changed(e->inode,
 					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
 		}

@@ -341,12 +341,15 @@ static void reply_negative(struct sfs_call *c, struct sfs_dir *d)
 {
 	struct fuse_entry_param e = {0};
 
+	/* where nothing tells of a new name, it could not be made known that
+	 * there is one after all */
+	if (!sfs_dir_is_true(d)) {
+		fuse_reply_err(c->req, ENOENT);
+		return;
+	}
 	e.entry_timeout = sfs_dir_timeout(d);
 	d->negatives = true;
-	if (e.entry_timeout > 0)
-		fuse_reply_entry(c->req, &e);
-	else
-		fuse_reply_err(c->req, ENOENT);
+	fuse_reply_entry(c->req, &e);
 }
 
 void sfs_call_entry(struct sfs_call *c, struct sfs_dir *d,

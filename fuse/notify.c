@@ -15,7 +15,7 @@
 #include "client/log.h"
 #include "fuse/limits.h"
 
-enum kind { INODE, ENTRY, CHILD, AFTER };
+enum kind { INODE, ENTRY, EXPIRE, CHILD, AFTER };
 
 /* A call that waits for what was queued before it.  The loop's own. */
 struct after {
@@ -132,6 +132,15 @@ static void inval_child(struct fuse_session *se, const struct item *it)
 	inval_inode(se, it);
 }
 
+static void expire_entry(struct fuse_session *se, const struct item *it)
+{
+	/* before Linux 6.2 there is only the harder way */
+	if (fuse_lowlevel_notify_expire_entry(se, it->parent, it->name, it->len,
+					      FUSE_LL_EXPIRE_ONLY) == -ENOSYS)
+		fuse_lowlevel_notify_inval_entry(se, it->parent, it->name,
+						 it->len);
+}
+
 static void item_run(struct sfs_notify *n, const struct item *it)
 {
 	switch ((enum kind)it->kind) {
@@ -141,6 +150,9 @@ static void item_run(struct sfs_notify *n, const struct item *it)
 	case ENTRY:
 		fuse_lowlevel_notify_inval_entry(n->se, it->parent, it->name,
 						 it->len);
+		break;
+	case EXPIRE:
+		expire_entry(n->se, it);
 		break;
 	case CHILD:
 		inval_child(n->se, it);
@@ -312,6 +324,17 @@ void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 		      size_t len)
 {
 	struct item *it = item_new(n, ENTRY, name, len);
+
+	if (!it)
+		return;
+	it->parent = parent;
+	notify_add(n, it);
+}
+
+void sfs_notify_expire(struct sfs_notify *n, fuse_ino_t parent,
+		       const char *name, size_t len)
+{
+	struct item *it = item_new(n, EXPIRE, name, len);
 
 	if (!it)
 		return;

@@ -27,6 +27,10 @@ void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data);
 /* the entry, positive or negative */
 void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 		      size_t len);
+/* The kernel asks for the entry before it uses it again.  Unlike the former
+ * it does not cut off programs that are in that folder. */
+void sfs_notify_expire(struct sfs_notify *n, fuse_ino_t parent,
+		       const char *name, size_t len);
 /*
  * The attributes (data: and pages) of what a name leads to.  Unlike
  * sfs_notify_inode this reaches an inode, too, that the kernel is just

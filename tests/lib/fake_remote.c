@@ -194,6 +194,12 @@ void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 	note("entry", name, len, false);
 }
 
+void sfs_notify_expire(struct sfs_notify *n, fuse_ino_t parent,
+		       const char *name, size_t len)
+{
+	note("expire", name, len, false);
+}
+
 void sfs_notify_child(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 		      size_t len, fuse_ino_t ino, bool data)
 {

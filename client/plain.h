@@ -12,7 +12,7 @@
  *	plain_script.c	what that shell runs
  *	plain_dirs.c	numbers and handles, which are names here
  *	plain_ops.c	requests about names and attributes as commands
- *	plain_data.c	requests about contents
+ *	plain_data.c	requests about contents, and handles
  *	plain_text.c	reading what the tools print
  *	plain_jobs.c	commands of the user
  *	plain_ports.c	what listens there

@@ -95,6 +95,7 @@ static int create_begin(struct sbx_plain *p, struct plain_op *op)
 	op->offset = sbx_get_u64(&rd);
 	flags = sbx_get_u32(&rd);
 	mode = sbx_get_u32(&rd) & 07777;
+	mode &= ~sbx_get_u32(&rd);
 	op->at.flags = flags;
 	r = r < 0 ? r : plain_put_place(&p->line, "creat", &op->at);
 	if (r < 0 || rd.err || !op->offset)
@@ -165,7 +166,7 @@ static int read_begin(struct sbx_plain *p, struct plain_op *op)
 }
 
 static void read_answer(struct sbx_plain *p, struct plain_op *op,
-			struct sbx_buf *out)
+			struct sbx_buf *out, const struct sbx_attr *attr)
 {
 	bool eof = sbx_buf_len(out) < op->length;
 	struct sbx_buf *b;
@@ -176,9 +177,11 @@ static void read_answer(struct sbx_plain *p, struct plain_op *op,
 		sbx_buf_consume(out, SBX_READ_PIECE);
 		plain_answer(p, op);
 	}
-	b = plain_answer_begin(p, op, 2);
+	b = plain_answer_begin(p, op, 4);
 	sbx_put_bin(b, sbx_buf_at(out), sbx_buf_len(out));
 	sbx_put_bool(b, eof);
+	sbx_put_i64(b, attr->atime_s);
+	sbx_put_u64(b, attr->atime_ns);
 	plain_answer(p, op);
 }
 
@@ -195,7 +198,7 @@ static int read_end(struct sbx_plain *p, struct plain_op *op, int err,
 	if (!err && sbx_buf_len(out) > op->length)
 		err = -EPROTO;
 	if (!err)
-		read_answer(p, op, out);
+		read_answer(p, op, out, &attr);
 	/* the name is all there is of an open file here */
 	return err == -ENOENT || err == -ELOOP ? -ESTALE : err;
 }

@@ -8,6 +8,7 @@
  * printed, and of its end, so that whoever learns of it sees what it did.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,11 +87,12 @@ struct plain_job {
 	uint32_t number, id; /* id: of the request, until it is answered */
 	uint32_t flags, pid;
 	struct sbx_stream *stream;
-	bool session, started, ended, lost, paused;
+	bool session, started, ended, lost, paused, vain;
 	int exit_code;
 	uint64_t began;
 	uint64_t credit[2];
 	struct sbx_buf held[2];
+	bool closed[2]; /* nobody wants it any more */
 	char head[MAX_HEAD];
 	size_t head_len;
 
@@ -208,8 +210,10 @@ static void tell_end(struct plain_job *j)
 	struct sbx_plain *p = j->p;
 	struct sbx_buf *b;
 
-	send_output(j, 1, NULL, 0, true);
-	send_output(j, 2, NULL, 0, true);
+	if (!j->closed[0])
+		send_output(j, 1, NULL, 0, true);
+	if (!j->closed[1])
+		send_output(j, 2, NULL, 0, true);
 	if (j->lost) {
 		b = plain_message_begin(p, SBX_MSG_JOB_LOST, 1);
 		sbx_put_u64(b, j->number);
@@ -376,6 +380,48 @@ static int stdin_begin(struct sbx_plain *p, struct plain_op *op)
 	return 2;
 }
 
+/* ---- signals ---- */
+
+/* offset: the signal, length: process id, count: it leads a group */
+static int sig_begin(struct sbx_plain *p, struct plain_op *op)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%s%u", op->count ? "-" : "",
+		 (uint32_t)op->length);
+	plain_put_text(&p->line, "sig =/ =.");
+	plain_put_number(&p->line, op->offset);
+	plain_put_text(&p->line, text);
+	return 0;
+}
+
+static int sig_end(struct sbx_plain *p, struct plain_op *op, int err,
+		   struct sbx_buf *out, const char *text)
+{
+	(void)p, (void)op, (void)err, (void)out, (void)text;
+	return 0;
+}
+
+static const struct plain_type sig_type = {
+	.op = 254,
+	.kind = PLAIN_ASK,
+	.ms = PLAIN_OP_MS,
+	.begin = sig_begin,
+	.end = sig_end,
+};
+
+static int job_signal(const struct plain_job *j, int signo)
+{
+	struct plain_op *own = plain_op_own(j->p, &sig_type);
+
+	if (!own)
+		return -ENOMEM;
+	own->offset = (uint64_t)signo;
+	own->length = j->pid;
+	own->count = j->session;
+	return 0;
+}
+
 /* ---- the stream of a command ---- */
 
 /* One line of what the script tells; false: there is no command. */
@@ -422,6 +468,15 @@ static long job_head(struct plain_job *j, const char *data, size_t len)
 	return (long)i;
 }
 
+/* What printed it would get this where its reader has gone away. */
+static void job_prints_in_vain(struct plain_job *j)
+{
+	if (j->vain)
+		return;
+	j->vain = true;
+	job_signal(j, SIGPIPE);
+}
+
 static void on_job_data(void *arg, int fd, const void *data, size_t len)
 {
 	struct plain_job *j = arg;
@@ -437,6 +492,10 @@ static void on_job_data(void *arg, int fd, const void *data, size_t len)
 	}
 	if (!j->started || fd < 1 || fd > 2 || len == (size_t)used)
 		return;
+	if (j->closed[fd - 1]) {
+		job_prints_in_vain(j);
+		return;
+	}
 	if (sbx_buf_add(&j->held[fd - 1], p + used, len - (size_t)used) < 0) {
 		j->p->svc->type->stream_close(j->stream);
 		return;
@@ -624,7 +683,7 @@ static int exec_begin(struct sbx_plain *p, struct plain_op *op)
 	return 1;
 }
 
-/* ---- credit ---- */
+/* ---- what the owner says of it ---- */
 
 static int credit_begin(struct sbx_plain *p, struct plain_op *op)
 {
@@ -652,53 +711,41 @@ static int credit_begin(struct sbx_plain *p, struct plain_op *op)
 	return 1;
 }
 
-/* ---- signals ---- */
-
-/* offset: the signal, length: process id, count: it leads a group */
-static int sig_begin(struct sbx_plain *p, struct plain_op *op)
+static int close_begin(struct sbx_plain *p, struct plain_op *op)
 {
-	char text[32];
+	struct sbx_rd rd = op->args;
+	struct plain_job *j = job_find(p, sbx_get_u32(&rd));
+	uint32_t stream = sbx_get_u32(&rd);
 
-	snprintf(text, sizeof(text), "%s%u", op->count ? "-" : "",
-		 (uint32_t)op->length);
-	plain_put_text(&p->line, "sig =/ =.");
-	plain_put_number(&p->line, op->offset);
-	plain_put_text(&p->line, text);
-	return 0;
+	if (rd.err || stream < 1 || stream > 2)
+		return -EINVAL;
+	plain_answer_begin(p, op, 0);
+	plain_answer(p, op);
+	if (!j || j->closed[stream - 1])
+		return 1;
+	j->closed[stream - 1] = true;
+	sbx_buf_clear(&j->held[stream - 1]);
+	if (j->started)
+		send_output(j, (int)stream, NULL, 0, true);
+	job_pause(j);
+	job_check(j);
+	return 1;
 }
-
-static int sig_end(struct sbx_plain *p, struct plain_op *op, int err,
-		   struct sbx_buf *out, const char *text)
-{
-	(void)p, (void)op, (void)err, (void)out, (void)text;
-	return 0;
-}
-
-static const struct plain_type sig_type = {
-	.op = 254,
-	.kind = PLAIN_ASK,
-	.ms = PLAIN_OP_MS,
-	.begin = sig_begin,
-	.end = sig_end,
-};
 
 static int signal_begin(struct sbx_plain *p, struct plain_op *op)
 {
 	struct sbx_rd rd = op->args;
 	struct plain_job *j = job_find(p, sbx_get_u32(&rd));
 	uint32_t signo = sbx_get_u32(&rd);
-	struct plain_op *own;
+	int r;
 
 	if (rd.err || !signo || signo > 64)
 		return -EINVAL;
 	if (!j || !j->pid || j->ended)
 		return -ESRCH;
-	own = plain_op_own(p, &sig_type);
-	if (!own)
-		return -ENOMEM;
-	own->offset = signo;
-	own->length = j->pid;
-	own->count = j->session;
+	r = job_signal(j, (int)signo);
+	if (r < 0)
+		return r;
 	plain_answer_begin(p, op, 0);
 	plain_answer(p, op);
 	return 1;
@@ -756,6 +803,7 @@ void plain_jobs_close(struct sbx_plain *p)
 const struct plain_type plain_job_types[] = {
 	{SBX_OP_EXEC, PLAIN_WAIT, 0, exec_begin},
 	{SBX_OP_STDIN, PLAIN_NOTE, 0, stdin_begin},
+	{SBX_OP_CLOSE_OUTPUT, PLAIN_QUICK, 0, close_begin},
 	{SBX_OP_SIGNAL, PLAIN_NOTE, 0, signal_begin},
 	{SBX_OP_CREDIT, PLAIN_QUICK, 0, credit_begin},
 	{SBX_OP_CREDIT_ONE, PLAIN_QUICK, 0, credit_begin},

@@ -389,9 +389,11 @@ static int mkdir_begin(struct sbx_plain *p, struct plain_op *op)
 {
 	struct sbx_rd rd = op->args;
 	int r = plain_at_get_new(&p->names, &rd, &op->at);
+	uint32_t mode;
 
 	r = r < 0 ? r : plain_put_place(&p->line, "mkdir", &op->at);
-	put_mode(&p->line, sbx_get_u32(&rd) & 01777, 0777);
+	mode = sbx_get_u32(&rd) & 01777;
+	put_mode(&p->line, mode & ~sbx_get_u32(&rd), 0777);
 	return r < 0 ? r : rd.err;
 }
 
@@ -401,6 +403,7 @@ static int mknod_begin(struct sbx_plain *p, struct plain_op *op)
 	int r = plain_at_get_new(&p->names, &rd, &op->at);
 	uint32_t mode = sbx_get_u32(&rd);
 	uint64_t rdev = sbx_get_u64(&rd);
+	uint32_t umask = sbx_get_u32(&rd) & 07777;
 	const char *type;
 
 	r = r < 0 ? r : plain_put_place(&p->line, "mknod", &op->at);
@@ -423,7 +426,7 @@ static int mknod_begin(struct sbx_plain *p, struct plain_op *op)
 	default: /* no tool makes a socket's name */
 		return -EOPNOTSUPP;
 	}
-	put_mode(&p->line, mode, 0666);
+	put_mode(&p->line, mode & ~umask, 0666);
 	plain_put_text(&p->line, type);
 	plain_put_number(&p->line, major(rdev));
 	plain_put_number(&p->line, minor(rdev));

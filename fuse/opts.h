@@ -32,7 +32,7 @@ struct sfs_opts {
 	bool read_only, protect, nonempty, keepalive;
 	bool local_locks;
 	bool plain, helper; /* helper=off, helper=on; neither: as the profile */
-	bool suid, dev; /* asked for */
+	bool suid, dev;	    /* asked for */
 };
 
 /*

@@ -4,7 +4,7 @@ access, truncating and setting times, over every type of file, for every
 caller.  With ALL=1, more modes and types."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, struct
+import errno, struct, threading
 from posixdiff import A, A_IN_B, B, ROOT, UTIME_NOW, UTIME_OMIT, User, main
 
 ALL = bool(os.environ.get("ALL"))
@@ -256,6 +256,46 @@ def another_helper(d):
             d.do("symlink", "x", "d/l%d" % n, user=who)
 
 
+def several_at_once(d):
+    """what each of them makes is their own"""
+    with d.group("several at once"):
+        top = os.path.join(os.fsdecode(d.sides[1].dir), "d")
+        os.mkdir(top)
+        os.chmod(top, 0o777)
+        failed = []
+
+        def work(n, who):
+            who.become()
+            try:
+                for k in range(40):
+                    p = "%s/%d-%d" % (top, n, k)
+                    os.mkdir(p + "d", 0o700)
+                    with open(p + "d/f", "wb") as f:
+                        f.write(b"x" * 100000)
+                    os.symlink("x", p + "l")
+                    os.rename(p + "d/f", p + "f")
+            except OSError as e:
+                failed.append(e)
+            finally:
+                who.leave()
+        users = [ROOT, A, B, User(1, 2, (3,))]
+        ts = [threading.Thread(target=work, args=a) for a in enumerate(users)]
+        [t.start() for t in ts]
+        [t.join() for t in ts]
+        d.check("no errors: %s" % failed, not failed)
+        names = os.listdir(top)
+        d.check("all are there", len(names) == 40 * 3 * len(users))
+        for n in names:
+            st = os.lstat(os.path.join(top, n))
+            who = users[int(n.split("-")[0])]
+            d.check("%s is %r's" % (n, who),
+                    (st.st_uid, st.st_gid) == (who.uid, who.gid))
+        inside = d.m.run("t", "cd %d/d && stat -c '%%u %%g %%s' *f" % d.nr)
+        d.check("also in the sandbox", sorted(inside.split(b"\n")[:-1]) ==
+                sorted(b"%d %d 100000" % (u.uid, u.gid)
+                       for u in users for _ in range(40)))
+
+
 def somebody_else(d):
     """on an ordinary sandbox everybody acts as its user"""
     with d.group("somebody else"):
@@ -295,6 +335,7 @@ def run(d, root):
     if root:
         sticky(d)
         another_helper(d)
+        several_at_once(d)
     elif os.getuid() == 0:
         somebody_else(d)
 

@@ -155,7 +155,8 @@ static int reply_open_stream(fuse_req_t req, struct ctl_file *f)
 {
 	struct fuse_open_out out = {
 		.fh = (uintptr_t)f,
-		.open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM,
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM |
+			      (f->type->flush ? 0 : FOPEN_NOFLUSH),
 	};
 
 	return fuse_reply_buf(req, (char *)&out, sizeof(out));
@@ -163,7 +164,11 @@ static int reply_open_stream(fuse_req_t req, struct ctl_file *f)
 
 static void file_answer_open(fuse_req_t req, struct ctl_file *f)
 {
-	struct fuse_file_info fi = {.fh = (uintptr_t)f, .direct_io = 1};
+	struct fuse_file_info fi = {
+		.fh = (uintptr_t)f,
+		.direct_io = 1,
+		.noflush = !f->type->flush,
+	};
 	int r;
 
 	if (f->type->read && !f->seekable)

@@ -11,7 +11,7 @@
 #include "fuse/jobs.h"
 #include "fuse/sandbox.h"
 
-#define HOLD_SIZE (128 * 1024)
+#define HOLD_SIZE (256 * 1024)
 #define NOTE_SIZE 80 /* room for the sentence about lost bytes */
 
 /* Waits for the kernel; outlives the stream if need be. */

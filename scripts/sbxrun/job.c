@@ -1,7 +1,7 @@
 /*
- * The command: started through jobs/new, then a thread for each stream and
- * one that waits for its end.  This thread waits for signals, and passes
- * them on.
+ * The command: started through jobs/new, then its streams are carried, one of
+ * the outputs by the first thread, which also gets the signals and passes
+ * them on, the others by a thread each.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,25 +14,24 @@
 
 #include "scripts/sbxrun/sbxrun.h"
 
-#define PIECE	 (256 * 1024)
-#define SIG_DONE SIGRTMIN /* from the thread that waits for the end */
+#define PIECE (256 * 1024)
 
 struct pump {
 	struct job *job;
 	const char *name; /* of the stream in jobs/N */
 	int from, to;
 	pthread_t thread;
+	char data[PIECE];
 };
 
 struct job {
 	const struct run_options *o;
 	int dir; /* jobs/N */
 	unsigned int number;
-	int status;
-	pthread_t main, waiter;
 	struct pump in, out, err;
-	sigset_t signals;
 };
+
+static struct job job; /* there is one, and signal handlers need it */
 
 /* ---- control files ---- */
 
@@ -102,8 +101,7 @@ static void job_start(struct job *j, const char *box, const char *spec)
 	n = err ? 0 : read(fd, number, sizeof(number) - 1);
 	if (n <= 0)
 		fail_for_reason(box, err ? err : errno);
-	close(fd);
-	free(path);
+	free(path); /* the file is closed at our end: there is no hurry */
 	number[n] = 0;
 	j->number = (unsigned int)strtoul(number, NULL, 10);
 	if (asprintf(&path, "%s/jobs/%u", box, j->number) < 0)
@@ -128,23 +126,19 @@ static void output_end(struct pump *p, int err)
 static void *on_output(void *arg)
 {
 	struct pump *p = arg;
-	char *data = malloc(PIECE);
 	ssize_t n;
 	int err = 0;
 
-	if (!data)
-		run_fail("out of memory");
 	while (!err) {
-		n = read(p->from, data, PIECE);
+		n = read(p->from, p->data, PIECE);
 		if (n == 0 || (n < 0 && errno != EINTR))
 			break; /* an error is told by the exit code, too */
 		if (n > 0)
-			err = write_all(p->to, data, (size_t)n);
+			err = write_all(p->to, p->data, (size_t)n);
 	}
 	if (err)
 		output_end(p, err);
 	close(p->from);
-	free(data);
 	return NULL;
 }
 
@@ -162,28 +156,102 @@ static bool input_may_come(int err)
 static void *on_input(void *arg)
 {
 	struct pump *p = arg;
-	char *data = malloc(PIECE);
 	ssize_t n;
 
-	if (!data)
-		run_fail("out of memory");
 	for (;;) {
-		n = read(p->from, data, PIECE);
+		n = read(p->from, p->data, PIECE);
 		if (n < 0 && input_may_come(errno))
 			continue;
-		if (n <= 0 || write_all(p->to, data, (size_t)n))
+		if (n <= 0 || write_all(p->to, p->data, (size_t)n))
 			break;
 	}
 	close(p->to); /* that is the end of its input */
-	free(data);
 	return NULL;
 }
 
-/* ---- its end ---- */
+/* ---- signals ---- */
 
-static void *on_exit_code(void *arg)
+static const int forwarded[] = {
+	SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP,
+};
+#define NR_FORWARDED (sizeof(forwarded) / sizeof(forwarded[0]))
+
+/* For a signal handler, as all that is called by on_signal. */
+static char *put_number(char *to, unsigned int n)
 {
-	struct job *j = arg;
+	char digits[12], *d = digits;
+
+	do
+		*d++ = (char)('0' + n % 10);
+	while (n /= 10);
+	while (d > digits)
+		*to++ = *--d;
+	return to;
+}
+
+static void forward_size(void)
+{
+	unsigned int cols, rows;
+	char text[32], *end;
+
+	term_size(&cols, &rows);
+	if (!job.o->tty || !cols || !rows)
+		return;
+	end = put_number(text, cols);
+	*end++ = ' ';
+	end = put_number(end, rows);
+	*end = 0;
+	job_tell(&job, "size", text);
+}
+
+static void on_signal(int signo)
+{
+	int saved = errno;
+	char number[12];
+
+	if (signo == SIGWINCH) {
+		forward_size();
+	} else if (signo == SIGTSTP) {
+		/* it has no terminal that would stop it, so TSTP would not */
+		job_tell(&job, "signal", "STOP\n");
+		raise(SIGSTOP);
+		job_tell(&job, "signal", "CONT\n");
+	} else {
+		*put_number(number, (unsigned int)signo) = 0;
+		job_tell(&job, "signal", number);
+	}
+	errno = saved;
+}
+
+/* They wait until there is somebody to pass them on to. */
+static void signals_block(sigset_t *ret)
+{
+	sigemptyset(ret);
+	for (size_t i = 0; i < NR_FORWARDED; i++)
+		sigaddset(ret, forwarded[i]);
+	pthread_sigmask(SIG_BLOCK, ret, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	/* in the background we go on, without a terminal to read */
+	signal(SIGTTIN, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
+}
+
+static void signals_pass_on(const sigset_t *signals)
+{
+	struct sigaction old, new = {.sa_handler = on_signal};
+
+	new.sa_mask = *signals;
+	for (size_t i = 0; i < NR_FORWARDED; i++)
+		if (sigaction(forwarded[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN) /* as under nohup(1) */
+			sigaction(forwarded[i], &new, NULL);
+	pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+}
+
+/* ---- all of it ---- */
+
+static int job_wait(struct job *j)
+{
 	int fd = job_open(j, "exit_code", O_RDONLY);
 	char text[16];
 	ssize_t n;
@@ -195,102 +263,47 @@ static void *on_exit_code(void *arg)
 		run_fail("nothing is known of the command any more: %s",
 			 strerror(errno));
 	text[n] = 0;
-	j->status = (int)strtol(text, NULL, 10);
-	pthread_join(j->out.thread, NULL);
-	if (!j->o->tty)
-		pthread_join(j->err.thread, NULL);
-	pthread_kill(j->main, SIG_DONE);
-	return NULL;
+	return (int)strtol(text, NULL, 10);
 }
 
-/* ---- signals ---- */
-
-static void signals_block(struct job *j)
+static void pump_open(struct pump *p, const char *name, int from, int to)
 {
-	static const int forwarded[] = {
-		SIGHUP,	 SIGINT,   SIGQUIT, SIGTERM, SIGUSR1,
-		SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT,
-	};
-	struct sigaction old;
-	sigset_t all;
-
-	sigemptyset(&j->signals);
-	sigaddset(&j->signals, SIG_DONE);
-	for (size_t i = 0; i < sizeof(forwarded) / sizeof(forwarded[0]); i++)
-		if (sigaction(forwarded[i], NULL, &old) == 0 &&
-		    old.sa_handler != SIG_IGN) /* as under nohup(1) */
-			sigaddset(&j->signals, forwarded[i]);
-	all = j->signals;
-	sigaddset(&all, SIGTTIN);
-	sigaddset(&all, SIGTTOU);
-	pthread_sigmask(SIG_BLOCK, &all, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
-static void forward_size(struct job *j)
-{
-	unsigned int cols, rows;
-	char text[32];
-
-	term_size(&cols, &rows);
-	if (!j->o->tty || !cols || !rows)
-		return;
-	snprintf(text, sizeof(text), "%u %u\n", cols, rows);
-	job_tell(j, "size", text);
-}
-
-static void forward(struct job *j, int signo)
-{
-	const char *name = sigabbrev_np(signo);
-
-	if (signo == SIGWINCH) {
-		forward_size(j);
-	} else if (signo == SIGTSTP) {
-		/* it has no terminal that would stop it, so TSTP would not */
-		job_tell(j, "signal", "STOP\n");
-		raise(SIGSTOP);
-		job_tell(j, "signal", "CONT\n");
-	} else if (name) {
-		job_tell(j, "signal", name);
-	}
-}
-
-/* ---- all of it ---- */
-
-static void pump_start(struct job *j, struct pump *p, const char *name,
-		       int from, int to, void *(*fn)(void *arg))
-{
-	p->job = j;
+	p->job = &job;
 	p->name = name;
-	p->from = from >= 0 ? from : job_open(j, name, O_RDONLY);
-	p->to = to >= 0 ? to : job_open(j, name, O_WRONLY);
+	p->from = from >= 0 ? from : job_open(&job, name, O_RDONLY);
+	p->to = to >= 0 ? to : job_open(&job, name, O_WRONLY);
 	if (p->from < 0 || p->to < 0)
-		run_fail("jobs/%u/%s: %s", j->number, name, strerror(errno));
+		run_fail("jobs/%u/%s: %s", job.number, name, strerror(errno));
+}
+
+static void pump_start(struct pump *p, void *(*fn)(void *arg))
+{
 	if (pthread_create(&p->thread, NULL, fn, p) != 0)
 		run_fail("cannot make a thread");
 }
 
 int job_run(const struct run_options *o, const char *box, const char *spec)
 {
-	struct job j = {.o = o, .main = pthread_self()};
-	int signo;
+	sigset_t signals;
+	int status;
 
-	signals_block(&j);
-	job_start(&j, box, spec);
+	job.o = o;
+	signals_block(&signals);
+	job_start(&job, box, spec);
 	if (o->tty)
 		term_raw();
-	pump_start(&j, &j.out, "stdout", -1, STDOUT_FILENO, on_output);
-	if (!o->tty)
-		pump_start(&j, &j.err, "stderr", -1, STDERR_FILENO, on_output);
-	if (!o->no_input)
-		pump_start(&j, &j.in, "stdin", STDIN_FILENO, -1, on_input);
-	if (pthread_create(&j.waiter, NULL, on_exit_code, &j) != 0)
-		run_fail("cannot make a thread");
-	for (;;) {
-		signo = sigwaitinfo(&j.signals, NULL);
-		if (signo == SIG_DONE)
-			return j.status;
-		if (signo > 0)
-			forward(&j, signo);
+	pump_open(&job.out, "stdout", -1, STDOUT_FILENO);
+	pump_start(&job.out, on_output);
+	if (!o->no_input) {
+		pump_open(&job.in, "stdin", STDIN_FILENO, -1);
+		pump_start(&job.in, on_input);
 	}
+	signals_pass_on(&signals);
+	if (!o->tty) {
+		pump_open(&job.err, "stderr", -1, STDERR_FILENO);
+		on_output(&job.err);
+	}
+	status = job_wait(&job);
+	pthread_join(job.out.thread, NULL);
+	return status;
 }

@@ -15,14 +15,19 @@
 
 #include "scripts/sbxrun/sbxrun.h"
 
+static bool path_has(const char *path, const char *name, int mode)
+{
+	char *full = NULL;
+	bool has = asprintf(&full, "%s/%s", path, name) > 0 &&
+		   access(full, mode) == 0;
+
+	free(full);
+	return has;
+}
+
 static bool path_is_box(const char *path)
 {
-	char name[PATH_MAX + 16];
-
-	if (strlen(path) >= PATH_MAX)
-		return false;
-	stpcpy(stpcpy(name, path), "/jobs/new");
-	return access(name, R_OK | W_OK) == 0;
+	return path_has(path, "jobs/new", R_OK | W_OK);
 }
 
 /* The first n bytes of path, at least the root. */
@@ -38,27 +43,47 @@ static bool path_is_on(const char *path, dev_t dev)
 	return stat(path, &st) == 0 && st.st_dev == dev;
 }
 
-/*
- * How long the name of the sandbox's folder is in path, which is on device
- * dev: it is the top of that mount or just below.  0: there is none.
- */
-static size_t box_length(const char *path, dev_t dev)
+/* The end of the next name in path. */
+static size_t next_name(const char *path, size_t n)
+{
+	return path[n] ? n + 1 + strcspn(path + n + 1, "/") : n;
+}
+
+/* How long the name of the mount's top is in path, which is on that device. */
+static size_t top_length(const char *path, dev_t dev)
 {
 	size_t n = 0;
-	int levels = 0;
 
-	for (;;) {
+	for (;; n = next_name(path, n)) {
 		char *prefix = path_prefix(path, n);
-		bool is_on = prefix && path_is_on(prefix, dev);
-		bool is_box = is_on && path_is_box(prefix);
+		bool is_top = prefix && path_is_on(prefix, dev);
 
 		free(prefix);
-		if (is_box)
+		if (is_top || !path[n])
 			return n;
-		if ((is_on && ++levels == 2) || !path[n])
-			return 0;
-		n += 1 + strcspn(path + n + 1, "/");
 	}
+}
+
+/*
+ * The sandbox's folder that path leads through, or NULL.  The top of the
+ * mount is one, or holds them; then it has .sbxfs, and asking for any other
+ * name there may mean to ask the service.
+ */
+static char *box_of(const char *path, dev_t dev)
+{
+	size_t n = top_length(path, dev);
+	char *box = path_prefix(path, n);
+
+	if (box && path_has(box, ".sbxfs", F_OK)) {
+		free(box);
+		if (!path[n])
+			return NULL;
+		box = path_prefix(path, next_name(path, n));
+	}
+	if (box && path_is_box(box))
+		return box;
+	free(box);
+	return NULL;
 }
 
 /* In the folder rest of a sandbox (begins with a slash, or is empty). */
@@ -74,23 +99,16 @@ static char *cwd_of(const char *rest)
 /* A sandbox by its name, from a directory in the same mount. */
 static char *sibling(const char *name)
 {
-	char here[PATH_MAX], *top, *path = NULL;
+	char here[PATH_MAX], *path = NULL;
 	struct stat st;
-	size_t n = 0;
 
 	if (strchr(name, '/') || !getcwd(here, sizeof(here)) ||
 	    stat(here, &st) < 0)
 		return NULL;
-	for (;; n += 1 + strcspn(here + n + 1, "/")) {
-		top = path_prefix(here, n);
-		if (!top || path_is_on(top, st.st_dev) || !here[n])
-			break;
-		free(top);
-	}
-	if (top && asprintf(&path, "%s/%s", top, name) < 0)
-		path = NULL;
-	free(top);
-	if (path && path_is_box(path))
+	if (asprintf(&path, "%.*s/%s", (int)top_length(here, st.st_dev), here,
+		     name) < 0)
+		return NULL;
+	if (path_is_box(path))
 		return path;
 	free(path);
 	return NULL;
@@ -100,21 +118,19 @@ void place_find(const char *dir, char **ret_box, char **ret_cwd)
 {
 	char *path = realpath(dir ? dir : ".", NULL);
 	struct stat st;
-	size_t n;
 
 	if (!path && dir && errno == ENOENT)
 		path = sibling(dir);
 	if (!path || stat(path, &st) < 0)
 		run_fail("%s: %s", dir ? dir : "the current directory",
 			 strerror(errno));
-	n = box_length(path, st.st_dev);
-	if (!n)
+	*ret_box = box_of(path, st.st_dev);
+	if (!*ret_box)
 		run_fail("%s is not in a sandbox: go into a folder of an "
 			 "sbxfs mount, or name one with -d",
 			 path);
-	*ret_box = strndup(path, n);
-	*ret_cwd = cwd_of(path + n);
+	*ret_cwd = cwd_of(path + strlen(*ret_box));
 	free(path);
-	if (!*ret_box || !*ret_cwd)
+	if (!*ret_cwd)
 		run_fail("out of memory");
 }

@@ -248,6 +248,18 @@ def rows_exec(fs, work, out):
     for _ in range(50):
         fs.m.run("bench", "true")
     out("exec true", (time.monotonic() - begin) / 50)
+    program = os.path.join(BUILD, "sbxrun")
+    sh("%s true" % program, fs.top)
+    begin = time.monotonic()
+    for _ in range(50):
+        subprocess.run([program, "true"], cwd=fs.top, check=True,
+                       stdin=subprocess.DEVNULL)
+    out("sbxrun true", (time.monotonic() - begin) / 50)
+    out("sbxrun reads 256 MiB, MB/s", 268.4 / seconds(
+        "%s head -c 268435456 /dev/zero | cat" % program, fs.top), "%.0f")
+    out("sbxrun writes 256 MiB, MB/s", 268.4 / seconds(
+        "head -c 268435456 /dev/zero | %s sh -c 'cat >/dev/null'" % program,
+        fs.top), "%.0f")
 
 
 def rows_walk(fs, work, out):

@@ -42,9 +42,12 @@ class Run(unittest.TestCase):
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def popen(self, *args, **more):
-        return subprocess.Popen([SBXRUN] + list(args), cwd=self.path(),
-                                stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, **more)
+        p = subprocess.Popen([SBXRUN] + list(args), cwd=self.path(),
+                             stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, **more)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        return p
 
     def test_streams_and_status(self):
         r = self.run_("sh", "-c", "echo out; echo err >&2; exit 7")
@@ -182,8 +185,11 @@ class Run(unittest.TestCase):
             return self.run_("sh", "-c", state).stdout.strip()
         p.send_signal(signal.SIGTSTP)
         wait_for(lambda: remote_state() == b"T")
-        with open("/proc/%d/stat" % p.pid) as f:
-            self.assertEqual(f.read().split()[2], "T")
+
+        def local_state():
+            with open("/proc/%d/stat" % p.pid) as f:
+                return f.read().split()[2]
+        wait_for(lambda: local_state() == "T")
         p.send_signal(signal.SIGCONT)
         wait_for(lambda: remote_state() != b"T")
         p.send_signal(signal.SIGTERM)

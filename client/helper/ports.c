@@ -17,12 +17,15 @@
 #define LISTEN_MAX  1024
 #define LOOK_MS	    200
 #define PROCESS_MAX 512 /* with more, whose port it is costs too much */
+#define HIDDEN_MAX  64
 #define TCP_LISTEN  0x0a
 
 struct listener {
 	uint16_t port;
 	unsigned long inode;
-	uint32_t pid;
+	uint32_t pid, uid;
+	bool is_known; /* whose it is was found out before */
+	bool is_foreign;
 	char address[INET6_ADDRSTRLEN];
 };
 
@@ -48,14 +51,15 @@ static bool parse_line(const char *line, struct listener *l)
 	char address[33];
 
 	if (sscanf(line,
-		   " %*d: %32[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*d %*d "
+		   " %*d: %32[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %u %*d "
 		   "%lu",
-		   address, &port, &state, &l->inode) != 4)
+		   address, &port, &state, &l->uid, &l->inode) != 5)
 		return false;
 	if (state != TCP_LISTEN || !port || port > UINT16_MAX)
 		return false;
 	l->port = (uint16_t)port;
 	l->pid = 0;
+	l->is_known = l->is_foreign = false;
 	parse_address(address, l);
 	return true;
 }
@@ -74,22 +78,6 @@ static size_t read_table(const char *path, struct listener *list, size_t n)
 	return n;
 }
 
-static int by_port(const void *a, const void *b)
-{
-	const struct listener *x = a, *y = b;
-
-	return (x->port > y->port) - (x->port < y->port);
-}
-
-static size_t listeners(struct listener *list)
-{
-	size_t n = read_table("/proc/net/tcp", list, 0);
-
-	n = read_table("/proc/net/tcp6", list, n);
-	qsort(list, n, sizeof(*list), by_port);
-	return n;
-}
-
 /* ---- whose ---- */
 
 static void match_socket(struct listener *list, size_t n, const char *link,
@@ -105,7 +93,47 @@ static void match_socket(struct listener *list, size_t n, const char *link,
 			list[i].pid = pid;
 }
 
-static void match_process(struct listener *list, size_t n, uint32_t pid)
+/* Users whose processes cannot be looked into, so what is theirs is not
+ * known. */
+struct hidden {
+	uint32_t uid[HIDDEN_MAX];
+	size_t n;
+	bool all; /* too many, or nothing could be looked at */
+};
+
+static bool is_hidden(const struct hidden *hid, uint32_t uid)
+{
+	for (size_t i = 0; i < hid->n; i++)
+		if (hid->uid[i] == uid)
+			return true;
+	return hid->all;
+}
+
+static void hide(struct hidden *hid, uint32_t pid)
+{
+	unsigned int uid;
+	char path[64], line[128];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return; /* gone */
+	while (!found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "Uid: %*u %u", &uid) == 1;
+	fclose(f);
+	/* our own first process hides itself because it runs the rest */
+	if (!found || (pid == 1 && uid == geteuid()) || is_hidden(hid, uid))
+		return;
+	if (hid->n < HIDDEN_MAX)
+		hid->uid[hid->n++] = uid;
+	else
+		hid->all = true;
+}
+
+static void match_process(struct listener *list, size_t n, uint32_t pid,
+			  struct hidden *hid)
 {
 	char path[64], link[64];
 	struct dirent *e;
@@ -114,8 +142,11 @@ static void match_process(struct listener *list, size_t n, uint32_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%u/fd", pid);
 	d = opendir(path);
-	if (!d)
+	if (!d) {
+		if (errno != ENOENT)
+			hide(hid, pid);
 		return;
+	}
 	while ((e = readdir(d))) {
 		len = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
 		if (len <= 0)
@@ -129,26 +160,81 @@ static void match_process(struct listener *list, size_t n, uint32_t pid)
 static void match_processes(struct listener *list, size_t n)
 {
 	DIR *d = n ? opendir("/proc") : NULL;
+	struct hidden hid = {.all = !d};
 	struct dirent *e;
-	size_t seen = 0;
+	size_t seen = 0, i;
 
-	if (!d)
-		return;
-	while (seen < PROCESS_MAX && (e = readdir(d))) {
+	while (d && (e = readdir(d))) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
-		match_process(list, n, (uint32_t)strtoul(e->d_name, NULL, 10));
-		seen++;
+		if (++seen > PROCESS_MAX) {
+			hid.all = true;
+			break;
+		}
+		match_process(list, n, (uint32_t)strtoul(e->d_name, NULL, 10),
+			      &hid);
 	}
-	closedir(d);
+	if (d)
+		closedir(d);
+	for (i = 0; i < n; i++)
+		list[i].is_foreign =
+			!list[i].pid && !is_hidden(&hid, list[i].uid);
+}
+
+/* ---- what listens here ---- */
+
+static int by_port(const void *a, const void *b)
+{
+	const struct listener *x = a, *y = b;
+
+	return (x->port > y->port) - (x->port < y->port);
+}
+
+/* What was known of a socket stays true: it does not change hands. */
+static bool remember(struct listener *list, size_t n,
+		     const struct listener *old, size_t nr_old)
+{
+	size_t known = 0, i, k;
+
+	for (i = 0; i < n; i++)
+		for (k = 0; k < nr_old && !list[i].is_known; k++)
+			if (old[k].inode == list[i].inode &&
+			    old[k].port == list[i].port) {
+				list[i].pid = old[k].pid;
+				list[i].is_foreign = old[k].is_foreign;
+				list[i].is_known = true;
+				known++;
+			}
+	return known == n;
+}
+
+/*
+ * The network may be shared with others, whose ports are not ours: those that
+ * no process here has open, as far as that can be told.
+ */
+static size_t listeners(struct listener *list, bool again)
+{
+	static struct listener all[LISTEN_MAX], old[LISTEN_MAX];
+	static size_t nr_old;
+	size_t n = read_table("/proc/net/tcp", all, 0), nr = 0, i;
+
+	n = read_table("/proc/net/tcp6", all, n);
+	if (again || !remember(all, n, old, nr_old))
+		match_processes(all, n);
+	memcpy(old, all, n * sizeof(all[0]));
+	nr_old = n;
+	for (i = 0; i < n; i++)
+		if (!all[i].is_foreign)
+			list[nr++] = all[i];
+	qsort(list, nr, sizeof(*list), by_port);
+	return nr;
 }
 
 int op_ports(struct req *q)
 {
 	static struct listener list[LISTEN_MAX];
-	size_t n = listeners(list), i;
+	size_t n = listeners(list, true), i;
 
-	match_processes(list, n);
 	sbx_put_array(q->out, (uint32_t)n);
 	for (i = 0; i < n; i++) {
 		sbx_put_array(q->out, 3);
@@ -194,7 +280,7 @@ static void tell_differences(struct helper *h, const uint16_t *now, size_t n)
 static void ports_look(struct helper *h)
 {
 	static struct listener list[LISTEN_MAX];
-	size_t n = listeners(list), count = 0, i;
+	size_t n = listeners(list, false), count = 0, i;
 	uint16_t now[LISTEN_MAX];
 
 	for (i = 0; i < n; i++)

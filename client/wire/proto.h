@@ -303,7 +303,8 @@ enum sbx_wire_op {
 
 	/*
 	 * ports.
-	 * PORTS [] -> [[port, address str, pid or 0] ...] listening TCP
+	 * PORTS [] -> [[port, address str, pid or 0] ...] listening TCP, but
+	 *      for what belongs to no process here where that can be told
 	 * PORT_WATCH [on bool] SBX_MSG_PORT is sent for each change (looked
 	 *      for every 200 ms while on), first for each open one
 	 */

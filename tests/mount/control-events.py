@@ -3,7 +3,7 @@
 sandbox, as JSON lines; names of any bytes; slow readers; readers that go."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import base64, errno, json, select, shutil, subprocess, time, unittest
+import base64, errno, json, select, shutil, socket, subprocess, time, unittest
 from sbxmount import Mount, wait_for
 
 
@@ -186,7 +186,15 @@ class Events(unittest.TestCase):
                      b"s.bind((\"127.0.0.1\", 0)); s.listen(); "
                      b"print(s.getsockname()[1]); open(\"wait\").read()'")
         port = int(os.read(fd, 100))
-        r.until(type="port", port=port, state="open")
+        self.assertEqual([e["port"] for e in r.until(
+            type="port", port=port, state="open") if e["type"] == "port"],
+            [port])
+        # what others on this machine have open is not the sandbox's
+        with socket.create_server(("127.0.0.1", 0)) as other, \
+                open(self.path("ports")) as f:
+            ports = [int(line.split()[0]) for line in f]
+            self.assertEqual(ports, [port])
+            self.assertNotIn(other.getsockname()[1], ports)
         self.m.run("t", ": >wait")
         r.until(type="port", port=port, state="closed")
         os.close(fd)

@@ -1,0 +1,239 @@
+#!/usr/bin/python3
+"""Every control file, whatever is read from and written to it: no hang, no
+crash, the right error, and the mount goes on."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import errno, stat, subprocess, unittest
+from sbxmount import Mount
+
+# what cannot hurt whatever it is, file by file, with the errors allowed
+NONSENSE = (b"\n", b" ", b"\0", b"\xff\xfe\xfd", b"a b c", b"{", b'{"a":', b"[",
+            b"-1", b"0", b"99999999999999999999", b"0x10", b"1e9", b"destroy!",
+            b"paus", b"\x1b[2J", b"a\nb\nc", b"%s%n%d", b"../..",
+            b'{"command": 7}', b"x" * (1 << 20), b"\0" * (1 << 20),
+            os.urandom(4096))
+ACCEPT = {  # what is no nonsense for them
+    "keepalive": (b"\n", b" ", b"0"),
+    "data": NONSENSE,
+    "stdin": NONSENSE,
+}
+ERRORS = {errno.EINVAL, errno.E2BIG, errno.ESRCH, errno.EPIPE,
+          errno.EOPNOTSUPP, errno.ENOENT, errno.EDQUOT, errno.EAGAIN}
+
+
+class Robust(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.m.create("t")
+        cls.m.run("t", "mkdir d; echo x >d/f; exit 3")
+        os.mkdir(cls.m.path("t", "terminals", "x"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.m.close()
+
+    def path(self, name):
+        return self.m.path(name)
+
+    def control_files(self):
+        """All of them, of one ended command and one terminal"""
+        found = []
+        for top, dirs, files in os.walk(self.m.mnt):
+            if os.path.dirname(top) == self.m.mnt:
+                dirs[:] = [d for d in dirs if d not in ("workspace", "root")]
+            found += [os.path.relpath(os.path.join(top, f), self.m.mnt)
+                      for f in files]
+        return sorted(found)
+
+    def is_well(self):
+        self.assertEqual(self.m.run("t", "echo well"), b"well\n")
+
+    def test_modes_are_what_can_be_done(self):
+        for name in self.control_files():
+            mode = stat.S_IMODE(os.stat(self.path(name)).st_mode)
+            self.assertIn(mode, (0o600, 0o400, 0o200), name)
+            for flags, bit in ((os.O_RDONLY, 0o400), (os.O_WRONLY, 0o200)):
+                try:
+                    fd = os.open(self.path(name), flags | os.O_NONBLOCK)
+                except OSError as e:
+                    self.assertIn(e.errno, (errno.EACCES, errno.ENODATA),
+                                  name)
+                    continue
+                try:
+                    if flags == os.O_RDONLY:
+                        with self.assertRaises(OSError) as e:
+                            os.write(fd, b"x")
+                        self.assertEqual(e.exception.errno, errno.EBADF)
+                    else:
+                        with self.assertRaises(OSError) as e:
+                            os.read(fd, 1)
+                        self.assertEqual(e.exception.errno, errno.EBADF)
+                        if not mode & bit:  # root may open it all the same
+                            with self.assertRaises(OSError) as e:
+                                os.write(fd, b"x")
+                            self.assertIn(e.exception.errno,
+                                          (errno.EBADF, errno.EACCES))
+                finally:
+                    try:
+                        os.close(fd)
+                    except OSError:
+                        pass
+
+    def test_nonsense_is_refused_and_told(self):
+        skip = ("new", "t/exec", "t/terminals/new", "t/jobs/new")
+        for name in self.control_files():
+            if name in skip or not os.stat(self.path(name)).st_mode & 0o200:
+                continue
+            for text in NONSENSE:
+                if text in ACCEPT.get(os.path.basename(name), ()):
+                    continue
+                fd = os.open(self.path(name), os.O_WRONLY | os.O_NONBLOCK)
+                try:
+                    n = os.write(fd, text)
+                    self.fail("%s took %d bytes of %r"
+                              % (name, n, text[:20]))
+                except OSError as e:
+                    self.assertIn(e.errno, ERRORS, (name, text[:20]))
+                finally:
+                    os.close(fd)
+        with open(self.path("t/status"), "rb") as f:
+            status = f.read()
+        for line in status.splitlines():
+            self.assertRegex(line, rb"\A[A-Za-z_.]+:( |\Z)[^\x00-\x1f]*\Z")
+        with open(self.path(".sbxfs/errors"), "rb") as f:
+            for line in f.read().splitlines():
+                self.assertRegex(line, rb"\A\d{4}-[^\x00-\x1f]*\Z")
+        self.is_well()
+
+    def test_commands_and_options_of_nonsense(self):
+        for name in ("t/exec", "t/terminals/new", "new"):
+            for text in NONSENSE:
+                if name == "new" and text in (b"\n", b" "):
+                    continue  # default options
+                fd = os.open(self.path(name), os.O_RDWR)
+                try:
+                    while text:
+                        text = text[os.write(fd, text):]
+                    if name == "t/exec":
+                        while os.read(fd, 65536):
+                            pass
+                    elif name == "new":
+                        os.read(fd, 100)
+                except OSError as e:
+                    self.assertIn(e.errno, ERRORS, (name, text[:20]))
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+        self.assertEqual(sorted(os.listdir(self.m.mnt)),
+                         [".sbxfs", "new", "t"])
+        for one in os.listdir(self.path("t/terminals")):
+            if one not in ("new", "x"):
+                os.rmdir(self.path("t/terminals/" + one))
+        self.is_well()
+
+    def test_every_way_of_reading(self):
+        for name in self.control_files():
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                whole = b""
+                while True:
+                    piece = os.read(fd, 1 << 20)
+                    if not piece:
+                        break
+                    whole += piece
+                bytewise = b""
+                if name.split("/")[-1] not in ("data", "events"):
+                    os.lseek(fd, 0, os.SEEK_SET)
+                    while len(bytewise) < min(len(whole), 200):
+                        bytewise += os.read(fd, 1)
+                    self.assertEqual(bytewise, whole[:200])
+                    self.assertEqual(os.pread(fd, 10, 1 << 40), b"")
+            except OSError as e:
+                self.assertIn(e.errno, (errno.EAGAIN, errno.ESPIPE,
+                                        errno.EBADF), name)
+            finally:
+                os.close(fd)
+
+    def test_two_writers_on_one_open_file(self):
+        fd = os.open(self.path("t/terminals/x/size"), os.O_RDWR)
+        pids = []
+        for i in range(4):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    for n in range(50):
+                        os.write(fd, b"%d %d\n" % (80 + i, 20 + i))
+                        os.pread(fd, 100, 0)
+                    os._exit(0)
+                except OSError:
+                    os._exit(1)
+            pids.append(pid)
+        for pid in pids:
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        os.close(fd)
+        with open(self.path("t/terminals/x/size")) as f:
+            cols, rows = map(int, f.read().split())
+        self.assertEqual(cols - 80, rows - 20)
+
+    def test_the_sandbox_goes_between_open_and_use(self):
+        self.m.create("g")
+        self.m.run("g", "exit 1")
+        names = [n for n in self.control_files()
+                 if n.startswith("g/") and "/terminals/" not in n]
+        fds = {}
+        for name in names:
+            for flags in (os.O_RDONLY, os.O_WRONLY):
+                try:
+                    fds[name, flags] = os.open(self.path(name), flags)
+                except OSError as e:
+                    self.assertIn(e.errno, (errno.EACCES, errno.ENODATA))
+        os.rmdir(self.path("g"))
+        for (name, flags), fd in fds.items():
+            try:
+                if flags == os.O_RDONLY:
+                    while os.read(fd, 65536):
+                        self.assertEqual(name, "g/events")
+                    self.assertEqual(name, "g/events")
+                else:
+                    os.write(fd, b"1")
+                    self.fail(name + " could be written")
+            except OSError as e:
+                self.assertIn(e.errno, (errno.ESTALE, errno.EBADF), name)
+            try:
+                os.close(fd)
+            except OSError as e:
+                self.assertEqual(e.errno, errno.ESTALE)
+        self.is_well()
+
+    def test_careless_programs_end(self):
+        out = self.m.dir + "/copy"
+        # the end of a terminal is waited for, as that of a command
+        os.rmdir(self.path("t/terminals/x"))
+        try:
+            for command in (
+                    "find t -path t/root -prune -o -type f -print | wc -l",
+                    "grep -r --exclude=events --exclude-dir=root well t | "
+                    "wc -l",
+                    "tar -cf /dev/zero --exclude=t/root --exclude=t/events t "
+                    "|| [ $? = 1 ]",
+                    "rm -rf {0}; mkdir {0}; for f in t/*; do case $f in "
+                    "*/root|*/events) ;; *) cp -r $f {0} || exit;; esac; "
+                    "done",
+                    "rm -rf {0}; rsync -a --exclude=/t/root "
+                    "--exclude=/t/events t {0}"):
+                done = subprocess.run(["sh", "-c", command.format(out)],
+                                      cwd=self.m.mnt, timeout=100,
+                                      stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT)
+                self.assertEqual(done.returncode, 0,
+                                 (command, done.stdout.decode()))
+        finally:
+            os.mkdir(self.path("t/terminals/x"))
+        self.assertEqual(sorted(os.listdir(self.path("t/terminals"))),
+                         ["new", "x"])
+
+
+if __name__ == "__main__":
+    unittest.main()

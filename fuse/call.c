@@ -225,11 +225,14 @@ void sfs_call_waits(struct sfs_call *c)
 		interrupted_add(c, c->change ? SFS_DYING_MS : 0);
 }
 
-void sfs_call_decided(struct sfs_call *c)
+fuse_req_t sfs_call_take(struct sfs_call *c)
 {
-	interrupted_del(c);
-	if (c->req)
-		fuse_req_interrupt_func(c->req, NULL, NULL);
+	fuse_req_t req = c->req;
+
+	c->req = NULL;
+	fuse_req_interrupt_func(req, NULL, NULL);
+	sfs_call_free(c);
+	return req;
 }
 
 /* ---- requests ---- */

@@ -94,8 +94,9 @@ int sfs_call_submit(struct sfs_call *c, sbx_part_fn *part);
 /* The call waits for something other than its own request. */
 void sfs_call_waits(struct sfs_call *c);
 
-/* The outcome is certain: no signal ends it any more. */
-void sfs_call_decided(struct sfs_call *c);
+/* The outcome is certain and no signal ends it any more: gives the request to
+ * be answered later, and frees the call.  It must not have been answered. */
+fuse_req_t sfs_call_take(struct sfs_call *c);
 
 /* Answers, unless that was done, and frees the call. */
 void sfs_call_err(struct sfs_call *c, int err);

@@ -135,11 +135,13 @@ static void lock_missed(struct sfs_call *c, int err)
 
 static void on_settled(void *arg)
 {
-	sfs_call_err(arg, 0);
+	fuse_reply_err(arg, 0);
 }
 
 static void lock_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
+	struct sfs_files *files;
+
 	err = sfs_handle_error(c->handle, err);
 	/* given up for another thread of its owner */
 	if (err == -EINTR && c->req && c->interrupt) {
@@ -154,8 +156,8 @@ static void lock_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 		sfs_call_err(c, err);
 		return;
 	}
-	sfs_call_decided(c);
-	sfs_notify_after(c->files->notify, on_settled, c);
+	files = c->files;
+	sfs_files_settle(files, on_settled, sfs_call_take(c));
 }
 
 static void lock_take(struct sfs_call *c, bool wait)

@@ -165,8 +165,8 @@ void sfs_cache_remove_entry(struct sfs_dir *d, struct sfs_entry *e,
 		sfs_dir_changed(d);
 	}
 	name_unlink(e, how);
+	files_uncount(d->inode->files, SFS_COST_ENTRY(e->len));
 	sfs_entries_remove(&d->entries, e);
-	d->inode->files->nr_entries--;
 }
 
 void sfs_cache_remove(struct sfs_dir *d, const char *name, size_t len,
@@ -185,6 +185,7 @@ static struct sfs_inode *inode_new(struct sfs_files *f, uint8_t tree,
 
 	if (!i)
 		return NULL;
+	files_count(f, SFS_COST_INODE);
 	i->node.ops = &sfs_file_ops;
 	i->files = f;
 	i->flags |= flags;
@@ -239,7 +240,7 @@ static struct sfs_entry *entry_new(struct sfs_dir *d, const char *name,
 	if (!e)
 		return NULL;
 	e->dir = d;
-	d->inode->files->nr_entries++;
+	files_count(d->inode->files, SFS_COST_ENTRY(len));
 	if (how & SFS_PUT_OWN)
 		return e;
 	/* had it come about since the kernel was told that there is no such

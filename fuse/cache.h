@@ -104,8 +104,16 @@ void sfs_dir_changed(struct sfs_dir *d);
 /* Nothing the kernel holds of it can be kept true any more. */
 void sfs_dir_distrust(struct sfs_dir *d);
 
-/* Drops what was used longest ago until the limits are kept. */
-void sfs_cache_trim(struct sfs_files *f);
+/* Frees it, without a word to the kernel, which knows none of its entries. */
+void sfs_dir_free(struct sfs_dir *d);
+/*
+ * Drops what was used longest ago, and asks the kernel to let go of it, if
+ * the limits are exceeded, which is what it returns.  Directories may be gone
+ * afterwards.
+ */
+bool sfs_cache_trim(struct sfs_files *f);
+/* The kernel is letting go of this inode as it was asked to. */
+void sfs_cache_forgotten(struct sfs_inode *i);
 /* Drops everything; what the kernel holds stays as a shell. */
 void sfs_cache_clear(struct sfs_files *f);
 

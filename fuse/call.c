@@ -77,6 +77,8 @@ int sfs_call_keep(struct sfs_call *c, const char *data, size_t size)
 
 /* ---- interrupts ---- */
 
+static void on_timer(uv_timer_t *t);
+
 static void interrupted_del(struct sfs_call *c)
 {
 	if (!c->int_at)
@@ -85,6 +87,12 @@ static void interrupted_del(struct sfs_call *c)
 	if (c->int_next)
 		c->int_next->int_at = c->int_at;
 	c->int_at = NULL;
+}
+
+void sfs_call_tick(struct sfs_files *f)
+{
+	if (!uv_is_active((uv_handle_t *)f->timer))
+		uv_timer_start(f->timer, on_timer, TICK_MS, TICK_MS);
 }
 
 /* It is let go after ms, or earlier if that was said before. */
@@ -104,8 +112,7 @@ static void interrupted_add(struct sfs_call *c, uint64_t ms)
 	if (c->int_next)
 		c->int_next->int_at = &c->int_next;
 	f->interrupted = c;
-	if (!uv_is_active((uv_handle_t *)f->timer))
-		uv_timer_start(f->timer, sfs_call_on_timer, TICK_MS, TICK_MS);
+	sfs_call_tick(f);
 }
 
 static void call_hasten(struct sfs_call *c)
@@ -130,7 +137,7 @@ static void call_let_go(struct sfs_call *c)
 		sbx_remote_cancel(c->files->remote, c->number);
 }
 
-void sfs_call_on_timer(uv_timer_t *t)
+static void on_timer(uv_timer_t *t)
 {
 	struct sfs_files *f = t->data;
 	uint64_t now = files_now(f);
@@ -147,7 +154,7 @@ void sfs_call_on_timer(uv_timer_t *t)
 			break;
 		}
 	} while (found);
-	if (!f->interrupted)
+	if (!f->interrupted && !sfs_cache_trim(f))
 		uv_timer_stop(t);
 }
 
@@ -277,6 +284,7 @@ static bool is_untold(const struct sfs_call *c, int err)
 static void on_reply(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sfs_call *c = arg;
+	struct sfs_files *f = c->files;
 
 	c->number = 0;
 	if (is_untold(c, err)) {
@@ -291,6 +299,7 @@ static void on_reply(void *arg, int err, struct sbx_rd *rd)
 		return;
 	}
 	call_done(c, err == -ERESTART ? -EIO : err, rd);
+	sfs_cache_trim(f);
 }
 
 int sfs_call_submit(struct sfs_call *c, sbx_part_fn *part)

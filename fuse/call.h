@@ -113,7 +113,7 @@ unsigned int sfs_call_how(const struct sfs_call *c);
  */
 void sfs_call_unsure(struct sfs_call *c, struct sfs_inode *dir, int err);
 
-/* the interrupt timer's callback, for files.c */
-void sfs_call_on_timer(uv_timer_t *t);
+/* Something is to be looked at in a while: interrupted calls, memory. */
+void sfs_call_tick(struct sfs_files *f);
 
 #endif

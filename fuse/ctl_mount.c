@@ -41,6 +41,7 @@ static void config_load(struct ctl_file *f)
 	put(to, "credentials", credentials(&m->conf));
 	put(to, "agent", m->conf.agent);
 	sfs_text_printf(to, "timeout_s: %u\n", m->fs.timeout_ms / 1000);
+	sfs_text_printf(to, "cache: %zu\n", m->fs.cache_max);
 	put(to, "helper", m->conf.helper ? "on" : "off");
 	put(to, "read_only", m->fs.read_only ? "yes" : "no");
 	put(to, "locks", m->fs.local_locks ? "local" : "shared");
@@ -143,6 +144,9 @@ static void stats_load(struct ctl_file *f)
 	put_counter(to, m, "reconnects_total", COUNTER(reconnects),
 		    "Connections that were made anew.");
 	put_unsent(to, m);
+	put_family(to, "cached_bytes", "gauge",
+		   "Names and attributes that are remembered.");
+	sfs_text_printf(to, "sbxfs_cached_bytes %zu\n", m->fs.cache_bytes);
 	ctl_file_loaded(f, NULL);
 }
 

@@ -30,8 +30,12 @@ static void entry_gone(struct sfs_dir *d, const char *name, size_t len,
 	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
 	unsigned int how = 0;
 
-	if (!e)
+	if (!e) {
+		/* forgotten here, but perhaps not in the kernel's listing */
+		if (!d->complete)
+			sfs_dir_changed(d);
 		return;
+	}
 	if (what & SBX_CHANGE_MOVED_FROM) {
 		how |= SFS_PUT_MOVED;
 		moving_set(d->inode->files, e->inode);

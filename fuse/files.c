@@ -194,7 +194,6 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	f->notify = notify;
 	f->gen = 1;
 	f->max_dirs = SFS_MAX_DIRS;
-	f->max_entries = SFS_MAX_ENTRIES;
 	f->compare_end = &f->compare;
 	sfs_calls_init(&f->throttled);
 	for (t = 0; t < 2; t++) {
@@ -210,6 +209,11 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	}
 	uv_timer_init(fs->loop, f->timer);
 	f->timer->data = f;
+	f->next = fs->files;
+	f->at = &fs->files;
+	if (f->next)
+		f->next->at = &f->next;
+	fs->files = f;
 	sbx_remote_set_files(remote, &sfs_events, f);
 	sfs_notify_on_lost(notify, on_notify_lost, f);
 	return f;
@@ -286,6 +290,10 @@ struct sfs_files *sfs_files_free(struct sfs_files *f)
 	uv_close((uv_handle_t *)f->timer, on_timer_closed);
 	sfs_cache_clear(f);
 	inodes_end(f, f->fs->started);
+	files_uncount(f, f->bytes);
+	*f->at = f->next;
+	if (f->next)
+		f->next->at = f->at;
 	if (!f->inodes.nr) {
 		files_release(f);
 		return NULL;

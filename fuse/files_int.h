@@ -53,6 +53,7 @@ struct sfs_statfs {
 
 struct sfs_files {
 	struct sfs *fs;
+	struct sfs_files *next, **at; /* fs->files */
 	struct sbx_remote *remote;
 	struct sfs_notify *notify;
 	struct sfs_inodes inodes;
@@ -69,8 +70,9 @@ struct sfs_files {
 	struct sfs_dir **numbers;
 	size_t nr_number_slots;
 	struct sfs_dir *lru_first, *lru_last;
-	size_t nr_dirs, nr_entries;
-	size_t max_dirs, max_entries;		/* limits.h; less in tests */
+	size_t nr_dirs;
+	size_t bytes;				/* of fs->cache_bytes */
+	size_t max_dirs;			/* limits.h; less in tests */
 	struct sfs_dir *compare, **compare_end; /* to be listed anew */
 	unsigned int comparing;
 	struct sfs_settler *settlers;  /* waiting for its end: list.c */
@@ -94,17 +96,35 @@ struct sfs_files {
 	uint32_t nr_handles, nr_open_dirs;
 	struct sfs_statfs statfs[2];
 	struct sfs_call *interrupted;
-	uv_timer_t *timer; /* of interrupted calls; freed by its own closing */
+	uv_timer_t *timer; /* sfs_call_tick; freed by its own closing */
 	bool closed;	   /* no remote any more */
 	struct sfs_leftover leftover; /* once closed */
 };
 
 extern const struct sfs_node_ops sfs_file_ops; /* files.c */
 
+/* What is remembered, in bytes: with the allocator's own, and the place in
+ * the tables. */
+#define SFS_COST_INODE	    (sizeof(struct sfs_inode) + 32)
+#define SFS_COST_ENTRY(len) (sizeof(struct sfs_entry) + (len) + 40)
+#define SFS_COST_DIR	    (sizeof(struct sfs_dir) + 64)
+#define SFS_COST_TARGET	    16
+
+static inline void files_count(struct sfs_files *f, size_t bytes)
+{
+	f->bytes += bytes;
+	f->fs->cache_bytes += bytes;
+}
+static inline void files_uncount(struct sfs_files *f, size_t bytes)
+{
+	f->bytes -= bytes;
+	f->fs->cache_bytes -= bytes;
+}
+
 /* A sandbox that sends names without end is not followed beyond this. */
 static inline bool files_are_full(const struct sfs_files *f)
 {
-	return f->nr_entries >= 2 * f->max_entries;
+	return f->fs->cache_bytes >= f->fs->cache_full;
 }
 
 static inline uint64_t files_now(const struct sfs_files *f)

@@ -18,6 +18,8 @@ struct sfs_leftover {
 	void (*free)(struct sfs_leftover *l);
 };
 
+struct sfs_files;
+
 struct sfs {
 	uv_loop_t *loop;
 	struct fuse_session *se;
@@ -28,6 +30,8 @@ struct sfs {
 	bool read_only;
 	bool local_locks; /* option locks=local: the kernel keeps them */
 	unsigned int timeout_ms;
+	/* option cache=, and what is never exceeded: sfs_cache_init */
+	size_t cache_max, cache_full;
 
 	/* the rest is fs.c's and files.c's */
 	uv_poll_t poll;
@@ -38,6 +42,9 @@ struct sfs {
 	void *end_arg;
 	struct sfs_leftover *leftovers;
 	size_t readahead; /* bytes read ahead and not asked for yet */
+	struct sfs_files *files;
+	size_t cache_bytes; /* of names and attributes of all of them */
+	uint64_t trim_at, trim_pause;
 };
 
 extern const struct fuse_lowlevel_ops sfs_handlers;

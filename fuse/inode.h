@@ -38,6 +38,7 @@ enum sfs_inode_flag {
 	 * it needs a node of its own, and the first one is found */
 	SFS_INODE_ALIAS = 32,
 	SFS_INODE_WHOLE = 64, /* the kernel was given all of its content */
+	SFS_INODE_ASKED = 128, /* the kernel was asked to let go of it */
 };
 
 struct sfs_inode {

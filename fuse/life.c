@@ -1,5 +1,5 @@
 /*
- * How long inodes and directories live, and the limits on how many.
+ * How long inodes and directories live.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,6 @@
 #include "fuse/handle.h"
 
 #define NUMBER_SLOTS_MIN 256
-#define TRIM_TRIES	 64 /* directories looked at in one go */
 
 /* ---- numbers ---- */
 
@@ -135,11 +134,11 @@ struct sfs_dir *sfs_dir_of(struct sfs_inode *i)
 	i->dir = d;
 	lru_add(i->files, d);
 	i->files->nr_dirs++;
+	files_count(i->files, SFS_COST_DIR);
 	return d;
 }
 
-/* Entries go without a word to the kernel, which knows none of them. */
-static void dir_free(struct sfs_dir *d)
+void sfs_dir_free(struct sfs_dir *d)
 {
 	struct sfs_files *f = d->inode->files;
 	struct sfs_entry *e;
@@ -150,6 +149,7 @@ static void dir_free(struct sfs_dir *d)
 	number_drop(d);
 	lru_del(f, d);
 	f->nr_dirs--;
+	files_uncount(f, SFS_COST_DIR);
 	d->inode->dir = NULL;
 	free(d);
 }
@@ -170,9 +170,12 @@ void sfs_inode_unref(struct sfs_inode *i)
 		return;
 	if (sfs_inode_is_dir(i) && i->dir) {
 		i->refs++; /* its entries' ends must not end it again */
-		dir_free(i->dir);
+		sfs_dir_free(i->dir);
 		i->refs--;
 	}
+	files_uncount(f, SFS_COST_INODE);
+	if (S_ISLNK(i->mode) && i->target)
+		files_uncount(f, strlen(i->target) + SFS_COST_TARGET);
 	sfs_inodes_free(&f->inodes, i);
 }
 
@@ -190,46 +193,13 @@ void sfs_inode_forget(struct sfs_node *n)
 
 	if (!sfs_inode_is_held(i))
 		return;
+	if (i->flags & SFS_INODE_ASKED)
+		sfs_cache_forgotten(i);
 	i->flags &= (uint8_t)~SFS_INODE_HELD;
 	sfs_inode_unref(i);
 }
 
-/* ---- limits ---- */
-
-static bool dir_is_idle(const struct sfs_dir *d)
-{
-	return !sfs_inode_is_held(d->inode) && !d->nr_open && !d->listing &&
-	       !d->comparing && !(d->inode->flags & SFS_INODE_ROOT);
-}
-
-/* Entries of a directory that is not needed: those that others use stay. */
-static bool has_used_child(const struct sfs_dir *d)
-{
-	const struct sfs_entry *e;
-	uint64_t at = 0;
-
-	while ((e = sfs_entries_after(&d->entries, at))) {
-		at = e->cookie;
-		if (e->inode && (e->inode->refs > 1 ||
-				 (sfs_inode_is_dir(e->inode) && e->inode->dir)))
-			return true;
-	}
-	return false;
-}
-
-void sfs_cache_trim(struct sfs_files *f)
-{
-	int tries = TRIM_TRIES;
-	struct sfs_dir *d;
-
-	while ((f->nr_entries > f->max_entries || f->nr_dirs > f->max_dirs) &&
-	       tries-- && (d = f->lru_last)) {
-		if (dir_is_idle(d) && !has_used_child(d))
-			dir_free(d);
-		else
-			sfs_dir_used(d);
-	}
-}
+/* ---- the end ---- */
 
 void sfs_cache_clear(struct sfs_files *f)
 {
@@ -245,7 +215,7 @@ void sfs_cache_clear(struct sfs_files *f)
 		sfs_inode_ref(d->inode);
 	while (f->lru_first) {
 		i = f->lru_first->inode;
-		dir_free(f->lru_first);
+		sfs_dir_free(f->lru_first);
 		sfs_inode_unref(i);
 	}
 	for (t = 0; t < 2; t++)

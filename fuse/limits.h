@@ -4,9 +4,16 @@
 #ifndef SFS_LIMITS_H
 #define SFS_LIMITS_H
 
-/* Names remembered per sandbox, about 250 bytes each.  What the kernel holds
- * is never dropped; listings of folders that it has let go are. */
-#define SFS_MAX_ENTRIES 1000000
+/* Names and attributes remembered, in the whole mount (option cache=): about
+ * 330 bytes for each file, so 800,000 files.  The kernel is asked to let go
+ * of what is more. */
+#define SFS_CACHE_DEFAULT ((size_t)256 << 20)
+#define SFS_CACHE_MIN	  ((size_t)1 << 20)
+#define SFS_CACHE_MAX	  ((size_t)1 << 40)
+/* One folder is listed as a whole however small the cache is: so much more may
+ * be in use at a time, which is a folder of 150,000 files.  What is beyond it
+ * is not listed (ENOMEM). */
+#define SFS_CACHE_SLACK ((size_t)64 << 20)
 /* Directories with a number, and so a watch, in one helper: inotify's usual
  * limit is 65536 or more per user. */
 #define SFS_MAX_DIRS 60000

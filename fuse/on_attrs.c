@@ -212,6 +212,13 @@ static int readlink_send(struct sfs_call *c)
 	return sfs_call_submit(c, NULL);
 }
 
+static void target_keep(struct sfs_inode *i, const char *target)
+{
+	i->target = strdup(target);
+	if (i->target)
+		files_count(i->files, strlen(target) + SFS_COST_TARGET);
+}
+
 static void readlink_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	struct sfs_inode *i = c->inode;
@@ -233,7 +240,7 @@ static void readlink_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	target[len] = '\0';
 	/* a link is never changed, only replaced */
 	if (!i->target && !(i->flags & SFS_INODE_VOLATILE))
-		i->target = strdup(target);
+		target_keep(i, target);
 	readlink_reply(c, target);
 }
 

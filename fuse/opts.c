@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fuse/limits.h"
+
 #define MAX_ROWS    64
 #define TIMEOUT_MAX 86400
 
@@ -210,6 +212,28 @@ static int take_protect(struct parse *p, const struct row *row, const char *v)
 	return 0;
 }
 
+static int take_cache(struct parse *p, const struct row *row, const char *v)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char *end;
+
+	errno = 0;
+	p->opts->cache = strtoul(v, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (!errno && end != v && v[0] != '-' && (!*end || (unit && !end[1])) &&
+	    p->opts->cache <= SFS_CACHE_MAX) {
+		if (unit)
+			p->opts->cache <<= 10 * (unit - units + 1);
+		if (p->opts->cache >= SFS_CACHE_MIN &&
+		    p->opts->cache <= SFS_CACHE_MAX)
+			return 0;
+	}
+	return sbx_error_set(p->error, -EINVAL,
+			     "option cache= needs a size from 1M to 1T, such "
+			     "as 256M");
+}
+
 static int take_locks(struct parse *p, const struct row *row, const char *v)
 {
 	p->opts->local_locks = !strcmp(v, "local");
@@ -303,6 +327,8 @@ static const struct row rows[] = {
 	 "longest wait for an answer or a lost connection (30)", take_timeout},
 	{"keyfile=", "FILE", "file with the service's key", take_keyfile},
 	{"protect", NULL, "rmdir does not destroy sandboxes", take_protect},
+	{"cache=", "SIZE", "memory for names and attributes (256M)",
+	 take_cache},
 	{"locks=", "shared|local",
 	 "local: locks do not reach the sandbox (shared)", take_locks},
 	{"keepalive", NULL, "keep alive what is in use", take_keepalive},
@@ -486,6 +512,7 @@ int sfs_opts_parse(struct sfs_opts *opts, int argc, char *argv[],
 		.uid = getuid(),
 		.gid = getgid(),
 		.umask = (mode_t)-1,
+		.cache = SFS_CACHE_DEFAULT,
 		.log_level = SBX_LOG_INFO,
 	};
 	for (size_t i = 0; i < NR_ROWS; i++)

@@ -27,6 +27,7 @@ struct sfs_opts {
 	gid_t gid;
 	mode_t umask;		 /* (mode_t)-1: none */
 	unsigned int timeout_ms; /* 0: not given */
+	size_t cache;		 /* bytes */
 	enum sbx_log_level log_level;
 	bool help, version, foreground;
 	bool read_only, protect, nonempty, keepalive;

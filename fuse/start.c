@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fuse/control.h"
+#include "fuse/limits.h"
 #include "fuse/sandbox.h"
 
 /* ---- configuration ---- */
@@ -66,6 +67,8 @@ int sfs_start_conf(struct sfs_mount *m, struct sbx_error *reterr)
 	m->fs.read_only = m->opts->read_only;
 	m->fs.local_locks = m->opts->local_locks;
 	m->fs.timeout_ms = m->conf.timeout_ms;
+	m->fs.cache_max = m->opts->cache;
+	m->fs.cache_full = 2 * m->opts->cache + SFS_CACHE_SLACK;
 	return 0;
 }
 

@@ -347,6 +347,7 @@ struct fake *fake_new(void)
 	uv_loop_init(&f->loop);
 	f->fs.loop = &f->loop;
 	f->fs.started = true;
+	f->fs.cache_max = f->fs.cache_full = 1 << 20;
 	f->fs.umask = (mode_t)-1;
 	f->epoch = 1;
 	f->numbers = SBX_DIR_FIRST;

@@ -105,7 +105,11 @@ row("`grep -r` in 100 files in 10 folders, again", TREE, warm=True)(
     sh("grep -r line ."))
 
 # old files: git reads again what is as new as its index
-REPO = (TREE + "; find . -type f -exec touch -d yesterday {} +; git init -q .; "
+# the same names of objects each time, or else some share a folder
+os.environ["GIT_AUTHOR_DATE"] = "1700000000 +0000"
+os.environ["GIT_COMMITTER_DATE"] = "1700000000 +0000"
+REPO = ("export GIT_AUTHOR_DATE='1700000000 +0000' "
+        "GIT_COMMITTER_DATE='1700000000 +0000'; " + TREE + "; find . -type f -exec touch -d yesterday {} +; git init -q .; "
         "git config user.name n; git config user.email e@x; "
         "git config gc.auto 0; git add .; git commit -qm one")
 row("`git status` of 100 files, first time", REPO)(

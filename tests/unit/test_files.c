@@ -401,6 +401,8 @@ static void test_restart_keeps_the_order_of_writes(void **state)
 	n->ops->release(req(), n, &fi);
 }
 
+#define PER_FILE (SFS_COST_INODE + SFS_COST_ENTRY(1))
+
 static void test_cache_is_bounded(void **state)
 {
 	static const char *const names[] = {"0", "1", "2", "3", "4",
@@ -410,7 +412,6 @@ static void test_cache_is_bounded(void **state)
 	fuse_req_t r;
 	int k;
 
-	f->files->max_entries = 60;
 	list(top, req());
 	fake_answer_list(f, names, 10, 0);
 	for (k = 0; k < 10; k++) {
@@ -431,13 +432,21 @@ static void test_cache_is_bounded(void **state)
 		}
 		sfs_node_forget(&f->fs, (uintptr_t)dir, 1000);
 	}
-	sfs_cache_trim(f->files);
-	assert_true(f->files->nr_entries <= 60);
+	f->fs.cache_max = 60 * PER_FILE;
+	for (k = 0; k < 10; k++) {
+		f->fs.trim_at = 0;
+		sfs_cache_trim(f->files);
+	}
+	assert_true(f->fs.cache_bytes <= 60 * PER_FILE);
 	assert_true(f->files->inodes.nr <= 61);
 	assert_true(f->sent[SBX_OP_FORGET] > 0);
 	/* what was dropped is asked for again */
 	f->sent[SBX_OP_LIST] = 0;
-	dir = node_of(lookup(top, "0"));
+	r = lookup(top, "0");
+	a = fake_attr(S_IFDIR | 0755, 5000);
+	if (!r->replies)
+		fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	dir = node_of(r);
 	r = req();
 	list(dir, r);
 	assert_int_equal(f->sent[SBX_OP_LIST], 1);
@@ -451,7 +460,7 @@ static void test_hostile_listing_is_refused(void **state)
 	fuse_req_t r = req();
 	int k;
 
-	f->files->max_entries = 100;
+	f->fs.cache_full = 200 * PER_FILE;
 	for (k = 0; k < 300; k++) {
 		snprintf(text[k], sizeof(text[k]), "%d", k);
 		names[k] = text[k];
@@ -459,7 +468,7 @@ static void test_hostile_listing_is_refused(void **state)
 	list(top, r);
 	fake_answer_list(f, names, 300, 1000);
 	assert_int_equal(r->err, ENOMEM);
-	assert_true(f->files->nr_entries <= 200);
+	assert_true(f->files->inodes.nr <= 200);
 }
 
 /* What is told while our own rename is on its way leads nowhere, but must

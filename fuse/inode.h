@@ -37,7 +37,7 @@ enum sfs_inode_flag {
 	/* a directory that is mounted at a second place in the sandbox: here
 	 * it needs a node of its own, and the first one is found */
 	SFS_INODE_ALIAS = 32,
-	SFS_INODE_WHOLE = 64, /* the kernel was given all of its content */
+	SFS_INODE_WHOLE = 64,  /* the kernel was given all of its content */
 	SFS_INODE_ASKED = 128, /* the kernel was asked to let go of it */
 };
 

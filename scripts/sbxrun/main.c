@@ -113,7 +113,7 @@ static int parse(struct run_options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct run_options o = {0};
+	static struct run_options o;
 	char *box, *cwd, *spec;
 	int status;
 

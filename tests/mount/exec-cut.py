@@ -49,7 +49,7 @@ class Cut(unittest.TestCase):
         r = self.run_("sh", "-c", script, stdin=subprocess.DEVNULL)
         self.assertEqual(r.stdout.split(), [b"%d" % i for i in range(1, 201)])
         self.assertEqual(r.returncode, 6)
-        self.assertGreater(self.cuts, 1)
+        self.assertGreater(self.cuts, 0)
 
     def test_many_short_commands(self):
         got = {}

@@ -501,6 +501,31 @@ class Jobs(unittest.TestCase):
         check = "ps -e -o pgid= | grep -cw %s" % pid
         self.assertEqual(self.data(self.start(check)).strip(), b"0")
 
+    def test_an_interrupt_ends_every_wait(self):
+        n = self.start("echo begin; sleep 1000", stdin=True)
+        base = self.path("jobs", n)
+        for script in ("cat exit_code", "cat stdout", "cat stderr",
+                       "cat output", "cat ../../exec", "cat <>../../exec",
+                       "yes >stdin", "tail -n +1 -f stdout"):
+            p = subprocess.Popen(["sh", "-c", "echo go; exec " + script],
+                                 cwd=base, stdout=subprocess.PIPE)
+            self.assertEqual(os.read(p.stdout.fileno(), 3), b"go\n")
+            self.assertEqual(self.until_waiting(p), None)
+            p.send_signal(signal.SIGINT)
+            self.assertIn(p.wait(20), (-signal.SIGINT, 1), script)
+            p.stdout.close()
+        self.signal(n, "KILL")
+        self.assertEqual(self.code(n), 137)
+
+    def until_waiting(self, p):
+        """for our answer, or asleep"""
+        def is_waiting():
+            with open("/proc/%d/stat" % p.pid) as f:
+                state = f.read().rsplit(")", 1)[1].split()[0]
+            with open("/proc/%d/comm" % p.pid) as f:
+                return state == "S" and f.read().strip() != "sh"
+        wait_for(is_waiting)
+
     def test_careless_readers_end(self):
         n = self.start("echo a; echo b >&2; exit 1")
         self.code(n)

@@ -16,198 +16,6 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 
-/* ---- answers ---- */
-
-struct sbx_buf *plain_message_begin(struct sbx_plain *p, unsigned int type,
-				    unsigned int nr)
-{
-	sbx_buf_clear(&p->reply);
-	sbx_put_array(&p->reply, nr + 1);
-	sbx_put_u64(&p->reply, type);
-	return &p->reply;
-}
-
-void plain_message(struct sbx_plain *p)
-{
-	if (!p->closing && !p->reply.err)
-		p->h->on_message(p->arg, sbx_buf_at(&p->reply),
-				 sbx_buf_len(&p->reply));
-}
-
-struct sbx_buf *plain_answer_begin(struct sbx_plain *p,
-				   const struct plain_op *op, unsigned int nr)
-{
-	plain_message_begin(p, SBX_MSG_REPLY, nr + 2);
-	sbx_put_u64(&p->reply, op->id);
-	sbx_put_u64(&p->reply, 0);
-	return &p->reply;
-}
-
-struct sbx_buf *plain_part_begin(struct sbx_plain *p, const struct plain_op *op,
-				 unsigned int nr)
-{
-	plain_message_begin(p, SBX_MSG_PART, nr + 1);
-	sbx_put_u64(&p->reply, op->id);
-	return &p->reply;
-}
-
-void plain_answer(struct sbx_plain *p, const struct plain_op *op)
-{
-	p->told = true;
-	if (op->id)
-		plain_message(p);
-}
-
-void plain_answer_err(struct sbx_plain *p, const struct plain_op *op, int err)
-{
-	struct sbx_buf *b = plain_message_begin(p, SBX_MSG_REPLY, 2);
-
-	sbx_put_u64(b, op->id);
-	sbx_put_u64(b, (uint64_t)-err);
-	plain_answer(p, op);
-}
-
-void plain_doubt(struct sbx_plain *p)
-{
-	struct plain_shell *s;
-
-	for (s = p->shells; s; s = s->next)
-		if (s->op)
-			s->op->again = true;
-	if (!p->told)
-		return;
-	p->told = false;
-	plain_message_begin(p, SBX_MSG_OVERFLOW, 0);
-	plain_message(p);
-}
-
-/* ---- requests ---- */
-
-static int refuse(struct sbx_plain *p, struct plain_op *op)
-{
-	(void)p;
-	(void)op;
-	return -EOPNOTSUPP;
-}
-
-static const struct plain_type unknown_type = {
-	.kind = PLAIN_NOTE,
-	.begin = refuse,
-};
-
-static const struct plain_type *type_find(uint32_t op)
-{
-	const struct plain_type *const tables[] = {
-		plain_op_types, plain_data_types, plain_job_types};
-	const struct plain_type *t;
-	size_t i;
-
-	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
-		for (t = tables[i]; t->op; t++)
-			if (t->op == op)
-				return t;
-	return &unknown_type;
-}
-
-void plain_op_free(struct sbx_plain *p, struct plain_op *op)
-{
-	plain_at_release(&p->names, &op->at);
-	plain_at_release(&p->names, &op->at2);
-	if (op->msg.zone)
-		sbx_msg_release(&op->msg);
-	free(op);
-}
-
-static void queue_add(struct sbx_plain *p, struct plain_op *op)
-{
-	struct plain_op ***end =
-		op->type->kind == PLAIN_QUICK ? &p->quick_end : &p->queue_end;
-
-	op->next = NULL;
-	**end = op;
-	*end = &op->next;
-	p->queued += op->len;
-	plain_work_later(p);
-}
-
-static void queue_put_back(struct sbx_plain *p, struct plain_op *op)
-{
-	op->next = p->queue;
-	p->queue = op;
-	if (!op->next)
-		p->queue_end = &op->next;
-	p->queued += op->len;
-	op->sent = op->again = false;
-	plain_at_release(&p->names, &op->at);
-	plain_at_release(&p->names, &op->at2);
-	op->data_len = op->max_out = 0;
-	plain_work_later(p);
-}
-
-static struct plain_op *queue_take(struct sbx_plain *p)
-{
-	struct plain_op *op = p->queue;
-
-	p->queue = op->next;
-	if (!p->queue)
-		p->queue_end = &p->queue;
-	p->queued -= op->len;
-	return op;
-}
-
-int sbx_plain_send(struct sbx_plain *p, const void *data, size_t len)
-{
-	struct plain_op *op;
-	int r;
-
-	if (p->queued + len > PLAIN_QUEUE)
-		return -EAGAIN;
-	op = calloc(1, sizeof(*op) + len);
-	if (!op)
-		return -ENOMEM;
-	memcpy(op->raw, data, len);
-	op->len = len;
-	op->since = uv_now(p->loop);
-	r = sbx_msg_parse(&op->msg, op->raw, len);
-	if (r < 0) {
-		free(op);
-		return r;
-	}
-	op->args = sbx_rd_root(&op->msg);
-	op->type = type_find(sbx_get_u32(&op->args));
-	op->id = sbx_get_u32(&op->args);
-	queue_add(p, op);
-	return 0;
-}
-
-struct plain_op *plain_op_own(struct sbx_plain *p,
-			      const struct plain_type *type)
-{
-	struct plain_op *op = calloc(1, sizeof(*op));
-
-	if (!op)
-		return NULL;
-	op->type = type;
-	op->internal = true;
-	op->since = uv_now(p->loop);
-	queue_put_back(p, op);
-	return op;
-}
-
-static void queue_drop(struct sbx_plain *p)
-{
-	struct plain_op *op;
-
-	while (p->queue)
-		plain_op_free(p, queue_take(p));
-	while ((op = p->quick)) {
-		p->quick = op->next;
-		p->queued -= op->len;
-		plain_op_free(p, op);
-	}
-	p->quick_end = &p->quick;
-}
-
 /* ---- a shell that was lost with a change under way ---- */
 
 /* offset is its pid */
@@ -296,7 +104,7 @@ static void shell_want(struct sbx_plain *p)
 static void op_done(struct sbx_plain *p, struct plain_op *op, int r)
 {
 	if (r == 1) {
-		queue_put_back(p, op);
+		plain_queue_put_back(p, op);
 		return;
 	}
 	if (r < 0 && !op->internal)
@@ -334,7 +142,7 @@ static bool work_first(struct sbx_plain *p)
 	if (p->exclusive || (alone && p->running))
 		return false;
 	if (kind == PLAIN_NOTE || kind == PLAIN_WAIT) {
-		op_begin(p, queue_take(p));
+		op_begin(p, plain_queue_take(p));
 		return true;
 	}
 	s = shell_idle(p);
@@ -342,7 +150,7 @@ static bool work_first(struct sbx_plain *p)
 		shell_want(p);
 		return false;
 	}
-	op = queue_take(p);
+	op = plain_queue_take(p);
 	if (!op_begin(p, op))
 		return true;
 	p->running++;
@@ -400,7 +208,7 @@ static void plain_down(struct sbx_plain *p, const struct sbx_error *why)
 		uv_timer_start(&p->retry, on_retry,
 			       ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS, 0);
 	else
-		queue_drop(p); /* the owner fails them */
+		plain_queue_drop(p); /* the owner fails them */
 	if (news)
 		p->h->on_down(p->arg, why, retry);
 }
@@ -501,7 +309,7 @@ void plain_on_output(struct plain_shell *s, struct plain_op *op, int status,
 	/* a command of the user ran meanwhile and has ended */
 	if (op->again && op->type->kind == PLAIN_ASK && !op->type->drain &&
 	    op->tries++ < PLAIN_RESTARTS) {
-		queue_put_back(p, op);
+		plain_queue_put_back(p, op);
 		return;
 	}
 	if (p->closing) {
@@ -524,7 +332,7 @@ static void op_lost(struct sbx_plain *p, const struct plain_shell *s,
 	}
 	if (!sent || (op_may_repeat(op) && !op->type->drain &&
 		      why->err != -EPROTO && op->tries++ < PLAIN_RESTARTS)) {
-		queue_put_back(p, op);
+		plain_queue_put_back(p, op);
 	} else {
 		op_done(p, op, why->err == -EPROTO ? -EPROTO : -ETIMEDOUT);
 		if (change)
@@ -558,7 +366,7 @@ static void queue_expire(struct sbx_plain *p)
 	uint64_t now = uv_now(p->loop);
 
 	while (p->queue && now - p->queue->since > PLAIN_OP_MS)
-		op_done(p, queue_take(p), -ETIMEDOUT);
+		op_done(p, plain_queue_take(p), -ETIMEDOUT);
 }
 
 static void shells_close(struct sbx_plain *p)
@@ -635,7 +443,7 @@ static void on_handle_closed(uv_handle_t *h)
 
 	if (--p->open_handles)
 		return;
-	queue_drop(p);
+	plain_queue_drop(p);
 	plain_names_release(&p->names);
 	sbx_buf_release(&p->line);
 	sbx_buf_release(&p->reply);
@@ -672,7 +480,7 @@ void sbx_plain_close(struct sbx_plain *p, void (*on_closed)(void *arg),
 	p->on_closed = on_closed;
 	p->closed_arg = arg;
 	p->closing = true;
-	queue_drop(p);
+	plain_queue_drop(p);
 	uv_timer_stop(&p->retry);
 	uv_timer_start(&p->tick, on_tick, QUIT_MS, QUIT_MS);
 	for (s = p->shells; s; s = s->next)

@@ -7,14 +7,16 @@
  *
  * One object per sandbox, behind the seam of channel.h.  Loop thread only.
  *
- *	plain.c		life; requests in their order, the answers
+ *	plain.c		life; each request in its turn
+ *	plain_queue.c	requests that wait, and their answers
  *	plain_shell.c	one shell there: a command in, its output back
  *	plain_script.c	what that shell runs
  *	plain_dirs.c	numbers and handles, which are names here
  *	plain_ops.c	requests about names and attributes as commands
  *	plain_data.c	requests about contents, and handles
  *	plain_text.c	reading what the tools print
- *	plain_jobs.c	commands of the user
+ *	plain_exec.c	commands of the user: starting one
+ *	plain_jobs.c	... and what becomes of it
  *	plain_ports.c	what listens there
  *
  * Nothing in it knows a service: all it needs is stream_open.

@@ -100,7 +100,7 @@ int plain_at_handle(struct plain_names *n, uint64_t number,
 		    struct plain_at *ret);
 void plain_at_release(struct plain_names *n, struct plain_at *at);
 
-/* ---- requests: plain.c ---- */
+/* ---- requests: plain_queue.c ---- */
 
 struct plain_op {
 	struct plain_op *next;
@@ -202,7 +202,11 @@ void plain_op_free(struct sbx_plain *p, struct plain_op *op);
 struct plain_op *plain_op_own(struct sbx_plain *p,
 			      const struct plain_type *type);
 
-/* ---- answers: plain.c ---- */
+void plain_queue_put_back(struct sbx_plain *p, struct plain_op *op);
+struct plain_op *plain_queue_take(struct sbx_plain *p);
+void plain_queue_drop(struct sbx_plain *p);
+
+/* ---- answers: plain_queue.c ---- */
 
 /* Begins an answer of nr results; then sbx_put_*, then plain_answer. */
 struct sbx_buf *plain_answer_begin(struct sbx_plain *p,
@@ -286,8 +290,37 @@ int plain_take_count(const char *text, uint64_t *ret);
 /* n whole numbers in one line, blanks between them. */
 int plain_take_numbers(const struct sbx_buf *out, uint64_t *ret, size_t n);
 
-/* ---- commands: plain_jobs.c ---- */
+/* ---- commands: plain_jobs.c, plain_exec.c ---- */
 
+#define PLAIN_JOB_HEAD 1024	 /* what the script says before the command */
+#define PLAIN_JOB_HELD (1 << 20) /* output without credit; it is paused */
+
+struct plain_job {
+	struct plain_job *next;
+	struct sbx_plain *p;
+	uint32_t number, id; /* id: of the request, until it is answered */
+	uint32_t flags, pid;
+	struct sbx_stream *stream;
+	bool session, started, ended, lost, paused, vain;
+	int exit_code;
+	uint64_t began;
+	uint64_t credit[2];
+	struct sbx_buf held[2];
+	bool closed[2]; /* nobody wants it any more */
+	char head[PLAIN_JOB_HEAD];
+	size_t head_len;
+
+	struct sbx_stream *feeder;
+	bool ready;   /* it has the pipe */
+	bool feeding; /* a piece is under way */
+	bool deaf;    /* nobody reads its input */
+	struct plain_op *input, **input_end;
+};
+
+struct plain_job *plain_job_find(const struct sbx_plain *p, uint32_t number);
+extern const struct sbx_stream_handler plain_job_handler;
+/* Starts one; the request is answered when it runs. */
+int plain_exec_begin(struct sbx_plain *p, struct plain_op *op);
 /* Kills all of them; closing their streams comes later. */
 void plain_jobs_kill(struct sbx_plain *p);
 void plain_jobs_close(struct sbx_plain *p);

@@ -1,0 +1,199 @@
+/* What the tools of a sandbox print in plain mode, and what a stranger may
+ * print instead of them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "client/plain_int.h"
+#include "tests/unit/wire_test.h"
+
+static int take_attr(const char *text, struct sbx_attr *ret, size_t *ret_left)
+{
+	struct sbx_buf b;
+	int r;
+
+	sbx_buf_init(&b, 4096);
+	sbx_buf_add(&b, text, strlen(text));
+	r = plain_take_attr(&b, ret);
+	*ret_left = sbx_buf_len(&b);
+	sbx_buf_release(&b);
+	return r;
+}
+
+#define REST " 1 1000 100 5 8 77 65024 0 0 "
+
+static void test_attr_is_read(void **state)
+{
+	struct sbx_attr a;
+	size_t left;
+
+	assert_int_equal(take_attr("data\n\n=81a4" REST
+				   "1.000000002 -1.500000000 -0.250000000 "
+				   "4096\n",
+				   &a, &left),
+			 0);
+	assert_int_equal(left, 5);
+	assert_int_equal(a.mode, S_IFREG | 0644);
+	assert_int_equal(a.uid, 1000);
+	assert_int_equal(a.size, 5);
+	assert_int_equal(a.ino, 77);
+	assert_int_equal(a.atime_ns, 2);
+	assert_int_equal(a.mtime_s, -2);
+	assert_int_equal(a.mtime_ns, 500000000);
+	assert_int_equal(a.ctime_s, -1);
+	assert_int_equal(a.ctime_ns, 750000000);
+}
+
+static void test_attr_that_is_none(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"\n",
+		"\n=\n",
+		"=81a4\n",
+		/* not to its end, too much, too few, no fraction */
+		"\n=81a4" REST "1.000000000 1.000000000 1.000000000 4096",
+		"\n=81a4" REST "1.000000000 1.000000000 1.000000000 4096 1\n",
+		"\n=81a4" REST "1.000000000 1.000000000 4096\n",
+		"\n=81a4" REST "1 1.000000000 1.000000000 4096\n",
+		"\n=81a4 1 1000 100 -5 8 77 65024 0 0 1.000000000 "
+		"1.000000000 1.000000000 4096\n",
+		"\n=81a4 1 1000 100 9223372036854775808 8 77 65024 0 0 "
+		"1.000000000 1.000000000 1.000000000 4096\n",
+		"\n=181a481a4 1 1000 100 5 8 77 65024 0 0 1.000000000 "
+		"1.000000000 1.000000000 4096\n",
+		"\n=81a4 99999999999999999999999 1 1 1 1 1 1 1 1 1\n",
+	};
+	struct sbx_attr a;
+	size_t i, left;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(take_attr(bad[i], &a, &left), -EPROTO);
+}
+
+#define ENTRY "f 644 1 0 0 3 8 99 65024 1.0000000010 2.0 3.0000000000"
+#define GOOD  "f 644 1 0 0 3 8 99 65024 1.0000000010 2.0000000020 3.0000000030"
+
+static int take_entry(const char *text, size_t len, struct plain_entry *e)
+{
+	size_t used = 0;
+	int r = plain_take_entry((const uint8_t *)text, len, e, &used);
+
+	if (r == 1)
+		assert_true(used <= len);
+	return r;
+}
+
+static void test_entries(void **state)
+{
+	static const char good[] = "ra\n b\0" GOOD;
+	static const char old[] = "ra\0f 644 1 0 0 3 8 9 1 -1.5000000000 1 1";
+	static const char device[] = "ra\0b 600 1 0 0 0 0 9 1 1 1 1";
+	struct plain_entry e;
+	size_t i;
+
+	for (i = 0; i < sizeof(good); i++)
+		assert_int_equal(take_entry(good, i, &e), 0);
+	assert_int_equal(take_entry(good, sizeof(good), &e), 1);
+	assert_int_equal(e.len, 4);
+	assert_true(e.has_attr);
+	assert_int_equal(e.attr.mode, S_IFREG | 0644);
+	assert_int_equal(e.attr.mtime_ns, 2);
+	assert_int_equal(take_entry(old, sizeof(old), &e), 1);
+	assert_false(e.has_attr);
+	assert_int_equal(take_entry(device, sizeof(device), &e), 1);
+	assert_false(e.has_attr);
+}
+
+static void test_entries_that_are_none(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+	} bad[] = {
+#define BAD(text) {text, sizeof(text)}
+		BAD("xa\0" GOOD),
+		BAD("r\0" GOOD),
+		BAD("r.\0" GOOD),
+		BAD("r..\0" GOOD),
+		BAD("ra/b\0" GOOD),
+		BAD("ra\0" ENTRY),
+		BAD("ra\0"),
+		BAD("ra\0f"),
+		BAD("ra\0f "),
+		BAD("ra\0f 99999 1 0 0 3 8 9 1 1.0 1.0 1.0"),
+	};
+	char random[2048];
+	struct plain_entry e;
+	size_t i;
+	int n;
+
+	/* without its own NUL "ra" wants more; with it, it is too little */
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(take_entry(bad[i].text, bad[i].len, &e),
+				 -EPROTO);
+	srand(1);
+	for (n = 0; n < 20000; n++) {
+		for (i = 0; i < sizeof(random); i++)
+			random[i] = (char)(rand() % 5 ? "r \0.0fd-1"[rand() % 9]
+						      : rand());
+		take_entry(random, (size_t)rand() % sizeof(random), &e);
+	}
+}
+
+static void test_errors(void **state)
+{
+	assert_int_equal(plain_errno("No such file or directory"), -ENOENT);
+	assert_int_equal(plain_errno("Directory not empty"), -ENOTEMPTY);
+	assert_int_equal(plain_errno("Operation not supported"), -EOPNOTSUPP);
+	assert_int_equal(plain_errno("Stale file handle"), -ESTALE);
+	assert_int_equal(plain_errno("hard link not allowed for directory"),
+			 -EPERM);
+	/* never success, whatever is said */
+	assert_int_equal(plain_errno("Success"), -EIO);
+	assert_int_equal(plain_errno(""), -EIO);
+}
+
+static void test_counts(void **state)
+{
+	uint64_t n = 0;
+
+	assert_int_equal(plain_take_count("0+1 records in\n0+1 records out\n"
+					  "32000 bytes (32 kB) copied, 1 s",
+					  &n),
+			 0);
+	assert_int_equal(n, 32000);
+	assert_int_equal(plain_take_count("1 byte copied, 0.1 s", &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(plain_take_count("dd: 5", &n), -EPROTO);
+	assert_int_equal(plain_take_count("", &n), -EPROTO);
+}
+
+static void test_words_hold_any_bytes(void **state)
+{
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 4096);
+	plain_put_word(&b, "a$(x) '\n\\\xff", 10);
+	sbx_buf_add(&b, "", 1);
+	assert_string_equal(
+		(char *)sbx_buf_at(&b),
+		" =a\\0044\\0050x\\0051\\0040\\0047\\0012\\0134\\0377");
+	sbx_buf_release(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_attr_is_read),
+		cmocka_unit_test(test_attr_that_is_none),
+		cmocka_unit_test(test_entries),
+		cmocka_unit_test(test_entries_that_are_none),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_words_hold_any_bytes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -44,6 +44,7 @@ struct sfs_dir {
 	bool comparing;	 /* in files->compare */
 	bool ahead;	 /* the listing under way is a small one */
 	uint8_t lookups; /* names asked for one by one */
+	uint8_t walked;	 /* subdirectories listed one by one */
 };
 
 struct sfs_statfs {

@@ -27,6 +27,12 @@
 #define SFS_SMALL_DIR	 (32u << 10)
 #define SFS_LOOKUPS_MANY 2
 
+/* Whoever lists this many folders beside each other walks through all of them:
+ * so many more are listed ahead at once, doubled each time. */
+#define SFS_WALK_MANY 2
+#define SFS_WALK_MIN  16
+#define SFS_WALK_MAX  128
+
 /* Bytes written and answered, but not acknowledged by the sandbox; each
  * piece counts this many more, so that small ones cannot be too many to be
  * under way at once. */

@@ -216,13 +216,42 @@ bool sfs_list_is_good(const struct sfs_dir *d)
 	return sfs_dir_is_true(d) || sfs_list_is_recent(d);
 }
 
+void sfs_list_walk(struct sfs_inode *i)
+{
+	const struct sfs_entry *e = i->names;
+	struct sfs_dir *up = e ? e->dir : NULL;
+	uint64_t at = e ? e->cookie : 0;
+	unsigned int n = SFS_WALK_MIN;
+
+	if (!up || !sfs_dir_is_complete(up))
+		return;
+	if (up->walked < 16)
+		up->walked++;
+	if (up->walked < SFS_WALK_MANY)
+		return;
+	n <<= up->walked - SFS_WALK_MANY < 3 ? up->walked - SFS_WALK_MANY : 3;
+	if (n > SFS_WALK_MAX)
+		n = SFS_WALK_MAX;
+	while (n && (e = sfs_entries_after(&up->entries, at))) {
+		at = e->cookie;
+		if (!e->inode || !sfs_inode_is_dir(e->inode) ||
+		    (e->inode->dir &&
+		     (e->inode->dir->complete || e->inode->dir->listing)))
+			continue;
+		sfs_list_ahead(e->inode);
+		n--;
+	}
+}
+
 void sfs_list_wait(struct sfs_call *c)
 {
 	struct sfs_dir *d = sfs_dir_of(c->inode);
 	struct sfs_listing *l;
 	int err = -ENOMEM;
+	bool walks;
 
 	l = d ? d->listing : NULL;
+	walks = d && !l && !d->complete;
 	if (d && !l)
 		l = listing_new(d, ASKED, &err);
 	if (!l) {
@@ -231,6 +260,8 @@ void sfs_list_wait(struct sfs_call *c)
 	}
 	sfs_calls_add(&l->waiting, c);
 	sfs_call_waits(c);
+	if (walks)
+		sfs_list_walk(c->inode);
 }
 
 void sfs_list_ahead(struct sfs_inode *i)

@@ -15,6 +15,9 @@ void sfs_list_wait(struct sfs_call *c);
  * not need not be asked for one by one.
  */
 void sfs_list_ahead(struct sfs_inode *i);
+/* This directory is listed; if others beside it were, too, those behind it are
+ * listed ahead. */
+void sfs_list_walk(struct sfs_inode *i);
 /* Whether its entries are all known and may be shown without asking. */
 bool sfs_list_is_good(const struct sfs_dir *d);
 /* A name could not be taken in: what is known is not all, and a listing under

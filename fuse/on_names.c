@@ -35,6 +35,8 @@ static void lookup_learn(struct sfs_inode *i)
 			sfs_compare_add(d);
 	} else if (d->lookups >= SFS_LOOKUPS_MANY) {
 		sfs_list_ahead(i);
+		if (d->ahead)
+			sfs_list_walk(i);
 	} else {
 		d->lookups++;
 	}

@@ -132,8 +132,6 @@ static void change_tell(struct helper *h, const struct change *c)
 	r = attr_of_name(h, d, c->name, 0, &attr);
 	if (!r) {
 		send_change(h, c, &attr);
-		if (c->what & (SBX_CHANGE_CREATED | SBX_CHANGE_MOVED_TO))
-			recent_keep(h, c->name, &attr);
 	} else if (r == -ENOENT) {
 		send_change(h, c, NULL);
 	} else {

@@ -249,28 +249,6 @@ static int open_check(const struct helper *h, const struct at *at, int fd,
 	return r;
 }
 
-/* Another file has that name by now; this one may still be at hand. */
-static int open_again(struct helper *h, struct at *at, int flags)
-{
-	int fd, r;
-
-	if (at->handle || !at->name[0] || !at->ino)
-		return -ESTALE;
-	fd = recent_open(h, at->dir->dev, at->ino,
-			 flags & ~(O_TRUNC | O_CREAT | O_EXCL));
-	if (fd < 0)
-		return fd;
-	r = open_check(h, at, fd, flags);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	/* it has no name that changes would be told with */
-	at->dir = NULL;
-	at->name[0] = '\0';
-	return fd;
-}
-
 static int open_at(struct helper *h, struct at *at, int *flags)
 {
 	int without = O_TRUNC | O_CREAT | O_EXCL, fd, r;
@@ -280,14 +258,12 @@ static int open_at(struct helper *h, struct at *at, int *flags)
 		*flags &= ~O_NOATIME;
 		fd = open_entry(h, at, *flags & ~without);
 	}
-	if (fd == -ENOENT)
-		return at->ino ? open_again(h, at, *flags) : fd;
 	if (fd < 0)
 		return fd;
 	r = open_check(h, at, fd, *flags);
 	if (r < 0)
 		close(fd);
-	return r == -ESTALE ? open_again(h, at, *flags) : r < 0 ? r : fd;
+	return r < 0 ? r : fd;
 }
 
 int op_open(struct req *q)

@@ -18,7 +18,6 @@
 #include "client/helper/loop.h"
 #include "client/helper/map.h"
 #include "client/helper/moves.h"
-#include "client/helper/recent.h"
 #include "client/helper/report.h"
 #include "client/helper/watch.h"
 #include "client/wire/buf.h"
@@ -65,7 +64,6 @@ struct helper {
 	struct watch watch;
 	struct changes changes;
 	struct moves moves;
-	struct recent recent;
 	struct fstypes fstypes;
 	struct map handles;
 	struct map jobs;

@@ -50,19 +50,6 @@ class Watch(HelperTest):
         # of many, for a busy machine may be late
         self.assertTrue(any(took("f%d" % i) < 0.5 for i in range(20)))
 
-    def test_what_was_told_can_still_be_opened(self):
-        """though another file has its name by now"""
-        self.make("v1", b"one")
-        self.make("v2", b"two")
-        os.rename(self.path("v1"), self.path("v"))
-        ino = self.h.changes()[WORKSPACE, b"v"][1].ino
-        os.rename(self.path("v2"), self.path("v"))
-        self.h.open(7, WORKSPACE, b"v", ino)
-        self.assertEqual(self.h.read(7, 0, 10)[0], b"one")
-        # ... and what took its place was told before
-        self.assertEqual(self.h.read(7, 3, 10)[0], b"")
-        self.fails(errno.ESTALE, self.h.open, 8, WORKSPACE, b"v", ino + 12345)
-
     def test_rename_is_joined_by_its_cookie(self):
         self.make("a")
         os.mkdir(self.path("d"))

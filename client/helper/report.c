@@ -22,7 +22,8 @@
 	 IN_MOVED_TO | IN_ONLYDIR | IN_EXCL_UNLINK)
 /* How long one half of a rename waits for the other, and how long nothing is
  * read while the client does not keep up. */
-#define WAIT_MS 50
+#define WAIT_MS	     50
+#define WALK_AT_ONCE 64
 
 /* ---- telling ---- */
 
@@ -215,6 +216,14 @@ static void on_created(struct helper *h, struct rdir *d, const char *name,
 		return;
 	tell(h, SBX_CHANGE_CREATED, is_dir, d, name);
 	rdir_add(h, d, name, is_dir, true);
+	/* at once, so that what is in it is told before what came later; a
+	 * large tree is not */
+	for (int n = 0; r->todo && n < WALK_AT_ONCE; n++) {
+		struct rdir *next = r->todo;
+
+		rdir_take_todo(r, next);
+		rdir_walk(h, next);
+	}
 }
 
 static void on_modified(struct helper *h, struct rdir *d, const char *name)

@@ -403,6 +403,16 @@ static void window_set(struct sfs_handle *h, const struct sfs_call *c)
 		h->ahead = end;
 }
 
+/* Of the whole mount: in proportion to its memory. */
+static size_t ahead_max(const struct sfs *fs)
+{
+	size_t max = fs->cache_max / 8;
+
+	if (max < SFS_READAHEAD_LEAST)
+		return SFS_READAHEAD_LEAST;
+	return max < SFS_READAHEAD_TOTAL ? max : SFS_READAHEAD_TOTAL;
+}
+
 /* Only where changes are told, and below the file's known end. */
 static void fetch_ahead(struct sfs_handle *h)
 {
@@ -423,7 +433,7 @@ static void fetch_ahead(struct sfs_handle *h)
 		/* not in crumbs: wait until there is room for a good part */
 		if (len < h->window / 4 && limit < h->inode->size)
 			return;
-		if (files->fs->readahead + len > SFS_READAHEAD_TOTAL ||
+		if (files->fs->readahead + len > ahead_max(files->fs) ||
 		    fetch_new(h, h->ahead, len, true) < 0)
 			return;
 		h->ahead += len;
@@ -440,7 +450,7 @@ void sfs_fetch_first(struct sfs_handle *h)
 	/* one byte more, to learn that it ends there */
 	if (i->size < len)
 		len = (size_t)i->size + 1;
-	if (i->files->fs->readahead + len <= SFS_READAHEAD_TOTAL &&
+	if (i->files->fs->readahead + len <= ahead_max(i->files->fs) &&
 	    fetch_new(h, 0, len, true) == 0)
 		h->ahead = len;
 }

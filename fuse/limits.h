@@ -42,7 +42,8 @@
  * requests at once for one open file. */
 #define SFS_READAHEAD_MIN   (256u << 10)
 #define SFS_READAHEAD_MAX   (4u << 20)
-#define SFS_READAHEAD_TOTAL (32u << 20)
+#define SFS_READAHEAD_TOTAL (32u << 20) /* an eighth of cache=, at most */
+#define SFS_READAHEAD_LEAST (1u << 20)
 #define SFS_MAX_FETCHES	    8
 /* Sent for with the opening of a file: what the kernel asks for at most. */
 #define SFS_READ_FIRST (128u << 10)
@@ -56,8 +57,9 @@
 #define SFS_MAX_COMPARE 8
 /* Requests of the kernel taken in one turn of the loop. */
 #define SFS_REQUESTS_PER_TURN 32
-/* Invalidations waiting for the kernel, about 100 bytes each. */
-#define SFS_MAX_NOTIFY 500000
+/* Invalidations waiting for the kernel, about 100 bytes each.  Beyond this they
+ * begin again with all of them, once the kernel has caught up. */
+#define SFS_MAX_NOTIFY 100000
 /* How often a request is sent to one new helper after the other. */
 #define SFS_MAX_RESTARTS 4
 

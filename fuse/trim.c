@@ -16,19 +16,24 @@
 #define PAUSE_MAX_MS 2000
 /* Directories looked at in one pass: each costs a look at its entries. */
 #define PASS_DIRS 2000
+/* Names that the kernel is asked for in one pass: the queue of what it is told
+ * has room for many of these (SFS_MAX_NOTIFY). */
+#define PASS_ASKS 10000
 
 struct pass {
 	struct sfs_files *f;
 	size_t bytes, dirs; /* to be freed */
 	size_t asked;	    /* bytes that the kernel will let go of */
-	bool with_dirs;	    /* files were not enough */
+	unsigned int nr_asked;
+	bool with_dirs; /* files were not enough */
 };
 
 static bool pass_is_done(const struct pass *p)
 {
 	const struct sfs_files *f = p->f;
 
-	return f->bytes <= p->asked + p->bytes && f->nr_dirs <= p->dirs;
+	return p->nr_asked >= PASS_ASKS ||
+	       (f->bytes <= p->asked + p->bytes && f->nr_dirs <= p->dirs);
 }
 
 static bool dir_is_idle(const struct sfs_dir *d)
@@ -83,6 +88,7 @@ static void entry_trim(struct pass *p, struct sfs_dir *d, struct sfs_entry *e)
 		entry_drop(d, e);
 	} else if (may_ask(p, i)) {
 		i->flags |= SFS_INODE_ASKED;
+		p->nr_asked++;
 		p->asked += SFS_COST_INODE + SFS_COST_ENTRY(e->len);
 		sfs_dir_tell_entry(d, e->name, e->len);
 	}

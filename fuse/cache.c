@@ -200,13 +200,14 @@ static struct sfs_inode *inode_new(struct sfs_files *f, uint8_t tree,
  * there, it is mounted twice.
  */
 static struct sfs_inode *dir_elsewhere(struct sfs_inode *i,
-				       const struct sbx_attr *attr)
+				       const struct sbx_attr *attr,
+				       unsigned int how)
 {
 	struct sfs_entry *old = i->names;
 
 	if (!old)
 		return i->flags & SFS_INODE_ROOT ? NULL : i;
-	if (sfs_dir_is_true(old->dir))
+	if (!(how & SFS_PUT_ARRIVED) && sfs_dir_is_true(old->dir))
 		return inode_new(i->files, i->tree, attr, SFS_INODE_ALIAS);
 	sfs_inode_ref(i);
 	sfs_cache_remove_entry(old->dir, old, SFS_PUT_MOVED);
@@ -228,7 +229,7 @@ inode_for(struct sfs_dir *d, const struct sbx_attr *attr, unsigned int how)
 		i = NULL;
 	}
 	if (i && sfs_inode_is_dir(i))
-		return dir_elsewhere(i, attr);
+		return dir_elsewhere(i, attr, how);
 	return i ? i : inode_new(f, tree, attr, 0);
 }
 

@@ -60,12 +60,13 @@ void sfs_inode_entry(struct sfs_inode *i, const struct sfs_dir *in,
 /* ---- changing it ---- */
 
 enum sfs_put {
-	SFS_PUT_OWN = 1,     /* by a request of ours: the kernel knows */
-	SFS_PUT_ASKED = 2,   /* the kernel is asking for this very entry */
-	SFS_PUT_NEW = 4,     /* a new file, even if it has an old number */
-	SFS_PUT_DATA = 8,    /* the content may differ */
-	SFS_PUT_MOVED = 16,  /* (removal) it will be found elsewhere */
-	SFS_PUT_LISTED = 32, /* found in a listing */
+	SFS_PUT_OWN = 1,      /* by a request of ours: the kernel knows */
+	SFS_PUT_ASKED = 2,    /* the kernel is asking for this very entry */
+	SFS_PUT_NEW = 4,      /* a new file, even if it has an old number */
+	SFS_PUT_DATA = 8,     /* the content may differ */
+	SFS_PUT_MOVED = 16,   /* (removal) it will be found elsewhere */
+	SFS_PUT_LISTED = 32,  /* found in a listing */
+	SFS_PUT_ARRIVED = 64, /* it was renamed to here: it is not elsewhere */
 };
 
 /* The directory part of an inode, made if need be; NULL: no memory. */

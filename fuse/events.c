@@ -47,16 +47,23 @@ static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 		     unsigned int what, const struct sbx_attr *attr)
 {
 	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
-	bool full = !e && files_are_full(d->inode->files);
+	bool had = e, full = !e && files_are_full(d->inode->files);
 	unsigned int how = 0;
 
 	if (what & SBX_CHANGE_DATA)
 		how |= SFS_PUT_DATA;
 	if (what & SBX_CHANGE_DELETED && what & SBX_CHANGE_CREATED)
 		how |= SFS_PUT_NEW;
+	if (what & SBX_CHANGE_MOVED_TO)
+		how |= SFS_PUT_ARRIVED;
+	/* exchanged: what had the name is elsewhere now */
+	if (what & SBX_CHANGE_MOVED_FROM && e && e->inode &&
+	    !sfs_inode_is(e->inode, attr)) {
+		sfs_cache_remove_entry(d, e, SFS_PUT_MOVED);
+	}
 	if (full)
 		sfs_list_spoil(d);
-	if (e || (!full && (d->complete || d->listing))) {
+	if (had || (!full && (d->complete || d->listing))) {
 		sfs_cache_put(d, name, len, attr, how);
 	} else if (what & NAME_CHANGES) {
 		/* not worth remembering, but the kernel may know that there

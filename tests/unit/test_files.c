@@ -572,6 +572,38 @@ static void test_opened_there_before_the_answer(void **state)
 	n->ops->release(again, n, &r->fi);
 }
 
+/* What was exchanged in the sandbox stays what it is. */
+static void exchanged(mode_t mode, mode_t mode2)
+{
+	static const unsigned int both =
+		SBX_CHANGE_MOVED_FROM | SBX_CHANGE_MOVED_TO;
+	struct sbx_attr a = fake_attr(mode, 20), a2 = fake_attr(mode2, 21);
+	struct sfs_node *top = root(), *n, *n2;
+	fuse_req_t r;
+
+	n = found(top, "a", mode, 20);
+	n2 = found(top, "b", mode2, 21);
+	fake_change(f, SBX_DIR_WORKSPACE, "a", both, &a2);
+	fake_change(f, SBX_DIR_WORKSPACE, "b", both, &a);
+	assert_ptr_equal(node_of(lookup(top, "a")), n2);
+	r = lookup(top, "b");
+	if (!fake_is_idle(f)) /* it need not be remembered */
+		fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	assert_ptr_equal(node_of(r), n);
+	assert_int_equal(((struct sfs_inode *)n)->nlink, a.nlink);
+	assert_int_equal(((struct sfs_inode *)n2)->nlink, a2.nlink);
+}
+
+static void test_exchanged_are_the_same_nodes(void **state)
+{
+	exchanged(S_IFDIR | 0755, S_IFREG | 0644);
+}
+
+static void test_exchanged_directories_are_the_same(void **state)
+{
+	exchanged(S_IFDIR | 0755, S_IFDIR | 0755);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -598,6 +630,8 @@ int main(void)
 		T(test_renamed_while_it_is_told),
 		T(test_content_before_size),
 		T(test_opened_there_before_the_answer),
+		T(test_exchanged_are_the_same_nodes),
+		T(test_exchanged_directories_are_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

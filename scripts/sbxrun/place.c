@@ -15,11 +15,11 @@
 
 #include "scripts/sbxrun/sbxrun.h"
 
-static bool path_has(const char *path, const char *name, int mode)
+static bool path_has(const char *path, const char *name)
 {
 	char *full = NULL;
 	bool has = asprintf(&full, "%s/%s", path, name) > 0 &&
-		   access(full, mode) == 0;
+		   access(full, F_OK) == 0;
 
 	free(full);
 	return has;
@@ -27,7 +27,7 @@ static bool path_has(const char *path, const char *name, int mode)
 
 static bool path_is_box(const char *path)
 {
-	return path_has(path, "jobs/new", R_OK | W_OK);
+	return path_has(path, "jobs/new");
 }
 
 /* The first n bytes of path, at least the root. */
@@ -74,7 +74,7 @@ static char *box_of(const char *path, dev_t dev)
 	size_t n = top_length(path, dev);
 	char *box = path_prefix(path, n);
 
-	if (box && path_has(box, ".sbxfs", F_OK)) {
+	if (box && path_has(box, ".sbxfs")) {
 		free(box);
 		if (!path[n])
 			return NULL;

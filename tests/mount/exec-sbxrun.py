@@ -177,7 +177,9 @@ class Run(unittest.TestCase):
         p.stdout.close()
 
     def test_stopped_and_continued(self):
-        p = self.popen("sh", "-c", "echo $$; while :; do sleep 0.05; done")
+        # not a shell: it waits unstoppably for a stopped child to start
+        p = self.popen("perl", "-e",
+                       '$| = 1; print "$$\\n"; sleep 1 while 1')
         pid = int(p.stdout.readline())
         state = "cut -d ' ' -f 3 /proc/%d/stat" % pid
 
@@ -260,6 +262,19 @@ class Run(unittest.TestCase):
         self.assertEqual(r.returncode, 0)
         self.assertEqual(self.run_("kill", r.stdout.decode().strip())
                          .returncode, 0)
+
+
+class ReadOnly(unittest.TestCase):
+    def test_says_that_it_is_read_only(self):
+        m = Mount()
+        self.addCleanup(m.close)
+        m.create("t")
+        m.unmount()
+        m.start(["ro"])
+        r = subprocess.run([SBXRUN, "true"], cwd=m.path("t"),
+                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.assertEqual(r.returncode, 125)
+        self.assertIn(b"Read-only", r.stderr)
 
 
 if __name__ == "__main__":

@@ -264,8 +264,8 @@ void plain_on_ready(struct plain_shell *s, const uint8_t *hello, size_t len)
 {
 	struct sbx_plain *p = s->p;
 
-	if (p->closing) {
-		plain_shell_quit(s);
+	if (p->closing) { /* it may have been started to kill what runs */
+		plain_work_later(p);
 		return;
 	}
 	if (!p->known && hello_parse(p, hello, len) < 0) {

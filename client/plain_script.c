@@ -179,7 +179,14 @@ static const char script[] =
 	"  mv)\n"
 	"    dec \"$a\"; a=$v\n"
 	"    dec \"$b\"; b=$v\n"
-	"    (go \"$a\") && rename \"$a/$b\" || return 1\n"
+	/* what is there is overwritten: it must be that very directory */
+	"    go \"$a\" || return 1\n"
+	"    t=$a\n"
+	"    if [ -r . ] && [ -d /proc/self/fd ]; then\n"
+	"      exec 4<.\n"
+	"      t=/proc/self/fd/4\n"
+	"    fi\n"
+	"    go \"$d\" && rename \"$t/$b\" || return 1\n"
 	/* it is done, whatever has become of it by now */
 	"    { n=$b; go \"$a\" && attr; } 2>/dev/null || : ;;\n"
 	"  sync)\n"

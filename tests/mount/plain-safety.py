@@ -188,5 +188,20 @@ class ByItself(unittest.TestCase):
             m.close()
 
 
+    def test_unmounting_ends_commands(self):
+        """also when no shell is there to do it"""
+        m = Mount(options=["helper=off"])
+        try:
+            m.create("t")
+            with open(m.path("t", "exec"), "w") as f:
+                f.write("exec sleep 4242")
+            m.run("t", 'kill -9 $(pgrep -f "[s]bxfs-plain")')
+            m.unmount()
+            m.start(["helper=off"])
+            self.assertEqual(m.run("t", 'pgrep -f "[s]leep 4242"; :'), b"")
+        finally:
+            m.close()
+
+
 if __name__ == "__main__":
     unittest.main()

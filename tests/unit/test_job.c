@@ -84,6 +84,14 @@ static struct sbx_job *job_start(void)
 	return sbx_job_start((struct sbx_remote *)&scratch, &conf);
 }
 
+static void job_over(struct sbx_job *j)
+{
+	helper->on_output(job_arg, 1, NULL, 0, true);
+	helper->on_output(job_arg, 2, NULL, 0, true);
+	helper->on_exit(job_arg, 0, 0);
+	sbx_job_unref(j);
+}
+
 static void print(int stream, uint8_t byte)
 {
 	assert_true(granted[stream - 1] > 0);
@@ -126,7 +134,7 @@ static void test_single_bytes_cost_little_more(void **state)
 	next = (uint8_t)(3 * MIB - sbx_job_kept(j));
 	assert_int_equal(read_on(rd, &next), sbx_job_kept(j));
 	sbx_job_reader_free(rd);
-	sbx_job_unref(j);
+	job_over(j);
 }
 
 static void test_streams_that_take_turns_are_kept_shorter(void **state)
@@ -145,7 +153,7 @@ static void test_streams_that_take_turns_are_kept_shorter(void **state)
 	next = (uint8_t)(2 * MIB - kept);
 	assert_int_equal(read_on(rd, &next), kept);
 	sbx_job_reader_free(rd);
-	sbx_job_unref(j);
+	job_over(j);
 }
 
 /* Readers of one and of both streams, now here and now there. */
@@ -188,7 +196,7 @@ static void test_readers_see_every_byte_once(void **state)
 	sbx_job_reader_free(all);
 	sbx_job_reader_free(out);
 	sbx_job_reader_free(err);
-	sbx_job_unref(j);
+	job_over(j);
 }
 
 int main(void)

@@ -434,6 +434,17 @@ def row(t):
     exit_of(t, spec(command="tty", tty=True))
 
 
+@Row.of("terminals")
+def row(t):
+    os.mkdir(os.path.join(t.box, "terminals", "x"))
+
+
+@Row.of("events")
+def row(t):
+    with open(os.path.join(t.box, "events"), "rb", 0) as f:
+        t.assertEqual(json.loads(f.readline())["type"], "unwatched")
+
+
 @Row.of("ports")
 def row(t):
     fd = os.open(os.path.join(t.box, "exec"), os.O_WRONLY)

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "scripts/sbxrun/sbxrun.h"
+#include "fuse/sbxrun/sbxrun.h"
 
 #define PIECE (256 * 1024)
 

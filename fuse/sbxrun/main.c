@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "scripts/sbxrun/sbxrun.h"
+#include "fuse/sbxrun/sbxrun.h"
 
 static const char usage[] =
 	"usage: sbxrun [options] [--] COMMAND [ARGUMENT ...]\n"

@@ -5,7 +5,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "scripts/sbxrun/sbxrun.h"
+#include "fuse/sbxrun/sbxrun.h"
 
 static struct termios before;
 static bool is_raw;

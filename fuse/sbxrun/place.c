@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "scripts/sbxrun/sbxrun.h"
+#include "fuse/sbxrun/sbxrun.h"
 
 static bool path_has(const char *path, const char *name)
 {

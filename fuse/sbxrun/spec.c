@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "scripts/sbxrun/sbxrun.h"
+#include "fuse/sbxrun/sbxrun.h"
 
 /* The bytes of the UTF-8 character at s; 0: it is none. */
 static size_t utf8_length(const unsigned char *s)

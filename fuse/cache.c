@@ -62,12 +62,10 @@ static void tell_doubt(struct sfs_dir *d, const struct sfs_entry *e)
 void sfs_dir_distrust(struct sfs_dir *d)
 {
 	const struct sfs_entry *up = d->inode->names;
-	struct sfs_entry *e;
-	uint64_t at = 0;
+	struct sfs_entry *e = NULL;
 
 	sfs_dir_changed(d);
-	while ((e = sfs_entries_after(&d->entries, at))) {
-		at = e->cookie;
+	while ((e = sfs_entries_next(&d->entries, e))) {
 		if (e->inode && sfs_inode_is_held(e->inode)) {
 			tell_doubt(d, e);
 			sfs_cache_changed(e->inode,

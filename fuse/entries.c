@@ -226,3 +226,13 @@ struct sfs_entry *sfs_entries_after(const struct sfs_entries *t,
 		lo++;
 	return lo < t->nr_list ? t->list[lo] : NULL;
 }
+
+struct sfs_entry *sfs_entries_next(const struct sfs_entries *t,
+				   const struct sfs_entry *e)
+{
+	uint32_t i = e ? e->slot + 1 : 0;
+
+	while (i < t->nr_list && !t->list[i])
+		i++;
+	return i < t->nr_list ? t->list[i] : NULL;
+}

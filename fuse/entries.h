@@ -57,8 +57,12 @@ void sfs_entries_remove(struct sfs_entries *t, struct sfs_entry *e);
 /* The newest; NULL: there is none.  All are removed fastest from here, for
  * gaps cost a search time. */
 struct sfs_entry *sfs_entries_last(const struct sfs_entries *t);
-/* The first with a cookie above this one; NULL: there is none. */
+/* The first with a cookie above this one; NULL: there is none.  To go through
+ * all, sfs_entries_next is faster, which does not search. */
 struct sfs_entry *sfs_entries_after(const struct sfs_entries *t,
 				    uint64_t cookie);
+/* The first (e NULL), or the one behind e; e itself may then be removed. */
+struct sfs_entry *sfs_entries_next(const struct sfs_entries *t,
+				   const struct sfs_entry *e);
 
 #endif

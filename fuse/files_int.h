@@ -71,6 +71,8 @@ struct sfs_files {
 	struct sfs_dir **numbers;
 	size_t nr_number_slots;
 	struct sfs_dir *lru_first, *lru_last;
+	struct sfs_dir *ending; /* nobody refers to them any more: life.c */
+	bool ends;
 	size_t nr_dirs;
 	size_t bytes;				/* of fs->cache_bytes */
 	size_t max_dirs;			/* limits.h; less in tests */

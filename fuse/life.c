@@ -162,21 +162,42 @@ struct sfs_inode *sfs_inode_ref(struct sfs_inode *i)
 	return i;
 }
 
-void sfs_inode_unref(struct sfs_inode *i)
+static void inode_free(struct sfs_inode *i)
 {
 	struct sfs_files *f = i->files;
 
-	if (--i->refs)
-		return;
-	if (sfs_inode_is_dir(i) && i->dir) {
-		i->refs++; /* its entries' ends must not end it again */
-		sfs_dir_free(i->dir);
-		i->refs--;
-	}
 	files_uncount(f, SFS_COST_INODE);
 	if (S_ISLNK(i->mode) && i->target)
 		files_uncount(f, strlen(i->target) + SFS_COST_TARGET);
 	sfs_inodes_free(&f->inodes, i);
+}
+
+void sfs_inode_unref(struct sfs_inode *i)
+{
+	struct sfs_files *f = i->files;
+	struct sfs_dir *d;
+
+	if (--i->refs)
+		return;
+	if (!sfs_inode_is_dir(i) || !i->dir) {
+		inode_free(i);
+		return;
+	}
+	/* a deep tree must not end in deep recursion: what ends with this one
+	 * waits for its turn (compare_next is free: nobody refers to it) */
+	i->refs++; /* its entries' ends must not end it again */
+	i->dir->compare_next = f->ending;
+	f->ending = i->dir;
+	if (f->ends)
+		return;
+	f->ends = true;
+	while ((d = f->ending)) {
+		f->ending = d->compare_next;
+		i = d->inode;
+		sfs_dir_free(d);
+		inode_free(i);
+	}
+	f->ends = false;
 }
 
 void sfs_inode_hold(struct sfs_inode *i)

@@ -57,12 +57,11 @@ static void on_part(void *arg, struct sbx_rd *rd)
 /* Drops what the listing did not show; whether there was any. */
 static bool listing_sweep(struct sfs_dir *d)
 {
-	struct sfs_entry *e;
-	uint64_t at = 0;
+	struct sfs_entry *e, *next;
 	bool any = false;
 
-	while ((e = sfs_entries_after(&d->entries, at))) {
-		at = e->cookie;
+	for (e = sfs_entries_next(&d->entries, NULL); e; e = next) {
+		next = sfs_entries_next(&d->entries, e);
 		if (e->seen)
 			continue;
 		sfs_cache_remove_entry(d, e, SFS_PUT_MOVED);
@@ -155,17 +154,14 @@ static int listing_send(struct sfs_listing *l)
 {
 	struct sfs_inode *i = l->inode;
 	struct sfs_files *f = i->files;
-	struct sfs_entry *e;
+	struct sfs_entry *e = NULL;
 	struct sbx_buf *b;
-	uint64_t at = 0;
 	int err = l->compare ? sfs_dir_tell_again(i) : sfs_dir_tell(i);
 
 	if (err < 0)
 		return err;
-	while ((e = sfs_entries_after(&i->dir->entries, at))) {
-		at = e->cookie;
+	while ((e = sfs_entries_next(&i->dir->entries, e)))
 		e->seen = false;
-	}
 	l->first_cookie = i->dir->entries.next_cookie;
 	l->gen = f->gen;
 	l->err = 0;

@@ -86,8 +86,7 @@ static int setattr_at(struct sfs_call *c, struct sfs_at *at)
 /* What is open and was not needed there so far could not be opened later. */
 static void setattr_secure(struct sfs_inode *i, uint32_t valid, mode_t mode)
 {
-	const struct sfs_entry *e;
-	uint64_t at = 0;
+	const struct sfs_entry *e = NULL;
 
 	if (sfs_inode_is_file(i) &&
 	    valid & (SBX_SET_MODE | SBX_SET_UID | SBX_SET_GID))
@@ -95,11 +94,9 @@ static void setattr_secure(struct sfs_inode *i, uint32_t valid, mode_t mode)
 	if (!sfs_inode_is_dir(i) || !i->dir || !(valid & SBX_SET_MODE) ||
 	    mode & S_IXUSR)
 		return;
-	while ((e = sfs_entries_after(&i->dir->entries, at))) {
-		at = e->cookie;
+	while ((e = sfs_entries_next(&i->dir->entries, e)))
 		if (e->inode)
 			sfs_handles_secure(e->inode);
-	}
 }
 
 static int setattr_send(struct sfs_call *c)

@@ -127,9 +127,9 @@ static void readdir_reply(struct sfs_call *c)
 	if (add_dots(&buf, d, off)) {
 		if (off < 2)
 			off = 2;
-		while ((e = sfs_entries_after(&d->entries, (uint64_t)off)) &&
-		       add_entry(&buf, d, e))
-			off = (off_t)e->cookie;
+		e = sfs_entries_after(&d->entries, (uint64_t)off);
+		while (e && add_entry(&buf, d, e))
+			e = sfs_entries_next(&d->entries, e);
 	}
 	sfs_dirbuf_reply(&buf);
 	sfs_call_free(c);

@@ -83,6 +83,32 @@ static void test_cookies_grow_and_stay(void **state)
 	clear(&t);
 }
 
+/* Most of a large directory vanishes while it is gone through: a search for
+ * each would take minutes. */
+static void test_gone_through_while_removing(void **state)
+{
+	struct sfs_entry *e, *next;
+	struct sfs_entries t;
+	unsigned n, left = 0;
+
+	sfs_entries_init(&t, 7);
+	for (n = 0; n < 400000; n++)
+		add(&t, n);
+	n = 0;
+	for (e = sfs_entries_next(&t, NULL); e; e = next) {
+		next = sfs_entries_next(&t, e);
+		if (n++ % 1000)
+			sfs_entries_remove(&t, e);
+	}
+	assert_int_equal(n, 400000);
+	for (e = NULL; (e = sfs_entries_next(&t, e)); left++)
+		assert_ptr_equal(find(&t, left * 1000), e);
+	assert_int_equal(left, 400);
+	while ((e = sfs_entries_last(&t)))
+		sfs_entries_remove(&t, e);
+	sfs_entries_release(&t);
+}
+
 /* A reader goes on behind its cookie, whatever happened meanwhile. */
 static void test_listing_survives_changes(void **state)
 {
@@ -189,6 +215,7 @@ int main(void)
 		cmocka_unit_test(test_names_are_found),
 		cmocka_unit_test(test_cookies_grow_and_stay),
 		cmocka_unit_test(test_listing_survives_changes),
+		cmocka_unit_test(test_gone_through_while_removing),
 		cmocka_unit_test(test_after_skips_gaps),
 		cmocka_unit_test(test_churn_is_bounded),
 		cmocka_unit_test(test_random_against_a_model),

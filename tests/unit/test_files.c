@@ -604,6 +604,34 @@ static void test_exchanged_directories_are_the_same(void **state)
 	exchanged(S_IFDIR | 0755, S_IFDIR | 0755);
 }
 
+/* Recursion would need more stack than there is. */
+static void test_deep_tree_ends_as_a_whole(void **state)
+{
+	struct sbx_attr a;
+	struct sfs_node *n = root(), *up;
+	struct fuse_req *r;
+	unsigned int k;
+
+	for (k = 0; k < 50000; k++) {
+		up = n;
+		a = fake_attr(S_IFDIR | 0755, 100 + k);
+		r = fake_req(f);
+		up->ops->lookup(r, up, "d");
+		if (k)
+			fake_answer_flag(f, SBX_OP_DIR, &a, true);
+		fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+		n = node_of(r);
+		free(r);
+		if (k) /* only its child and its name hold it now */
+			sfs_node_forget(&f->fs, sfs_node_ino(&f->fs, up), 1);
+	}
+	assert_true(f->files->nr_dirs >= 49999);
+	sfs_node_forget(&f->fs, sfs_node_ino(&f->fs, n), 1);
+	fake_change(f, SBX_DIR_WORKSPACE, "d", SBX_CHANGE_DELETED, NULL);
+	assert_int_equal(f->files->nr_dirs, 1);
+	assert_int_equal(f->files->inodes.nr, 1);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -632,6 +660,7 @@ int main(void)
 		T(test_opened_there_before_the_answer),
 		T(test_exchanged_are_the_same_nodes),
 		T(test_exchanged_directories_are_the_same),
+		T(test_deep_tree_ends_as_a_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,6 +66,7 @@ struct sfs_files {
 	uint64_t barrier_ms; /* when a command's output or end was seen */
 	uint64_t brief_ms;   /* when the kernel was last told to trust briefly,
 				and 1; 0: all that was taken back */
+	uint64_t stale_ms;   /* when an OPEN found another file */
 
 	/* directories */
 	struct sfs_dir **numbers;

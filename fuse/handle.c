@@ -206,7 +206,7 @@ int sfs_handle_tell(struct sfs_handle *h)
 		return -ESTALE;
 	if (sfs_handle_is_told(h))
 		return 0;
-	err = sfs_inode_at(h->inode, &at);
+	err = sfs_open_at(h->inode, &at);
 	/* whoever opened it may have lost the right meanwhile */
 	if (!err)
 		err = sfs_act_as(h->inode->files, NULL);

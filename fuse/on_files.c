@@ -73,7 +73,7 @@ static int open_send(struct sfs_call *c)
 	int err;
 
 	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */
-	err = sfs_inode_at(c->inode, &at);
+	err = sfs_open_at(c->inode, &at);
 	if (!err)
 		err = sfs_call_act(c);
 	if (err < 0)
@@ -87,11 +87,13 @@ static int open_send(struct sfs_call *c)
 	return sfs_call_submit(c, NULL);
 }
 
-/* The name leads elsewhere by now: the kernel looks again. */
+/* The name leads elsewhere by now: the kernel looks again, and is told what
+ * the helper then holds until it is opened. */
 static void open_stale(struct sfs_inode *i)
 {
 	struct sfs_entry *e = i->names;
 
+	i->files->stale_ms = files_now(i->files);
 	if (e && !sfs_dir_is_true(e->dir))
 		sfs_cache_remove_entry(e->dir, e, SFS_PUT_MOVED);
 }

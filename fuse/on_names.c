@@ -87,6 +87,17 @@ static void on_child_known(struct sfs_call *c, int err)
 		sfs_call_go(c); /* renamed or removed meanwhile */
 }
 
+/* Told before an OPEN of what is told all the time came too late: it will
+ * again if it is not told anew. */
+static bool is_of_before(const struct sfs_inode *i)
+{
+	const struct sfs_files *f = i->files;
+
+	return sfs_inode_is_file(i) && f->stale_ms &&
+	       files_now(f) - f->stale_ms < SFS_BRIEF_MS &&
+	       (int32_t)(i->attr_ms - (uint32_t)f->stale_ms) <= 0;
+}
+
 /* From memory, or by asking. */
 static void lookup_answer(struct sfs_call *c)
 {
@@ -103,7 +114,10 @@ static void lookup_answer(struct sfs_call *c)
 		sfs_list_waited(i->dir);
 	if (e && e->inode &&
 	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
-		sfs_call_entry(c, i->dir, e->inode);
+		if (is_of_before(e->inode))
+			sfs_call_go(c);
+		else
+			sfs_call_entry(c, i->dir, e->inode);
 	} else if (e && e->inode) {
 		c->other = i; /* takes the reference over */
 		c->inode = sfs_inode_ref(e->inode);

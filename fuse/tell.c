@@ -177,3 +177,16 @@ int sfs_inode_at(struct sfs_inode *i, struct sfs_at *at)
 	at->ino = h->number;
 	return 0;
 }
+
+int sfs_open_at(struct sfs_inode *i, struct sfs_at *at)
+{
+	const struct sfs_inode *root = i->files->root[i->tree];
+	int err = sfs_inode_at(i, at);
+
+	if (err != -ESTALE || i->files->closed || i->names ||
+	    !sfs_inode_is_file(i) || !root || root->dev != i->dev)
+		return err;
+	at->dir = i->tree ? SBX_DIR_ROOT : SBX_DIR_WORKSPACE;
+	at->ino = i->ino;
+	return 0;
+}

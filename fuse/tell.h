@@ -26,6 +26,8 @@ struct sfs_at {
 	size_t len;
 };
 int sfs_inode_at(struct sfs_inode *i, struct sfs_at *ret);
+/* The same, of OPEN: also a file that has lost its name since it was told. */
+int sfs_open_at(struct sfs_inode *i, struct sfs_at *ret);
 static inline void sfs_put_at(struct sbx_buf *b, const struct sfs_at *at)
 {
 	sbx_put_at(b, at->dir, at->name, at->len, at->ino);

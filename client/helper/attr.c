@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "client/helper/helper.h"
 #include "client/wire/proto.h"
@@ -55,6 +56,21 @@ int attr_of_entry(struct helper *h, const char *name, struct sbx_attr *ret)
 	return 0;
 }
 
+static int attr_and_keep(struct helper *h, const char *name,
+			 struct sbx_attr *ret)
+{
+	int fd = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return errno == ENOENT ? -errno : attr_of_entry(h, name, ret);
+	r = attr_of_fd(h, fd, ret);
+	if (r < 0)
+		close(fd);
+	else
+		recent_keep(h, fd, ret);
+	return r;
+}
+
 int attr_of_name(struct helper *h, struct dir *d, const char *name,
 		 uint64_t ino, struct sbx_attr *ret)
 {
@@ -66,7 +82,9 @@ int attr_of_name(struct helper *h, struct dir *d, const char *name,
 		r = r < 0 ? r : attr_of_fd(h, r, ret);
 	} else {
 		r = dirs_enter(h, d);
-		r = r < 0 ? r : attr_of_entry(h, name, ret);
+		if (!r)
+			r = recent_is_on(h) ? attr_and_keep(h, name, ret)
+					    : attr_of_entry(h, name, ret);
 	}
 	if (r < 0)
 		return r;

@@ -229,17 +229,23 @@ static int open_truncate(int fd, int flags)
 	return truncate(path, 0) < 0 ? -errno : 0;
 }
 
-static int open_check(const struct helper *h, const struct at *at, int fd,
-		      int flags)
+static bool open_is_other(const struct at *at, int fd)
 {
 	struct stat st;
-	int r = 0;
 
+	return at->ino && fstat(fd, &st) == 0 && st.st_ino != at->ino;
+}
+
+static int open_emptied(const struct helper *h, int fd, int flags)
+{
+	struct stat st;
+	int r;
+
+	if (!(flags & O_TRUNC))
+		return 0;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (at->ino && st.st_ino != at->ino)
-		return -ESTALE;
-	if (!(flags & O_TRUNC) || !S_ISREG(st.st_mode))
+	if (!S_ISREG(st.st_mode))
 		return 0;
 	r = creds_begin(h);
 	if (r < 0)
@@ -249,18 +255,49 @@ static int open_check(const struct helper *h, const struct at *at, int fd,
 	return r;
 }
 
+/* What was told to have a name, whatever has it by now. */
+static int open_recent(struct helper *h, struct at *at, int flags)
+{
+	int fd = recent_open(h, at->dir->dev, at->ino, flags);
+
+	if (fd < 0)
+		return fd;
+	/* it has no name that its changes would be told with */
+	at->dir = NULL;
+	at->name[0] = '\0';
+	return fd;
+}
+
+/* The first step: nothing is emptied yet. */
+static int open_found(struct helper *h, struct at *at, int flags)
+{
+	int fd;
+
+	if (!at->handle && !at->name[0] && at->ino && at->ino != at->dir->ino)
+		return open_recent(h, at, flags);
+	fd = open_entry(h, at, flags);
+	if (fd >= 0 && open_is_other(at, fd)) {
+		close(fd);
+		fd = -ESTALE;
+	}
+	/* (a link, a directory or a socket has the name) */
+	if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO)
+		fd = at->handle || !at->ino ? fd : -ESTALE;
+	return fd == -ESTALE && !at->handle ? open_recent(h, at, flags) : fd;
+}
+
 static int open_at(struct helper *h, struct at *at, int *flags)
 {
 	int without = O_TRUNC | O_CREAT | O_EXCL, fd, r;
 
-	fd = open_entry(h, at, *flags & ~without);
+	fd = open_found(h, at, *flags & ~without);
 	if (fd == -EPERM && (*flags & O_NOATIME)) {
 		*flags &= ~O_NOATIME;
-		fd = open_entry(h, at, *flags & ~without);
+		fd = open_found(h, at, *flags & ~without);
 	}
 	if (fd < 0)
 		return fd;
-	r = open_check(h, at, fd, *flags);
+	r = open_emptied(h, fd, *flags);
 	if (r < 0)
 		close(fd);
 	return r < 0 ? r : fd;

@@ -64,6 +64,7 @@ int helper_init(struct helper *h, const char *session)
 	if (r < 0)
 		return r;
 	watch_init(h);
+	recent_init(h);
 	r = children_init(h);
 	if (r < 0)
 		return r;
@@ -91,6 +92,7 @@ void helper_release(struct helper *h)
 	report_release(h);
 	dirs_release(h);
 	watch_release(h);
+	recent_release(h);
 	changes_clear(&h->changes);
 	peer_release(h);
 	loop_release(&h->loop);

@@ -18,6 +18,7 @@
 #include "client/helper/loop.h"
 #include "client/helper/map.h"
 #include "client/helper/moves.h"
+#include "client/helper/recent.h"
 #include "client/helper/report.h"
 #include "client/helper/watch.h"
 #include "client/wire/buf.h"
@@ -64,6 +65,7 @@ struct helper {
 	struct watch watch;
 	struct changes changes;
 	struct moves moves;
+	struct recent recent;
 	struct fstypes fstypes;
 	struct map handles;
 	struct map jobs;

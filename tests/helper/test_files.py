@@ -26,6 +26,61 @@ class Files(HelperTest):
                          (data[:65536 * 2], False))
         self.fails(errno.EINVAL, self.h.read, 5, 0, (1 << 20) + 1)
 
+    def replace(self, data):
+        self.make("new", data)
+        os.rename(self.path("new"), self.path("v"))
+
+    def test_what_was_looked_up_can_be_opened(self):
+        """though another file has its name by now, once one came too late"""
+        self.replace(b"one")
+        ino = Attr(self.h.call(LOOKUP, WORKSPACE, "v", 0)[0]).ino
+        keep = os.open(self.path("v"), os.O_RDONLY)  # the number is not free
+        self.addCleanup(os.close, keep)
+        self.replace(b"other")
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "v", ino)
+        ino = Attr(self.h.call(LOOKUP, WORKSPACE, "v", 0)[0]).ino
+        self.replace(b"three")
+        self.assertEqual(self.h.open(5, WORKSPACE, "v", ino).size, 5)
+        self.assertEqual(self.h.read(5, 0, 10)[0], b"other")
+        # the directory only says on which file system it is
+        self.h.open(6, WORKSPACE, "", ino, flags=os.O_RDWR)
+        self.assertEqual(self.h.read(6, 0, 10)[0], b"other")
+        # a link, or nothing, in its place
+        os.symlink("nowhere", self.path("link"))
+        os.rename(self.path("link"), self.path("v"))
+        self.h.open(7, WORKSPACE, "v", ino)
+        self.assertEqual(self.h.read(7, 0, 10)[0], b"other")
+        os.unlink(self.path("v"))
+        self.fails(errno.ENOENT, self.h.open, 8, WORKSPACE, "v", ino)
+        # a number alone is nothing
+        self.fails(errno.ESTALE, self.h.open, 8, WORKSPACE, "", ino + 12345)
+
+    def test_what_was_told_can_be_opened(self):
+        """as what was looked up, and no other file that has the number"""
+        self.h.dir(WORKSPACE, WORKSPACE, "", 0)
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "", 12345)
+        self.replace(b"one")
+        ino = self.h.changes()[WORKSPACE, b"v"][1].ino
+        self.replace(b"two")
+        for i in range(20):
+            self.make("f%d" % i, b"none of these has that number")
+        self.h.open(5, WORKSPACE, "v", ino)
+        self.assertEqual(self.h.read(5, 0, 100)[0], b"one")
+
+    def test_few_are_held(self):
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "", 12345)
+        first = None
+        for i in range(100):
+            self.make("f%d" % i, b"x")
+            ino = Attr(self.h.call(LOOKUP, WORKSPACE, "f%d" % i, 0)[0]).ino
+            first = first or ino
+        fds = "/proc/%d/fd" % self.h.hello["pid"]
+        held = len(os.listdir(fds))
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "", first)
+        self.h.open(5, WORKSPACE, "", ino)
+        self.h.call(CLOSE, 5)
+        wait_for(lambda: len(os.listdir(fds)) <= held - 64, "them to be closed")
+
     def test_parts_are_small(self):
         self.make("f", b"x" * 300000)
         self.h.open(5, WORKSPACE, "f", 0)

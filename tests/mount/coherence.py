@@ -72,6 +72,29 @@ class Coherence(unittest.TestCase):
         self.assertEqual(os.read(fd, 100), b"new\n")
         os.close(fd)
 
+    def test_replaced_there_all_the_time_and_opened_here(self):
+        """some version is there whenever it is opened, newer each time"""
+        self.run_("echo 0 > all; cat > replace.py <<'E'\n"
+                  "import os, sys\n"
+                  "i = 0\n"
+                  "while not os.path.exists('enough'):\n"
+                  "    i += 1\n"
+                  "    with open('all.new', 'w') as f:\n"
+                  "        f.write('%d\\n' % i)\n"
+                  "    os.rename('all.new', 'all')\n"
+                  "E\n"
+                  "python3 replace.py > /dev/null 2>&1 &")
+        last = 0
+        try:
+            wait_for(lambda: int(self.get("all")), 60)
+            for i in range(int(os.environ.get("OPENS", "500"))):
+                now = int(self.get("all"))
+                self.assertGreaterEqual(now, last)
+                last = now
+        finally:
+            self.put("enough", b"")
+        self.assertGreater(last, 1)
+
     def test_too_many_changes_are_compared_before_the_end_is_seen(self):
         os.mkdir(self.path("of"))
         for i in range(40):

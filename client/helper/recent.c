@@ -1,0 +1,112 @@
+/* Files that were just told of: see recent.h. */
+#include "client/helper/recent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/helper/creds.h"
+#include "client/helper/helper.h"
+#include "client/wire/msg.h"
+
+static void recent_drop(struct recent *r, unsigned int i)
+{
+	if (r->files[i].fd)
+		close(r->files[i].fd - 1);
+	r->files[i].fd = 0;
+}
+
+/* RECENT_MAX: it is not among them. */
+static unsigned int recent_find(const struct recent *r, dev_t dev, ino_t ino)
+{
+	unsigned int i;
+
+	for (i = 0; i < RECENT_MAX; i++)
+		if (r->files[i].fd && r->files[i].ino == ino &&
+		    r->files[i].dev == dev)
+			break;
+	return i;
+}
+
+static void on_time(void *arg)
+{
+	struct helper *h = arg;
+	struct recent *r = &h->recent;
+	int64_t now = loop_clock_ms();
+	bool any = false;
+	unsigned int i;
+
+	for (i = 0; i < RECENT_MAX; i++) {
+		if (r->files[i].until_ms <= now)
+			recent_drop(r, i);
+		any |= r->files[i].fd != 0;
+	}
+	if (any)
+		loop_timer_set(&h->loop, &r->timer, RECENT_MS / 2);
+}
+
+void recent_init(struct helper *h)
+{
+	h->recent = (struct recent){.timer = {.fn = on_time, .arg = h}};
+}
+
+void recent_release(struct helper *h)
+{
+	unsigned int i;
+
+	loop_timer_del(&h->loop, &h->recent.timer);
+	for (i = 0; i < RECENT_MAX; i++)
+		recent_drop(&h->recent, i);
+}
+
+bool recent_is_on(const struct helper *h)
+{
+	return h->recent.on_until_ms > h->loop.now_ms;
+}
+
+void recent_keep(struct helper *h, int fd, const struct sbx_attr *attr)
+{
+	struct recent *r = &h->recent;
+	unsigned int i;
+
+	if (!S_ISREG(attr->mode)) {
+		close(fd);
+		return;
+	}
+	i = recent_find(r, attr->dev, attr->ino);
+	if (i == RECENT_MAX) {
+		i = r->next;
+		r->next = (i + 1) % RECENT_MAX;
+	}
+	recent_drop(r, i);
+	r->files[i].fd = fd + 1;
+	r->files[i].dev = attr->dev;
+	r->files[i].ino = attr->ino;
+	r->files[i].until_ms = loop_clock_ms() + RECENT_MS;
+	if (!r->timer.at_ms)
+		loop_timer_set(&h->loop, &r->timer, RECENT_MS / 2);
+}
+
+int recent_open(struct helper *h, dev_t dev, ino_t ino, int flags)
+{
+	struct recent *r = &h->recent;
+	unsigned int i = recent_find(r, dev, ino);
+	char path[32];
+	int fd;
+
+	r->on_until_ms = loop_clock_ms() + RECENT_ON_MS;
+	if (i == RECENT_MAX)
+		return -ESTALE;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->files[i].fd - 1);
+	fd = creds_begin(h);
+	if (fd < 0)
+		return fd;
+	fd = open(path, flags);
+	creds_end(h);
+	if (fd >= 0)
+		return fd;
+	/* /proc may not be there */
+	return errno == ENOENT ? -ESTALE : -errno;
+}

@@ -1,0 +1,50 @@
+/*
+ * Files that a name was told to lead to, held by O_PATH descriptors for a
+ * moment, so that they can be opened though another file has the name by now:
+ * on a local disk, looking a name up and opening what it leads to is one step,
+ * and whoever opens a file that is replaced all the time gets one of them.
+ *
+ * A number is not enough to know such a file by, for it is given to another
+ * as soon as nobody holds it.  What is held takes space though its name is
+ * gone, and keeps file systems in use, so nothing is until an OPEN has come
+ * too late; whoever sent it looks the name up again.
+ */
+#ifndef HELPER_RECENT_H
+#define HELPER_RECENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "client/helper/loop.h"
+
+struct helper;
+struct sbx_attr;
+
+#define RECENT_MAX 64
+#define RECENT_MS  2000 /* each is held: more than an OPEN takes to come */
+/* ... and after the last OPEN that was too late, or would have been */
+#define RECENT_ON_MS 10000
+
+struct recent {
+	struct {
+		int fd; /* one more; 0: none */
+		dev_t dev;
+		ino_t ino;
+		int64_t until_ms;
+	} files[RECENT_MAX];
+	unsigned int next;
+	int64_t on_until_ms; /* 0: nothing is held */
+	struct loop_timer timer;
+};
+
+void recent_init(struct helper *h);
+void recent_release(struct helper *h);
+bool recent_is_on(const struct helper *h);
+/* The attributes are told of what is open at fd, which is taken. */
+void recent_keep(struct helper *h, int fd, const struct sbx_attr *attr);
+/* open(2) of one of them; -ESTALE: it is none of them, but will be if it is
+ * told again. */
+int recent_open(struct helper *h, dev_t dev, ino_t ino, int flags);
+
+#endif

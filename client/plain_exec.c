@@ -51,7 +51,7 @@ static const char job_script[] =
 	/* in a subshell: the one that waits may say how it was killed */
 	"(\n"
 	"  case $f in *m*) exec 2>&1 ;; *) exec 2>&4 ;; esac\n"
-	"  exec 4>&- $s env \"$@\"\n"
+	"  exec 4>&- $s env -- \"$@\"\n"
 	")\n"
 	"exit $?\n";
 

@@ -250,14 +250,24 @@ static void on_feed_data(void *arg, int fd, const void *data, size_t len)
 	}
 }
 
+static bool input_is_end(const struct plain_op *op)
+{
+	struct sbx_rd rd = op->args;
+	size_t len;
+
+	sbx_get_u64(&rd);
+	sbx_get_bin(&rd, &len);
+	return !len;
+}
+
 static void on_feed_end(void *arg, int exit_code, const struct sbx_error *error)
 {
 	struct plain_job *j = arg;
 
 	(void)exit_code, (void)error;
 	j->feeder = NULL;
-	/* the last piece was the end of input: its shell ends behind it */
-	if (j->input && !j->input->next && j->feeding && !error->err)
+	/* the end of input: its shell ends behind it */
+	if (j->input && j->feeding && !error->err && input_is_end(j->input))
 		feed_done(j);
 	input_fail(j);
 	job_check(j);
@@ -329,9 +339,11 @@ static int sig_end(struct sbx_plain *p, struct plain_op *op, int err,
 	return 0;
 }
 
+/* Alone, so that two keep their order, and never again because something
+ * else was found to have changed: it would be a second signal. */
 static const struct plain_type sig_type = {
 	.op = 254,
-	.kind = PLAIN_ASK,
+	.kind = PLAIN_REPEAT,
 	.ms = PLAIN_OP_MS,
 	.begin = sig_begin,
 	.end = sig_end,

@@ -98,6 +98,11 @@ int plain_put_place(struct sbx_buf *b, const char *op,
 
 /* ---- errors ---- */
 
+static bool is_text(const char *text, size_t len, const char *known)
+{
+	return known && strlen(known) == len && !memcmp(text, known, len);
+}
+
 int plain_errno(const char *text)
 {
 	static const struct {
@@ -107,18 +112,16 @@ int plain_errno(const char *text)
 		{"hard link not allowed for directory", EPERM},
 		{"No such process", ESRCH},
 	};
-	size_t i;
+	/* behind it dd tells how much it has copied nevertheless */
+	size_t len = strcspn(text, "\n"), i;
 	int e;
 
 	/* the texts of the C locale, which the tools are told to use */
-	for (e = 1; e <= MAX_ERRNO; e++) {
-		const char *known = strerrordesc_np(e);
-
-		if (known && !strcmp(known, text))
+	for (e = 1; e <= MAX_ERRNO; e++)
+		if (is_text(text, len, strerrordesc_np(e)))
 			return -e;
-	}
 	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (!strcmp(others[i].text, text))
+		if (is_text(text, len, others[i].text))
 			return -others[i].err;
 	return -EIO;
 }

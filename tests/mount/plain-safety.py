@@ -168,6 +168,41 @@ class Safety(unittest.TestCase):
         wait_for(well)
 
 
+    def test_signals_arrive_once_and_in_order(self):
+        """though what they make the command print puts all in doubt"""
+        fd = os.open(os.path.join(self.box, "exec"), os.O_RDWR)
+        out = b""
+
+        def until(text):
+            nonlocal out
+            while text not in out:
+                data = os.read(fd, 65536)
+                self.assertTrue(data, out)
+                out += data
+        try:
+            os.write(fd, b"n=0; trap 'n=$((n + 1)); seq 100; echo got $n.' "
+                         b"USR1; echo up; while :; do sleep 0.01; done\n")
+            until(b"up\n")
+            jobs = os.path.join(self.box, "jobs")
+            number = max((n for n in os.listdir(jobs) if n.isdigit()), key=int)
+
+            def send(word):
+                with open(os.path.join(jobs, number, "signal"), "w") as f:
+                    f.write(word)
+            for i in range(1, 16):
+                send("USR1")
+                until(b"got %d.\n" % i)
+                # stopped for good if the second overtakes the first
+                send("STOP")
+                send("CONT")
+            send("USR1")
+            until(b"got 16.\n")
+            self.assertEqual(out.count(b"got"), 16)
+            send("KILL")
+        finally:
+            os.close(fd)
+
+
 class ByItself(unittest.TestCase):
     def test_where_no_helper_can_run(self):
         m = Mount(options=["helper=off"])

@@ -150,6 +150,10 @@ static void test_errors(void **state)
 	assert_int_equal(plain_errno("Stale file handle"), -ESTALE);
 	assert_int_equal(plain_errno("hard link not allowed for directory"),
 			 -EPERM);
+	assert_int_equal(plain_errno("No space left on device\n"
+				     "1+0 records in\n0+0 records out\n"
+				     "0 bytes copied, 0.001 s, 0.0 kB/s"),
+			 -ENOSPC);
 	/* never success, whatever is said */
 	assert_int_equal(plain_errno("Success"), -EIO);
 	assert_int_equal(plain_errno(""), -EIO);

@@ -313,7 +313,7 @@ struct sfs_inode *sfs_cache_root(struct sfs_files *f, uint8_t tree,
 		return NULL;
 	i = inode_new(f, tree, attr, SFS_INODE_ROOT);
 	f->root[tree] = i ? sfs_inode_ref(i) : NULL;
-	if (i)
-		f->owners[tree].dev = i->dev;
+	if (i && !tree)
+		f->owners[0].dev = f->owners[1].dev = i->dev;
 	return i;
 }

@@ -310,6 +310,7 @@ struct root_call {
 	fuse_req_t req; /* NULL: answered */
 	struct sfs_files *files;
 	uint8_t tree, tries;
+	bool next; /* then root/, whose numbers go by those of workspace/ */
 };
 
 static void on_root(void *arg, int err, struct sbx_rd *rd);
@@ -322,8 +323,21 @@ static void root_reply(fuse_req_t req, struct sfs_inode *i)
 	sfs_reply_entry(req, &i->node, &e);
 }
 
+static int root_call(struct root_call *c, uint8_t tree)
+{
+	c->tree = tree;
+	c->tries = 0;
+	return sfs_root_tell(c->files, tree, on_root, c);
+}
+
 static void root_end(struct root_call *c, int err)
 {
+	if (c->next && c->req && err != -ESTALE && err != -ETIMEDOUT) {
+		c->next = false;
+		err = root_call(c, 1);
+		if (!err)
+			return;
+	}
 	if (c->req && err)
 		fuse_reply_err(c->req, -err);
 	else if (c->req)
@@ -399,10 +413,10 @@ void sfs_files_lookup_root(fuse_req_t req, struct sfs_files *f, uint64_t dir)
 		return;
 	}
 	c->files = f;
-	c->tree = tree;
+	c->next = tree && !f->root[0];
 	fuse_req_interrupt_func(req, on_root_interrupt, c);
 	c->req = req;
-	err = sfs_root_tell(f, tree, on_root, c);
+	err = root_call(c, c->next ? 0 : tree);
 	if (err)
 		root_end(c, err);
 }

@@ -202,7 +202,7 @@ void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns)
 		time_set(&i->atime_s, &i->atime_ns, s, ns);
 }
 
-/* Numbers of other file systems must not meet those of the tree's own. */
+/* Numbers of other file systems must not meet those of the workspace's. */
 static uint64_t ino_shown(const struct sfs_inode *i, const struct sfs_owners *o)
 {
 	if (i->dev == o->dev)

@@ -120,8 +120,9 @@ struct sfs_owners {
 	uint32_t there_uid, there_gid;
 	uint32_t here_uid, here_gid;
 	mode_t umask; /* bits not shown; (mode_t)-1: all are */
-	uint32_t
-		dev; /* of the tree's root: its numbers are shown as they are */
+	/* of the workspace: its numbers are shown as they are, in both trees,
+	 * for cp and mv find out by the number that two names are one file */
+	uint32_t dev;
 };
 /* Somebody read it; out of range: as it was. */
 void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns);

@@ -263,6 +263,14 @@ void sfs_on_readlink(fuse_req_t req, struct sfs_node *n)
 
 /* ---- statfs ---- */
 
+/* Other file systems below root/ have their own numbers. */
+static bool statfs_is_root(const struct sfs_inode *i)
+{
+	const struct sfs_inode *root = i->files->root[i->tree];
+
+	return root && i->dev == root->dev;
+}
+
 static int statfs_send(struct sfs_call *c)
 {
 	struct sfs_at at;
@@ -296,8 +304,7 @@ static void statfs_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 		sfs_call_err(c, err);
 		return;
 	}
-	/* other file systems below root/ have their own numbers */
-	if (c->inode->dev == c->files->owners[c->inode->tree].dev) {
+	if (statfs_is_root(c->inode)) {
 		cache->st = st;
 		cache->ms = files_now(c->files) + 1;
 	}
@@ -312,7 +319,7 @@ void sfs_on_statfs(fuse_req_t req, struct sfs_node *n)
 	const struct sfs_statfs *cache = &i->files->statfs[i->tree];
 	struct sfs_call *c;
 
-	if (cache->ms && i->dev == i->files->owners[i->tree].dev &&
+	if (cache->ms && statfs_is_root(i) &&
 	    files_now(i->files) + 1 - cache->ms < STATFS_MS) {
 		fuse_reply_statfs(req, &cache->st);
 		return;

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <linux/fs.h>
+#include <string.h>
 
 #include "fuse/attr.h"
 #include "fuse/cache.h"
@@ -202,13 +203,31 @@ static void rename_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	sfs_call_err(c, err);
 }
 
+/* One file seen in both trees: the kernel takes them for two and would drop a
+ * name that stays. */
+static bool is_seen_twice(struct sfs_inode *dir, const char *name,
+			  struct sfs_inode *dir2, const char *name2)
+{
+	const struct sfs_entry *e, *e2;
+
+	if (dir->tree == dir2->tree)
+		return false;
+	e = entry_of(dir, name, strlen(name));
+	e2 = entry_of(dir2, name2, strlen(name2));
+	return e && e2 && e->inode && e2->inode &&
+	       e->inode->ino == e2->inode->ino &&
+	       e->inode->dev == e2->inode->dev;
+}
+
 void sfs_on_rename(fuse_req_t req, struct sfs_node *n, const char *name,
 		   struct sfs_node *newparent, const char *newname,
 		   unsigned int flags)
 {
 	struct sfs_call *c;
 
-	if (sfs_inode_of(n)->files != sfs_inode_of(newparent)->files) {
+	if (sfs_inode_of(n)->files != sfs_inode_of(newparent)->files ||
+	    is_seen_twice(sfs_inode_of(n), name, sfs_inode_of(newparent),
+			  newname)) {
 		fuse_reply_err(req, EXDEV);
 		return;
 	}

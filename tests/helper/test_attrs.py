@@ -191,6 +191,21 @@ class Attrs(HelperTest):
         self.h.open(5, WORKSPACE, "secret", 0)
 
     @unittest.skipIf(os.getuid(), "needs root")
+    def test_creds_hold_for_what_has_lost_its_name(self):
+        os.chmod(self.top, 0o755)
+        self.h.dir(WORKSPACE, WORKSPACE, b"", 0)
+        self.make("mine")
+        os.chmod(self.path("mine"), 0o600)
+        os.rename(self.path("mine"), self.path("f"))
+        ino = self.h.changes()[WORKSPACE, b"f"][1].ino
+        self.make("other")
+        os.rename(self.path("other"), self.path("f"))
+        self.h.call(CREDS, 1234, 1234, [])
+        self.fails(errno.EACCES, self.h.open, 5, WORKSPACE, "f", ino)
+        self.h.call(CREDS)
+        self.h.open(5, WORKSPACE, "f", ino)
+
+    @unittest.skipIf(os.getuid(), "needs root")
     def test_creds_that_fail_let_nobody_act(self):
         self.fails(errno.EINVAL, self.h.call, CREDS, 1, 1, list(range(1025)))
         self.fails(errno.EPERM, self.h.call, MKDIR, WORKSPACE, "d", 0o755)

@@ -252,15 +252,17 @@ static void on_gone(struct report *r, uint64_t wd)
 static void on_event(struct helper *h, const struct inotify_event *e)
 {
 	struct report *r = &h->report;
-	struct rdir *d = map_get(&r->wds, (uint64_t)e->wd);
 	const char *name = e->len ? e->name : "";
 	bool is_dir = e->mask & IN_ISDIR;
+	struct rdir *d;
 
 	if (r->moved.dir &&
 	    (!(e->mask & IN_MOVED_TO) || e->cookie != r->moved.cookie))
 		moved_flush(h);
+	/* only now: what has left the workspace is gone */
+	d = map_get(&r->wds, (uint64_t)e->wd);
 	if (e->mask & IN_Q_OVERFLOW)
-		tell_path(h, 0, false, "", NULL);
+		r->overflow = true;
 	else if (e->mask & IN_IGNORED)
 		on_gone(r, (uint64_t)e->wd);
 	else if (!d || (!name[0] && d != r->root))
@@ -294,7 +296,8 @@ static bool report_read(struct helper *h)
 
 	if (n <= 0)
 		return false;
-	for (char *p = buf; p < buf + n; p += sizeof(*e) + e->len) {
+	for (char *p = buf; p < buf + n && !h->report.overflow;
+	     p += sizeof(*e) + e->len) {
 		e = (const struct inotify_event *)(const void *)p;
 		on_event(h, e);
 	}
@@ -306,6 +309,9 @@ static void report_answer(struct helper *h)
 	struct report *r = &h->report;
 	struct sbx_buf *b;
 
+	if (r->lost)
+		tell_path(h, 0, false, "", NULL);
+	r->lost = false;
 	if (!r->ask)
 		return;
 	b = reply_begin(h, r->ask, 2);
@@ -315,13 +321,18 @@ static void report_answer(struct helper *h)
 	r->ask = 0;
 }
 
+static int report_again(struct helper *h);
+
 /* A little at a time: one directory, or one piece of events. */
 static void report_step(struct helper *h)
 {
 	struct report *r = &h->report;
-	struct rdir *d = r->todo;
+	struct rdir *d;
 	bool more = true;
 
+	if (r->overflow && report_again(h) < 0)
+		return;
+	d = r->todo;
 	if (peer_is_busy(h)) {
 		loop_set(&h->loop, &r->in, -1);
 		loop_timer_set(&h->loop, &r->timer, WAIT_MS);
@@ -428,6 +439,28 @@ static int report_on(struct helper *h, uint32_t id)
 	}
 	loop_timer_set(&h->loop, &r->timer, 0);
 	return REQ_LATER;
+}
+
+/*
+ * Events were lost: what is where, and what is new, is not known any more.
+ * All is looked at anew, and with a new queue, since the ends of all watches
+ * would fill the old one.
+ */
+static int report_again(struct helper *h)
+{
+	uint32_t ask = h->report.ask;
+	int r;
+
+	h->report.ask = 0; /* it is still to be answered */
+	report_off(h);
+	r = report_on(h, ask);
+	h->report.lost = r >= 0;
+	if (r >= 0)
+		return 0;
+	if (ask)
+		reply_error(h, ask, r);
+	tell_path(h, 0, true, ".", NULL);
+	return r;
 }
 
 int op_report(struct req *q)

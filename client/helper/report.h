@@ -30,8 +30,10 @@ struct report {
 	struct rdir *root;
 	struct rdir *todo, **todo_end; /* to be watched and looked into */
 	uint32_t nr_dirs, max_dirs;
-	int err;      /* why some are not watched; 0: all are */
-	uint32_t ask; /* the request that waits for the first walk; 0: none */
+	int err;       /* why some are not watched; 0: all are */
+	uint32_t ask;  /* the request that waits for the first walk; 0: none */
+	bool overflow; /* events were lost: it begins again */
+	bool lost;     /* it did: to be told when all is watched again */
 	/* one half of a rename that waits for the other */
 	struct {
 		struct rdir *dir; /* NULL: none */

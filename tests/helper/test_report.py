@@ -1,0 +1,91 @@
+"""REPORT: what happens in the workspace, while others move it about."""
+
+import errno
+import os
+import signal
+import unittest
+
+from helperlib import *
+
+REPORT = 104
+REPORT_MSG = 9
+
+
+class Report(HelperTest):
+    def setUp(self):
+        super().setUp()
+        self.outside = os.path.join(self.top, "outside")
+        os.mkdir(self.outside)
+
+    def watch(self, *dirs):
+        for d in dirs:
+            os.makedirs(self.path(d))
+        self.assertEqual(self.h.call(REPORT, True), [len(dirs) + 1, 0])
+
+    def at_once(self, fn):
+        """All of it has happened when the helper looks."""
+        pid = self.h.hello["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            fn()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def told(self, name):
+        """What was told since the last time, up to the making of a file of
+        that name: [(what, path, new path)]."""
+        path = name.encode()
+        os.close(os.open(self.path(name), os.O_CREAT | os.O_WRONLY))
+        found = self.h.wait(
+            lambda: [i for i, m in enumerate(self.h.journal)
+                     if m[0] == REPORT_MSG and m[1] == CREATED and
+                     m[3] == path], "a report of " + name)
+        told = [(m[1], m[3], m[4]) for m in self.h.journal[:found[0]]
+                if m[0] == REPORT_MSG]
+        self.h.journal = self.h.journal[found[0] + 1:]
+        return told
+
+    def test_a_directory_that_left_is_not_told_of(self):
+        self.watch("d", "d/sub")
+
+        def leave():
+            os.rename(self.path("d"), os.path.join(self.outside, "d"))
+            os.mkdir(os.path.join(self.outside, "d", "new"))
+            os.mkdir(os.path.join(self.outside, "d", "sub", "new"))
+        self.at_once(leave)
+        self.assertEqual(self.told("end"), [(DELETED, b"d", None)])
+
+    def lose(self, fn):
+        """fn happens when nothing more fits into the queue."""
+        with open("/proc/sys/fs/inotify/max_queued_events") as f:
+            many = int(f.read())
+        if many > 100000:
+            self.skipTest("the queue of inotify is too long")
+
+        def flood():
+            for i in range(many // 2 + 1):
+                self.make("flood")
+                os.unlink(self.path("flood"))
+            fn()
+        self.at_once(flood)
+        self.h.wait(lambda: [m for m in self.h.journal if m[0] == REPORT_MSG
+                             and not m[1] and not m[3]], "what was lost")
+        self.h.journal = []
+
+    def test_after_events_were_lost_all_is_watched_again(self):
+        self.watch("b", "b/s")
+
+        def move():
+            os.mkdir(self.path("new"))
+            os.rename(self.path("b", "s"), self.path("s"))
+        self.lose(move)
+        self.told("one")
+        self.told("new/f")
+        self.told("s/f")
+        self.at_once(lambda: os.rename(self.path("b"), self.path("s", "b")))
+        self.assertEqual(self.told("two"), [(MOVED_TO, b"b", b"s/b")])
+        self.told("s/b/f")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -185,8 +185,9 @@ void sfs_cache_forgotten(struct sfs_inode *i)
 	struct sfs_entry *e = i->names;
 
 	i->flags &= (uint8_t)~SFS_INODE_ASKED;
-	/* one reference is the kernel's, which goes next */
-	if (!e || i->refs != 2 ||
+	/* one reference is the kernel's, which goes next; a listing that is
+	 * under way or being read needs every entry, at its place */
+	if (!e || i->refs != 2 || !dir_is_idle(e->dir) ||
 	    (has_part(i) && (i->dir->entries.nr || !dir_is_idle(i->dir))))
 		return;
 	entry_drop(e->dir, e);

@@ -483,6 +483,39 @@ static void test_cache_is_bounded(void **state)
 	assert_true(f->sent[SBX_OP_LIST] > 0);
 }
 
+/* Who is reading a folder finds each name once, whatever the kernel lets go
+ * of meanwhile. */
+static void test_open_folder_is_not_trimmed(void **state)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	struct sfs_node *top = root();
+	struct fuse_file_info fi = {0};
+	struct sfs_entries *all = &sfs_inode_of(top)->dir->entries;
+	struct sfs_entry *e;
+	uint64_t at = 0;
+
+	list(top, req());
+	fake_answer_list(f, names, 3, 30);
+	f->fs.cache_max = 1;
+	f->fs.trim_at = 0;
+	sfs_cache_trim(f->files);
+	assert_non_null(strstr(f->told, "entry a;entry b;entry c;"));
+	top->ops->opendir(req(), top, &fi);
+	while ((e = sfs_entries_after(all, at))) {
+		at = e->cookie;
+		sfs_node_forget(&f->fs, (uintptr_t)e->inode, 1000);
+	}
+	assert_int_equal(all->nr, 3);
+	list(top, req());
+	assert_int_equal(f->sent[SBX_OP_LIST], 1);
+	top->ops->releasedir(req(), top, &fi);
+	f->fs.trim_at = 0;
+	for (at = 0; (e = sfs_entries_after(all, at)); at = e->cookie)
+		sfs_node_forget(&f->fs, (uintptr_t)e->inode, 1000);
+	sfs_cache_trim(f->files);
+	assert_int_equal(all->nr, 0);
+}
+
 static void test_hostile_listing_is_refused(void **state)
 {
 	static char text[300][8];
@@ -654,6 +687,7 @@ int main(void)
 		T(test_restart_keeps_the_order_of_writes),
 		T(test_second_folder_brings_those_beside_it),
 		T(test_cache_is_bounded),
+		T(test_open_folder_is_not_trimmed),
 		T(test_hostile_listing_is_refused),
 		T(test_renamed_while_it_is_told),
 		T(test_content_before_size),

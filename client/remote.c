@@ -166,17 +166,26 @@ static int remote_refuses(struct sbx_remote *r)
 		return -ESTALE;
 	if (r->scratch.err)
 		return -E2BIG;
-	if (r->error.err && !sbx_channel_is_trying(r->channel) && !r->confirm &&
-	    r->state != SBX_LINK_UP &&
-	    uv_now(r->loop) - r->failed_at < FAIL_AGAIN_MS)
-		return r->error.err;
 	return 0;
+}
+
+/* It would at once again. */
+static bool remote_has_failed(const struct sbx_remote *r)
+{
+	return r->error.err && !sbx_channel_is_trying(r->channel) &&
+	       !r->confirm && r->state != SBX_LINK_UP &&
+	       uv_now(r->loop) - r->failed_at < FAIL_AGAIN_MS;
 }
 
 static int remote_send(struct sbx_remote *r, uint32_t id)
 {
+	bool failed = remote_has_failed(r);
 	int err = remote_refuses(r);
 
+	/* what nobody would hear the failure of is kept: the helper may be
+	 * the same when it is reached again */
+	if (!err && failed && id)
+		err = r->error.err;
 	if (err < 0)
 		return err;
 	sbx_remote_count_sent(r);
@@ -188,7 +197,7 @@ static int remote_send(struct sbx_remote *r, uint32_t id)
 		r->lost_at = time(NULL);
 		remote_state(r, SBX_LINK_CONNECTING);
 	}
-	if (!r->confirm)
+	if (!r->confirm && !failed)
 		sbx_channel_start(r->channel);
 	return sbx_remote_held_add(r, id);
 }
@@ -260,7 +269,7 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
  * to 0.  It stands behind an array header of one byte and the op, as 0xce and
  * four bytes, since ids are above 65535.
  */
-void sbx_remote_submit_quiet(struct sbx_remote *r)
+int sbx_remote_submit_quiet(struct sbx_remote *r)
 {
 	struct pending *p = sbx_remote_pending_find(r, r->begun_id);
 	size_t at = 1 + (r->begun_op < 128 ? 1 : 2);
@@ -268,11 +277,11 @@ void sbx_remote_submit_quiet(struct sbx_remote *r)
 	if (p)
 		sbx_remote_pending_drop(r, p);
 	if (r->scratch.err)
-		return;
+		return -E2BIG;
 	/* without a slot it has been 0 from the start */
 	if (p)
 		memset(sbx_buf_at(&r->scratch) + at + 1, 0, 4);
-	remote_send(r, 0);
+	return remote_send(r, 0);
 }
 
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number)

@@ -116,8 +116,9 @@ struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
  * before submit returns. */
 uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 			   sbx_part_fn *part, void *arg);
-/* The same without an answer (request id 0). */
-void sbx_remote_submit_quiet(struct sbx_remote *r);
+/* The same without an answer (request id 0): it reaches the helper that is
+ * there now, or none.  Negative errno: it never will. */
+int sbx_remote_submit_quiet(struct sbx_remote *r);
 /*
  * Gives up waiting: done is called with -EINTR from within.  A request that
  * already went out is carried out all the same.  Unknown numbers are ignored.

@@ -183,9 +183,11 @@ void sbx_remote_pending_fail_all(struct sbx_remote *r, int err)
 int sbx_remote_held_add(struct sbx_remote *r, uint32_t id)
 {
 	size_t len = sbx_buf_len(&r->scratch);
+	size_t max = id ? MAX_HELD : 2 * MAX_HELD;
 	struct held *h;
 
-	if (r->held_bytes + len > MAX_HELD)
+	/* what nobody waits for is small, and would be missed for good */
+	if (r->held_bytes + len > max)
 		return -EAGAIN;
 	h = malloc(sizeof(*h) + len);
 	if (!h)

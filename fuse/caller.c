@@ -87,7 +87,7 @@ static int call_find_caller(struct sfs_call *c)
 
 /* ---- telling the helper ---- */
 
-static void creds_send(struct sfs_files *f, const struct sfs_caller *w)
+static int creds_send(struct sfs_files *f, const struct sfs_caller *w)
 {
 	struct sbx_buf *b =
 		sbx_remote_begin(f->remote, SBX_OP_CREDS, w ? 3 : 0);
@@ -100,12 +100,13 @@ static void creds_send(struct sfs_files *f, const struct sfs_caller *w)
 		for (k = 0; k < w->nr; k++)
 			sbx_put_u64(b, w->groups[k]);
 	}
-	sbx_remote_submit_quiet(f->remote);
+	return sbx_remote_submit_quiet(f->remote);
 }
 
 int sfs_act_as(struct sfs_files *f, const struct sfs_caller *w)
 {
 	struct sfs_caller *copy = NULL;
+	int err;
 
 	/* a new helper acts as itself */
 	if (f->acting && f->acting_epoch != sbx_remote_epoch(f->remote)) {
@@ -120,10 +121,14 @@ int sfs_act_as(struct sfs_files *f, const struct sfs_caller *w)
 			return -ENOMEM;
 		memcpy(copy, w, caller_size(w->nr));
 	}
+	err = creds_send(f, w);
+	if (err < 0) {
+		free(copy);
+		return err;
+	}
 	free(f->acting);
 	f->acting = copy;
 	f->acting_epoch = sbx_remote_epoch(f->remote);
-	creds_send(f, w);
 	return 0;
 }
 

@@ -322,6 +322,36 @@ static void a_final_failure_is_told_at_once(void **state)
 	assert_int_equal(a.err, -EACCES);
 }
 
+/* They change what the helper holds, and it may be the same afterwards. */
+static void what_is_quiet_outlasts_a_final_failure(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0};
+	struct sbx_buf *b;
+
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	pipe_service_fail(f->svc, 1, -EACCES, SBX_RETRY_NEVER);
+	pipe_service_cut(f->svc);
+	a.done = false;
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	assert_int_equal(a.err, -EACCES);
+	b = sbx_remote_begin(f->r, SBX_OP_MKDIR, 4);
+	sbx_put_u64(b, SBX_DIR_WORKSPACE);
+	sbx_put_bin(b, "quiet", 5);
+	sbx_put_u64(b, 0750);
+	sbx_put_u64(b, 0);
+	assert_int_equal(sbx_remote_submit_quiet(f->r), 0);
+	do {
+		a.done = false;
+		ask_getattr(f, "quiet", &a);
+		run_until(f, &a.done);
+	} while (a.err == -EACCES);
+	assert_int_equal(a.err, 0);
+	assert_int_equal(f->epochs, 0);
+}
+
 static void a_gone_sandbox_is_stale_for_ever(void **state)
 {
 	struct fixture *f = *state;
@@ -578,6 +608,7 @@ int main(void)
 		T(nonsense_is_cut_off_and_nothing_lost),
 		T(waiting_ends_in_time),
 		T(a_final_failure_is_told_at_once),
+		T(what_is_quiet_outlasts_a_final_failure),
 		T(a_gone_sandbox_is_stale_for_ever),
 		T(cancel_answers_at_once),
 		T(job_prints_and_exits),

@@ -45,6 +45,7 @@ static void config_load(struct ctl_file *f)
 	put(to, "helper", m->conf.helper ? "on" : "off");
 	put(to, "read_only", m->fs.read_only ? "yes" : "no");
 	put(to, "locks", m->fs.local_locks ? "local" : "shared");
+	put(to, "follow", m->fs.follow_inside ? "inside" : "off");
 	put(to, "protect", m->opts->protect ? "yes" : "no");
 	put(to, "keepalive", m->opts->keepalive ? "yes" : "no");
 	sfs_text_printf(to, "uid: %u\n", (unsigned int)m->fs.uid);

@@ -28,7 +28,8 @@ struct sfs {
 	gid_t gid;
 	mode_t umask; /* option umask=; (mode_t)-1: none */
 	bool read_only;
-	bool local_locks; /* option locks=local: the kernel keeps them */
+	bool local_locks;   /* option locks=local: the kernel keeps them */
+	bool follow_inside; /* option follow=inside: follow.h */
 	unsigned int timeout_ms;
 	/* option cache=, and what is never exceeded: sfs_cache_init */
 	size_t cache_max, cache_full;

@@ -7,6 +7,7 @@
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
+#include "fuse/follow.h"
 #include "fuse/handle.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
@@ -188,11 +189,19 @@ void sfs_on_setattr(fuse_req_t req, struct sfs_node *n, struct stat *attr,
 static void readlink_reply(struct sfs_call *c, const char *target)
 {
 	struct sfs_inode *i = c->inode;
+	bool inside = c->files->fs->follow_inside && target[0] == '/';
+	char way[4096];
+	int err = 0;
 
-	if (c->req)
-		fuse_reply_readlink(c->req, target);
-	/* the kernel keeps every target, also one that cannot be kept */
-	if (i->flags & SFS_INODE_VOLATILE)
+	if (inside)
+		err = sfs_follow_inside(i, target, way, sizeof(way));
+	if (c->req && err)
+		fuse_reply_err(c->req, -err);
+	else if (c->req)
+		fuse_reply_readlink(c->req, inside ? way : target);
+	/* the kernel keeps every target, also one that cannot be kept, or
+	 * that is another after a directory above it was moved */
+	if (i->flags & SFS_INODE_VOLATILE || inside)
 		sfs_notify_inode(c->files->notify,
 				 sfs_node_ino(c->files->fs, &i->node), true);
 	sfs_call_free(c);

@@ -243,6 +243,15 @@ static int take_locks(struct parse *p, const struct row *row, const char *v)
 			     "option locks= is either shared or local");
 }
 
+static int take_follow(struct parse *p, const struct row *row, const char *v)
+{
+	p->opts->follow_inside = !strcmp(v, "inside");
+	if (p->opts->follow_inside || !strcmp(v, "off"))
+		return 0;
+	return sbx_error_set(p->error, -EINVAL,
+			     "option follow= is either inside or off");
+}
+
 static int take_keepalive(struct parse *p, const struct row *row, const char *v)
 {
 	p->opts->keepalive = true;
@@ -331,6 +340,8 @@ static const struct row rows[] = {
 	 take_cache},
 	{"locks=", "shared|local",
 	 "local: locks do not reach the sandbox (shared)", take_locks},
+	{"follow=", "inside|off",
+	 "inside: absolute symbolic links lead into root/ (off)", take_follow},
 	{"keepalive", NULL, "keep alive what is in use", take_keepalive},
 	{"helper=", "on|off", "off: plain mode, no helper is used (on)",
 	 take_helper},

@@ -31,7 +31,7 @@ struct sfs_opts {
 	enum sbx_log_level log_level;
 	bool help, version, foreground;
 	bool read_only, protect, nonempty, keepalive;
-	bool local_locks;
+	bool local_locks, follow_inside;
 	bool plain, helper; /* helper=off, helper=on; neither: as the profile */
 	bool suid, dev;	    /* asked for */
 };

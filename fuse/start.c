@@ -66,6 +66,7 @@ int sfs_start_conf(struct sfs_mount *m, struct sbx_error *reterr)
 	m->fs.umask = m->opts->umask;
 	m->fs.read_only = m->opts->read_only;
 	m->fs.local_locks = m->opts->local_locks;
+	m->fs.follow_inside = m->opts->follow_inside;
 	m->fs.timeout_ms = m->conf.timeout_ms;
 	m->fs.cache_max = m->opts->cache;
 	m->fs.cache_full = 2 * m->opts->cache + SFS_CACHE_SLACK;

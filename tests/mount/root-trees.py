@@ -172,5 +172,63 @@ class AsRoot(Trees, unittest.TestCase):
     args = ("--root",)
 
 
+class FollowInside(unittest.TestCase):
+    """-o follow=inside: absolute links lead into root/."""
+
+    def setUp(self):
+        self.m = Mount(options=["follow=inside"])
+        self.addCleanup(self.m.close)
+        self.m.create("t")
+        self.top = self.m.path("t", "workspace")
+        self.cwd = self.m.run("t", "pwd").decode().strip()
+
+    def test_links_lead_below_root(self):
+        os.makedirs(self.top + "/a/b")
+        for target, name, shown in (
+                ("/etc/passwd", "1", "../root/etc/passwd"),
+                ("/etc/passwd", "a/b/2", "../../../root/etc/passwd"),
+                ("//etc/./passwd", "3", "../root/etc/./passwd"),
+                ("/../../etc/x/../../..", "4", "../root/etc/x/../.."),
+                ("/", "5", "../root"), ("/tmp/", "6", "../root/tmp"),
+                ("../etc", "7", "../etc"), ("x/y", "8", "x/y"),
+                ("/" + "x" * 4090, "9", None)):
+            path = os.path.join(self.top, name)
+            os.symlink(target, path)
+            if shown:
+                self.assertEqual(os.readlink(path), shown)
+                continue
+            with self.assertRaises(OSError) as e:
+                os.readlink(path)
+            self.assertEqual(e.exception.errno, errno.ENAMETOOLONG)
+        # in the sandbox they are as they were made
+        self.assertEqual(self.m.run("t", "readlink a/b/2"), b"/etc/passwd\n")
+        with open(self.top + "/a/b/2", "rb") as f:
+            self.assertEqual(f.read(), self.m.run("t", "cat /etc/passwd"))
+        root = self.m.path("t", "root")
+        self.assertTrue(os.path.samefile(self.top + "/5", root))
+        # links below root/ itself
+        below = root + self.cwd + "/a/b/2"
+        up = "../" * (self.cwd.strip("/").count("/") + 3)
+        self.assertEqual(os.readlink(below), up + "etc/passwd")
+        self.assertTrue(os.path.samefile(below, self.top + "/a/b/2"))
+        self.assertEqual(os.readlink(root + "/proc/self/root"), "../..")
+
+    def test_moved_links_lead_to_the_same(self):
+        os.makedirs(self.top + "/a/b")
+        os.makedirs(self.top + "/c")
+        self.m.run("t", "ln -s /etc/passwd a/b/link")
+        there = self.m.run("t", "cat /etc/passwd")
+        for old, new in (("a/b", "d"), ("d", "c/e"), ("c", "a/c")):
+            for _ in range(2):
+                where = self.m.run("t", "find . -name link").decode().strip()
+                with open(os.path.join(self.top, where), "rb") as f:
+                    self.assertEqual(f.read(), there, where)
+            os.rename(os.path.join(self.top, old),
+                      os.path.join(self.top, new))
+        self.m.run("t", "mv a/c/e/link .")
+        with open(self.top + "/link", "rb") as f:
+            self.assertEqual(f.read(), there)
+
+
 if __name__ == "__main__":
     unittest.main()

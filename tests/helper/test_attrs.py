@@ -196,6 +196,9 @@ class Attrs(HelperTest):
         self.h.dir(WORKSPACE, WORKSPACE, b"", 0)
         self.make("mine")
         os.chmod(self.path("mine"), 0o600)
+        self.make("f")
+        # from then on they are kept
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "f", 1)
         os.rename(self.path("mine"), self.path("f"))
         ino = self.h.changes()[WORKSPACE, b"f"][1].ino
         self.make("other")

@@ -148,6 +148,12 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 		i->attr_gen = 0; /* links and ctime */
 		if (!(how & SFS_PUT_OWN))
 			tell_inode(i, false);
+	} else if (!(how & SFS_PUT_OWN) && !sfs_inode_is_dir(i) &&
+		   (!i->names || i->nlink > 1)) {
+		/* nobody may watch over where it is now, though it is open
+		 * or has other names here */
+		i->attr_gen = 0;
+		tell_inode(i, false);
 	}
 	sfs_inode_unref(i);
 }

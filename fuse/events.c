@@ -43,6 +43,16 @@ static void entry_gone(struct sfs_dir *d, const char *name, size_t len,
 	sfs_cache_remove_entry(d, e, how);
 }
 
+/* The name is not worth remembering; but it may be one more of a file. */
+static void other_name_is(struct sfs_files *f, uint8_t tree,
+			  const struct sbx_attr *attr, unsigned int how)
+{
+	struct sfs_inode *i = sfs_inodes_find(&f->inodes, tree, attr);
+
+	if (i && !sfs_inode_is_dir(i) && attr->nlink > 1)
+		sfs_cache_attr(i, attr, how);
+}
+
 static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 		     unsigned int what, const struct sbx_attr *attr)
 {
@@ -65,7 +75,10 @@ static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 		sfs_list_spoil(d);
 	if (had || (!full && (d->complete || d->listing))) {
 		sfs_cache_put(d, name, len, attr, how);
-	} else if (what & NAME_CHANGES) {
+		return;
+	}
+	other_name_is(d->inode->files, d->inode->tree, attr, how);
+	if (what & NAME_CHANGES) {
 		/* not worth remembering, but the kernel may know that there
 		 * was no such name */
 		if (d->negatives)

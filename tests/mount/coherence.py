@@ -95,6 +95,45 @@ class Coherence(unittest.TestCase):
             self.put("enough", b"")
         self.assertGreater(last, 1)
 
+    def test_hard_links(self):
+        """what is done by one name shows by all, at once, wherever it is"""
+        self.run_("mkdir links-d links-e links-f")
+        # listed, looked into, and never heard of
+        known, seen, far = "links-d", "links-e", "links-f"
+        script = """
+            ln A D/b | ln A E/b | rm A | mv D/b A | ln A D/b
+            echo x >> E/b | chmod 600 D/b | : > E/b | echo y > D/b
+            touch -d @1000 E/b | mv E/b E/c | mv E/c F/c | echo zz >> F/c
+            chmod 640 F/c | mv F/c F/d | ln F/d F/e | rm F/d | rm A
+            echo more >> F/e | ln D/b A | rm F/e | mv A F/a | echo 1 >> F/a
+            echo 2 >> D/b | echo new > E/n; mv E/n D/b | echo 3 >> F/a
+            ln F/a A | echo 4 >> F/a | rm F/a | echo 5 >> A
+            """.replace("\n", "|").split("|")
+        names = ["A", "D/b", "E/b", "E/c"]
+        place = {"A": "links-a", "D": known, "E": seen, "F": far}
+
+        def real(s):
+            for k, v in place.items():
+                s = s.replace(k, v)
+            return s
+        self.run_(real("echo first > A"))
+        os.listdir(self.top)
+        os.listdir(self.path(known))
+        self.assertFalse(os.path.exists(self.path(seen + "/none")))
+        kept = {}
+        look = ("for f in %s; do [ ! -e $f ] || { stat -c '%%n %%h %%s %%a "
+                "%%.9Y %%.9Z %%i' $f; md5sum < $f; }; done" %
+                " ".join(map(real, names)))
+        for line in filter(None, map(str.strip, script)):
+            there = self.run_(real(line) + "; " + look).decode()
+            here = subprocess.run(look, shell=True, cwd=self.top, check=True,
+                                  capture_output=True).stdout.decode()
+            self.assertEqual(here, there, line)
+            for n in map(real, names):
+                if n not in kept and os.path.exists(self.path(n)):
+                    kept[n] = os.open(self.path(n), os.O_RDONLY)
+                    self.addCleanup(os.close, kept[n])
+
     def test_too_many_changes_are_compared_before_the_end_is_seen(self):
         os.mkdir(self.path("of"))
         for i in range(40):

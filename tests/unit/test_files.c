@@ -220,6 +220,44 @@ static void test_moved_directory_is_the_same_node(void **state)
 	assert_true(fake_is_idle(f));
 }
 
+static void asked_for(struct sfs_node *n, uint32_t nlink)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 30);
+	fuse_req_t r = req();
+
+	a.nlink = nlink;
+	n->ops->getattr(r, n, NULL);
+	fake_answer(f, SBX_OP_GETATTR, 0, &a);
+	assert_int_equal(r->attr.st_nlink, nlink);
+}
+
+/* What is done to one name is not told of the others. */
+static void test_names_of_one_file(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 30);
+	struct sfs_node *top = root(), *n;
+	fuse_req_t r = req();
+
+	n = found(top, "a", S_IFREG | 0644, 30);
+	/* one that is not remembered: the folder was never listed */
+	a.nlink = 2;
+	fake_change(f, SBX_DIR_WORKSPACE, "b", SBX_CHANGE_CREATED, &a);
+	told_is("child a;inode  data;");
+	n->ops->getattr(r, n, NULL);
+	assert_int_equal(r->attr.st_nlink, 2);
+	assert_true(r->timeout <= 0); /* who knows where "b" is by now */
+	r = lookup(top, "b");
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	assert_ptr_equal(node_of(r), n);
+	assert_true(r->entry.attr_timeout > 1e6); /* both are known */
+	told_is("");
+	/* to where nobody watches, and may change it */
+	fake_change(f, SBX_DIR_WORKSPACE, "b", SBX_CHANGE_MOVED_FROM, NULL);
+	assert_non_null(strstr(f->told, "child a;"));
+	asked_for(n, 2);
+	assert_true(fake_is_idle(f));
+}
+
 static void test_restart_repeats_and_compares(void **state)
 {
 	static const char *const before[] = {"a", "b"};
@@ -677,6 +715,7 @@ int main(void)
 		T(test_only_differences_are_told),
 		T(test_replaced_file_is_another_node),
 		T(test_moved_directory_is_the_same_node),
+		T(test_names_of_one_file),
 		T(test_restart_repeats_and_compares),
 		T(test_interrupted_mkdir_is_told_afterwards),
 		T(test_interrupted_lookup_is_given_up),

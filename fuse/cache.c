@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/handle.h"
+#include "fuse/lost.h"
 #include "fuse/shown.h"
 
 static fuse_ino_t ino_of(const struct sfs_inode *i)
@@ -134,6 +135,8 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 
 	if (!i)
 		return;
+	if (!(how & SFS_PUT_OWN) && i->names == e && !e->next_name)
+		sfs_lost_keep(e);
 	e->inode = NULL;
 	*e->prev_name = e->next_name;
 	if (e->next_name)

@@ -47,6 +47,14 @@ struct sfs_dir {
 	uint8_t walked;	 /* subdirectories listed one by one */
 };
 
+/* A name that the kernel may still open a file by. */
+struct sfs_lost {
+	struct sfs_inode *inode; /* referenced */
+	uint64_t dir;
+	size_t len;
+	char name[256];
+};
+
 struct sfs_statfs {
 	struct statvfs st;
 	uint64_t ms; /* 0: never asked */
@@ -82,6 +90,8 @@ struct sfs_files {
 	struct sfs_settler *settlers;  /* waiting for its end: list.c */
 	struct sfs_dropping *dropping; /* shown.c */
 	struct sfs_inode *moving;      /* between the two ends of a rename */
+	struct sfs_lost lost[SFS_MAX_LOST]; /* lost.c */
+	unsigned int next_lost;
 
 	/* whom the helper was told to act as, and in which epoch; NULL: as
 	 * itself */

@@ -6,6 +6,7 @@
 
 #include "fuse/cache.h"
 #include "fuse/handle.h"
+#include "fuse/lost.h"
 
 #define NUMBER_SLOTS_MIN 256
 
@@ -231,6 +232,7 @@ void sfs_cache_clear(struct sfs_files *f)
 	if (f->moving)
 		sfs_inode_unref(f->moving);
 	f->moving = NULL;
+	sfs_lost_clear(f);
 	/* each by itself: a deep tree must not end in deep recursion */
 	for (d = f->lru_first; d; d = d->lru_next)
 		sfs_inode_ref(d->inode);

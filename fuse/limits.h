@@ -53,6 +53,9 @@
 /* Locks of programs here, about 50 bytes each: those beyond are ENOLCK. */
 #define SFS_MAX_LOCKS 65536
 
+/* Names that files just lost, and may yet be opened by. */
+#define SFS_MAX_LOST 8
+
 /* Listings compared at once after events were lost. */
 #define SFS_MAX_COMPARE 8
 /* Requests of the kernel taken in one turn of the loop. */

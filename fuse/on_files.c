@@ -87,15 +87,18 @@ static int open_send(struct sfs_call *c)
 	return sfs_call_submit(c, NULL);
 }
 
-/* The name leads elsewhere by now: the kernel looks again, and is told what
- * the helper then holds until it is opened. */
-static void open_stale(struct sfs_inode *i)
+/* The name leads elsewhere, or nowhere, by now: the kernel looks again, and is
+ * told what the helper then holds until it is opened. */
+static int open_err(struct sfs_inode *i, int err)
 {
 	struct sfs_entry *e = i->names;
 
+	if (err != -ESTALE && err != -ENOENT)
+		return err == -ERESTART ? -EIO : err;
 	i->files->stale_ms = files_now(i->files);
 	if (e && !sfs_dir_is_true(e->dir))
 		sfs_cache_remove_entry(e->dir, e, SFS_PUT_MOVED);
+	return -ESTALE;
 }
 
 static void open_done(struct sfs_call *c, int err, struct sbx_rd *rd)
@@ -115,9 +118,7 @@ static void open_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 			err = -ENOMEM;
 	}
 	if (err) {
-		if (err == -ESTALE)
-			open_stale(c->inode);
-		sfs_call_err(c, err);
+		sfs_call_err(c, open_err(c->inode, err));
 		return;
 	}
 	h->caller = c->caller;
@@ -153,10 +154,8 @@ static void on_told(struct sfs_call *c, int err)
 		open_reply(c->req, c->handle, &c->fi);
 	else
 		sfs_handle_release(c->handle);
-	if (err == -ESTALE)
-		open_stale(c->inode);
 	if (err)
-		sfs_call_err(c, err == -ERESTART ? -EIO : err);
+		sfs_call_err(c, open_err(c->inode, err));
 	else
 		sfs_call_free(c);
 }

@@ -8,6 +8,7 @@
 
 #include "fuse/cache.h"
 #include "fuse/handle.h"
+#include "fuse/lost.h"
 
 struct tell {
 	struct sfs_inode *inode; /* referenced */
@@ -180,13 +181,9 @@ int sfs_inode_at(struct sfs_inode *i, struct sfs_at *at)
 
 int sfs_open_at(struct sfs_inode *i, struct sfs_at *at)
 {
-	const struct sfs_inode *root = i->files->root[i->tree];
 	int err = sfs_inode_at(i, at);
 
-	if (err != -ESTALE || i->files->closed || i->names ||
-	    !sfs_inode_is_file(i) || !root || root->dev != i->dev)
-		return err;
-	at->dir = i->tree ? SBX_DIR_ROOT : SBX_DIR_WORKSPACE;
-	at->ino = i->ino;
-	return 0;
+	if (err == -ESTALE && !i->files->closed && sfs_lost_at(i, at))
+		return 0;
+	return err;
 }

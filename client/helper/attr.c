@@ -56,8 +56,8 @@ int attr_of_entry(struct helper *h, const char *name, struct sbx_attr *ret)
 	return 0;
 }
 
-static int attr_and_keep(struct helper *h, const char *name,
-			 struct sbx_attr *ret)
+static int attr_and_keep(struct helper *h, const struct dir *d,
+			 const char *name, struct sbx_attr *ret)
 {
 	int fd = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC), r;
 
@@ -67,7 +67,7 @@ static int attr_and_keep(struct helper *h, const char *name,
 	if (r < 0)
 		close(fd);
 	else
-		recent_keep(h, fd, ret);
+		recent_keep(h, d, name, fd, ret);
 	return r;
 }
 
@@ -83,7 +83,7 @@ int attr_of_name(struct helper *h, struct dir *d, const char *name,
 	} else {
 		r = dirs_enter(h, d);
 		if (!r)
-			r = recent_is_on(h) ? attr_and_keep(h, name, ret)
+			r = recent_is_on(h) ? attr_and_keep(h, d, name, ret)
 					    : attr_of_entry(h, name, ret);
 	}
 	if (r < 0)

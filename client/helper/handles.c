@@ -258,7 +258,7 @@ static int open_emptied(const struct helper *h, int fd, int flags)
 /* What was told to have a name, whatever has it by now. */
 static int open_recent(struct helper *h, struct at *at, int flags)
 {
-	int fd = recent_open(h, at->dir->dev, at->ino, flags);
+	int fd = recent_open(h, at->dir, at->name, at->ino, flags);
 
 	if (fd < 0)
 		return fd;
@@ -271,11 +271,8 @@ static int open_recent(struct helper *h, struct at *at, int flags)
 /* The first step: nothing is emptied yet. */
 static int open_found(struct helper *h, struct at *at, int flags)
 {
-	int fd;
+	int fd = open_entry(h, at, flags);
 
-	if (!at->handle && !at->name[0] && at->ino && at->ino != at->dir->ino)
-		return open_recent(h, at, flags);
-	fd = open_entry(h, at, flags);
 	if (fd >= 0 && open_is_other(at, fd)) {
 		close(fd);
 		fd = -ESTALE;
@@ -283,7 +280,9 @@ static int open_found(struct helper *h, struct at *at, int flags)
 	/* (a link, a directory or a socket has the name) */
 	if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO)
 		fd = at->handle || !at->ino ? fd : -ESTALE;
-	return fd == -ESTALE && !at->handle ? open_recent(h, at, flags) : fd;
+	return fd == -ESTALE && at->dir && at->name[0]
+		       ? open_recent(h, at, flags)
+		       : fd;
 }
 
 static int open_at(struct helper *h, struct at *at, int *flags)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,13 +20,14 @@ static void recent_drop(struct recent *r, unsigned int i)
 }
 
 /* RECENT_MAX: it is not among them. */
-static unsigned int recent_find(const struct recent *r, dev_t dev, ino_t ino)
+static unsigned int recent_find(const struct recent *r, uint64_t dir,
+				const char *name, ino_t ino)
 {
 	unsigned int i;
 
 	for (i = 0; i < RECENT_MAX; i++)
 		if (r->files[i].fd && r->files[i].ino == ino &&
-		    r->files[i].dev == dev)
+		    r->files[i].dir == dir && !strcmp(r->files[i].name, name))
 			break;
 	return i;
 }
@@ -66,7 +68,8 @@ bool recent_is_on(const struct helper *h)
 	return h->recent.on_until_ms > h->loop.now_ms;
 }
 
-void recent_keep(struct helper *h, int fd, const struct sbx_attr *attr)
+void recent_keep(struct helper *h, const struct dir *d, const char *name,
+		 int fd, const struct sbx_attr *attr)
 {
 	struct recent *r = &h->recent;
 	unsigned int i;
@@ -75,24 +78,26 @@ void recent_keep(struct helper *h, int fd, const struct sbx_attr *attr)
 		close(fd);
 		return;
 	}
-	i = recent_find(r, attr->dev, attr->ino);
+	i = recent_find(r, d->number, name, attr->ino);
 	if (i == RECENT_MAX) {
 		i = r->next;
 		r->next = (i + 1) % RECENT_MAX;
 	}
 	recent_drop(r, i);
 	r->files[i].fd = fd + 1;
-	r->files[i].dev = attr->dev;
 	r->files[i].ino = attr->ino;
+	r->files[i].dir = d->number;
+	snprintf(r->files[i].name, sizeof(r->files[i].name), "%s", name);
 	r->files[i].until_ms = loop_clock_ms() + RECENT_MS;
 	if (!r->timer.at_ms)
 		loop_timer_set(&h->loop, &r->timer, RECENT_MS / 2);
 }
 
-int recent_open(struct helper *h, dev_t dev, ino_t ino, int flags)
+int recent_open(struct helper *h, const struct dir *d, const char *name,
+		ino_t ino, int flags)
 {
 	struct recent *r = &h->recent;
-	unsigned int i = recent_find(r, dev, ino);
+	unsigned int i = recent_find(r, d->number, name, ino);
 	char path[32];
 	int fd;
 

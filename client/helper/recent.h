@@ -4,10 +4,11 @@
  * on a local disk, looking a name up and opening what it leads to is one step,
  * and whoever opens a file that is replaced all the time gets one of them.
  *
- * A number is not enough to know such a file by, for it is given to another
- * as soon as nobody holds it.  What is held takes space though its name is
- * gone, and keeps file systems in use, so nothing is until an OPEN has come
- * too late; whoever sent it looks the name up again.
+ * They are known by name and number: a number alone is given to another file
+ * as soon as nobody holds it, and that may be held here, too.  What is held
+ * takes space though its name is gone, and keeps file systems in use, so
+ * nothing is until an OPEN has come too late; whoever sent it looks the name up
+ * again.
  */
 #ifndef HELPER_RECENT_H
 #define HELPER_RECENT_H
@@ -18,6 +19,7 @@
 
 #include "client/helper/loop.h"
 
+struct dir;
 struct helper;
 struct sbx_attr;
 
@@ -29,8 +31,9 @@ struct sbx_attr;
 struct recent {
 	struct {
 		int fd; /* one more; 0: none */
-		dev_t dev;
 		ino_t ino;
+		uint64_t dir;
+		char name[256];
 		int64_t until_ms;
 	} files[RECENT_MAX];
 	unsigned int next;
@@ -41,10 +44,12 @@ struct recent {
 void recent_init(struct helper *h);
 void recent_release(struct helper *h);
 bool recent_is_on(const struct helper *h);
-/* The attributes are told of what is open at fd, which is taken. */
-void recent_keep(struct helper *h, int fd, const struct sbx_attr *attr);
+/* The name leads to what is open at fd, which is taken, and this is told. */
+void recent_keep(struct helper *h, const struct dir *d, const char *name,
+		 int fd, const struct sbx_attr *attr);
 /* open(2) of one of them; -ESTALE: it is none of them, but will be if it is
  * told again. */
-int recent_open(struct helper *h, dev_t dev, ino_t ino, int flags);
+int recent_open(struct helper *h, const struct dir *d, const char *name,
+		ino_t ino, int flags);
 
 #endif

@@ -215,9 +215,8 @@ enum sbx_wire_op {
 	 * file content.
 	 * OPEN [handle u64, at(3), flags] -> attr
 	 *      After ESTALE, if the name is looked up again, or a CHANGE
-	 *      tells of it, that inode can be opened for a moment though
-	 *      another has taken its name; also without the name, as any
-	 *      directory of its file system, an empty name, and its ino
+	 *      tells of it, that inode can be opened for a moment by the
+	 *      name it had though another has taken it
 	 * CLOSE [handle]
 	 * READ [handle, offset, length <= SBX_READ_MAX]
 	 *      -> data, eof bool, atime_s, atime_ns (after it)

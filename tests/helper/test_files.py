@@ -42,9 +42,6 @@ class Files(HelperTest):
         self.replace(b"three")
         self.assertEqual(self.h.open(5, WORKSPACE, "v", ino).size, 5)
         self.assertEqual(self.h.read(5, 0, 10)[0], b"other")
-        # the directory only says on which file system it is
-        self.h.open(6, WORKSPACE, "", ino, flags=os.O_RDWR)
-        self.assertEqual(self.h.read(6, 0, 10)[0], b"other")
         # a link, or nothing, in its place
         os.symlink("nowhere", self.path("link"))
         os.rename(self.path("link"), self.path("v"))
@@ -52,13 +49,18 @@ class Files(HelperTest):
         self.assertEqual(self.h.read(7, 0, 10)[0], b"other")
         os.unlink(self.path("v"))
         self.fails(errno.ENOENT, self.h.open, 8, WORKSPACE, "v", ino)
+        self.replace(b"four")
         # a number alone is nothing
-        self.fails(errno.ESTALE, self.h.open, 8, WORKSPACE, "", ino + 12345)
+        self.make("w")
+        self.fails(errno.ESTALE, self.h.open, 8, WORKSPACE, "w", ino)
+        self.fails(errno.ESTALE, self.h.open, 8, WORKSPACE, "v", ino + 12345)
 
     def test_what_was_told_can_be_opened(self):
         """as what was looked up, and no other file that has the number"""
         self.h.dir(WORKSPACE, WORKSPACE, "", 0)
-        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "", 12345)
+        self.replace(b"none")
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "v", 12345)
+        self.h.changes()
         self.replace(b"one")
         ino = self.h.changes()[WORKSPACE, b"v"][1].ino
         self.replace(b"two")
@@ -68,16 +70,19 @@ class Files(HelperTest):
         self.assertEqual(self.h.read(5, 0, 100)[0], b"one")
 
     def test_few_are_held(self):
-        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "", 12345)
+        self.make("f")
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "f", 12345)
         first = None
         for i in range(100):
             self.make("f%d" % i, b"x")
             ino = Attr(self.h.call(LOOKUP, WORKSPACE, "f%d" % i, 0)[0]).ino
             first = first or ino
+            self.make("new")
+            os.rename(self.path("new"), self.path("f%d" % i))
         fds = "/proc/%d/fd" % self.h.hello["pid"]
         held = len(os.listdir(fds))
-        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "", first)
-        self.h.open(5, WORKSPACE, "", ino)
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "f0", first)
+        self.h.open(5, WORKSPACE, "f99", ino)
         self.h.call(CLOSE, 5)
         wait_for(lambda: len(os.listdir(fds)) <= held - 64, "them to be closed")
 

@@ -121,6 +121,28 @@ class Trees:
                 w.kill()
                 w.wait()
 
+    def test_lease_makes_nobody_wait(self):
+        """Opening would wait up to 45 s for whoever has the lease."""
+        pid = int(self.m.run("t", """echo leased > leased
+            /usr/bin/python3 -c '
+import fcntl, os, signal, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open("leased", os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+open("lease-taken", "w").close()
+time.sleep(1000)' > /dev/null 2>&1 & echo $!"""))
+        self.addCleanup(self.m.run, "t", "kill %d" % pid)
+        top = self.m.path("t", "workspace", "")
+
+        def taken():
+            return os.path.exists(top + "lease-taken")
+        wait_for(taken)
+        for fn in (lambda: open(top + "leased"),
+                   lambda: os.truncate(top + "leased", 0)):
+            with self.assertRaises(BlockingIOError):
+                fn()
+        self.assertEqual(os.stat(top + "leased").st_size, 7)
+
     def test_devices_are_not_opened(self):
         for name in ("null", "zero", "random", "tty"):
             path = self.path("/dev/" + name)

@@ -15,10 +15,11 @@
  */
 #include "client/plain_int.h"
 
-/* Its own process group, so that it can be ended with what it runs. */
-static const char starter[] =
-	"command -v setsid >/dev/null 2>&1 && exec setsid -w sh -c \"$@\"\n"
-	"exec sh -c \"$@\"\n";
+/* Its own process group, so that it can be ended with what it runs.  Not
+ * every setsid can wait. */
+static const char starter[] = "setsid -w true </dev/null >/dev/null 2>&1 && "
+			      "exec setsid -w sh -c \"$@\"\n"
+			      "exec sh -c \"$@\"\n";
 
 static const char script[] =
 	"LC_ALL=C k=$1 pid=$$\n"
@@ -242,7 +243,9 @@ static const char script[] =
 	"fi\n"
 	"(\n"
 	"  exec </dev/null >/dev/null 2>&1 3>&-\n"
-	"  sleep 240\n"
+	"  trap 'kill $!; exit' TERM\n"
+	"  sleep 240 &\n"
+	"  wait\n"
 	"  kill -9 -$pid || kill -9 $pid\n"
 	") &\n"
 	"dog=$!\n"

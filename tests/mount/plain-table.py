@@ -363,6 +363,16 @@ def row(t):
         m.close()
 
 
+@Row.of("read of a mode without it")
+def row(t):
+    fd = os.open(t.put("a", b"1"), os.O_RDWR)
+    try:
+        t.inside("chmod 200 a")
+        os.read(fd, 10)
+    finally:
+        os.close(fd)
+
+
 @Row.of("write to a mode without it")
 def row(t):
     with open(t.put("a", b"1"), "r+b") as f:

@@ -1,9 +1,13 @@
 /* What the tools of a sandbox print in plain mode, and what a stranger may
  * print instead of them. */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "client/plain_int.h"
 #include "tests/unit/wire_test.h"
@@ -142,6 +146,56 @@ static void test_entries_that_are_none(void **state)
 	}
 }
 
+/* What the shell prints that is told to quit, with this as its setsid. */
+static void run_script(const char *setsid, char *ret, size_t size)
+{
+	char dir[] = "/tmp/sbxfs-test-plain.XXXXXX", path[64], env[128];
+	const char *argv[PLAIN_ARGV];
+	int in[2], out[2], fd;
+	size_t n = 0;
+	ssize_t r;
+	pid_t pid;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/setsid", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_int_equal(write(fd, setsid, strlen(setsid)), strlen(setsid));
+	close(fd);
+	assert_int_equal(pipe(in), 0);
+	assert_int_equal(pipe(out), 0);
+	assert_int_equal(write(in[1], "0 quit\n", 7), 7);
+	pid = fork();
+	if (!pid) {
+		snprintf(env, sizeof(env), "PATH=%s:/usr/bin:/bin", dir);
+		putenv(env);
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		closefrom(3);
+		plain_script_argv("nonce", false, argv);
+		execvp(argv[0], (char **)argv);
+		_exit(127);
+	}
+	close(out[1]);
+	while (n < size - 1 && (r = read(out[0], ret + n, size - 1 - n)) > 0)
+		n += (size_t)r;
+	ret[n] = '\0';
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(in[0]);
+	close(in[1]);
+	close(out[0]);
+	unlink(path);
+	rmdir(dir);
+}
+
+static void test_setsid_that_cannot_wait(void **state)
+{
+	char text[256];
+
+	run_script("#!/bin/sh\n[ \"$1\" != -w ] && exec \"$@\"\n", text,
+		   sizeof(text));
+	assert_int_equal(strncmp(text, "\n@nonce.0 0 ", 12), 0);
+}
+
 static void test_errors(void **state)
 {
 	assert_int_equal(plain_errno("No such file or directory"), -ENOENT);
@@ -195,6 +249,7 @@ int main(void)
 		cmocka_unit_test(test_entries),
 		cmocka_unit_test(test_entries_that_are_none),
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_setsid_that_cannot_wait),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_words_hold_any_bytes),
 	};

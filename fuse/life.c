@@ -78,7 +78,9 @@ static void number_drop(struct sfs_dir *d)
 	for (at = number_slot(f, d->number); *at != d;)
 		at = &(*at)->number_next;
 	*at = d->number_next;
-	if (!f->closed && sfs_dir_is_told(d) && d->number >= SBX_DIR_FIRST) {
+	/* also if it was told in vain: the other side remembers why */
+	if (!f->closed && d->epoch == sbx_remote_epoch(f->remote) &&
+	    d->number >= SBX_DIR_FIRST) {
 		sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_FORGET, 1),
 			    d->number);
 		sbx_remote_submit_quiet(f->remote);

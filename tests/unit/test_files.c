@@ -472,6 +472,22 @@ static void test_second_folder_brings_those_beside_it(void **state)
 
 #define PER_FILE (SFS_COST_INODE + SFS_COST_ENTRY(1))
 
+static void test_numbers_that_failed_are_forgotten(void **state)
+{
+	struct sfs_node *top = root(), *dir;
+	unsigned int before;
+
+	list(top, req());
+	fake_answer_list(f, (const char *const[]){"d"}, 1, 0);
+	dir = node_of(lookup(top, "d"));
+	list(dir, req());
+	fake_answer(f, SBX_OP_DIR, -ENOENT, NULL);
+	fake_answer(f, SBX_OP_LIST, -ENOENT, NULL);
+	before = f->sent[SBX_OP_FORGET];
+	sfs_node_forget(&f->fs, (uintptr_t)dir, 1000);
+	assert_int_equal(f->sent[SBX_OP_FORGET], before + 1);
+}
+
 static void test_cache_is_bounded(void **state)
 {
 	static const char *const names[] = {"0", "1", "2", "3", "4",
@@ -727,6 +743,7 @@ int main(void)
 		T(test_second_folder_brings_those_beside_it),
 		T(test_cache_is_bounded),
 		T(test_open_folder_is_not_trimmed),
+		T(test_numbers_that_failed_are_forgotten),
 		T(test_hostile_listing_is_refused),
 		T(test_renamed_while_it_is_told),
 		T(test_content_before_size),

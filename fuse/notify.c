@@ -27,6 +27,7 @@ struct after {
 struct item {
 	struct item *next;
 	fuse_ino_t ino, parent;
+	uint64_t from; /* pages from there on */
 	struct after *after;
 	uint8_t kind;
 	bool data;
@@ -113,9 +114,9 @@ static void item_free(struct item *it)
 
 static int inval_inode(struct fuse_session *se, const struct item *it)
 {
-	/* a negative offset: attributes only; 0, 0: all pages, too */
-	return fuse_lowlevel_notify_inval_inode(se, it->ino, it->data ? 0 : -1,
-						0);
+	/* a negative offset: attributes only; length 0: up to the end */
+	return fuse_lowlevel_notify_inval_inode(
+		se, it->ino, it->data ? (off_t)it->from : -1, 0);
 }
 
 /*
@@ -266,7 +267,8 @@ static bool item_same(const struct item *a, const struct item *b)
 {
 	return a->kind == b->kind && a->kind != AFTER && a->ino == b->ino &&
 	       a->parent == b->parent && a->data == b->data &&
-	       a->len == b->len && !memcmp(a->name, b->name, a->len);
+	       a->from == b->from && a->len == b->len &&
+	       !memcmp(a->name, b->name, a->len);
 }
 
 static void notify_add(struct sfs_notify *n, struct item *it)
@@ -317,6 +319,18 @@ void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data)
 		return;
 	it->ino = ino;
 	it->data = data;
+	notify_add(n, it);
+}
+
+void sfs_notify_pages(struct sfs_notify *n, fuse_ino_t ino, uint64_t from)
+{
+	struct item *it = item_new(n, INODE, NULL, 0);
+
+	if (!it)
+		return;
+	it->ino = ino;
+	it->data = true;
+	it->from = from;
 	notify_add(n, it);
 }
 

@@ -24,6 +24,8 @@ struct sfs_notify *sfs_notify_free(struct sfs_notify *n);
 /* attributes, and with data also pages (or a folder's listing).  The node
  * may be forgotten meanwhile: the kernel then answers ENOENT, no harm */
 void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data);
+/* attributes, and the pages that hold what is at this offset and behind */
+void sfs_notify_pages(struct sfs_notify *n, fuse_ino_t ino, uint64_t from);
 /* the entry, positive or negative */
 void sfs_notify_entry(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 		      size_t len);

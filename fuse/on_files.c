@@ -44,12 +44,19 @@ static bool may_read(const struct sfs_inode *i)
 	return i->mode & 04;
 }
 
-static void open_flags(struct sfs_inode *i, struct fuse_file_info *fi)
+void sfs_open_flags(const struct sfs_inode *i, struct fuse_file_info *fi)
 {
+	static const int writes = O_ACCMODE | O_APPEND;
 	bool can_cache = sfs_inode_is_covered(i);
 
-	/* (the kernel itself goes around its pages for O_DIRECT) */
-	fi->direct_io = !!(i->flags & SFS_INODE_VOLATILE);
+	/*
+	 * (The kernel itself goes around its pages for O_DIRECT.)  Where it
+	 * writes by pages it cuts a record in two, which somebody in the
+	 * sandbox may append between, and puts it where it takes the end
+	 * to be.
+	 */
+	fi->direct_io = i->flags & SFS_INODE_VOLATILE ||
+			(fi->flags & writes) == (O_WRONLY | O_APPEND);
 	fi->keep_cache = can_cache && !(fi->flags & O_TRUNC);
 	/* Nothing to wait for; but closing any of its open files ends all
 	 * locks of a process, so once one has been taken each is told. */
@@ -60,7 +67,7 @@ static void open_flags(struct sfs_inode *i, struct fuse_file_info *fi)
 static void open_reply(fuse_req_t req, struct sfs_handle *h,
 		       struct fuse_file_info *fi)
 {
-	open_flags(h->inode, fi);
+	sfs_open_flags(h->inode, fi);
 	fi->fh = (uintptr_t)h;
 	if (fuse_reply_open(req, fi) < 0)
 		sfs_handle_release(h);

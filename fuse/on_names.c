@@ -393,7 +393,7 @@ static void create_reply(struct sfs_call *c, struct sfs_inode *i,
 	struct fuse_entry_param e;
 
 	c->fi.fh = (uintptr_t)h;
-	c->fi.keep_cache = sfs_inode_is_covered(i);
+	sfs_open_flags(i, &c->fi);
 	sfs_inode_entry(i, c->inode->dir, &e);
 	if (sfs_reply_create(c->req, &i->node, &e, &c->fi) < 0)
 		sfs_handle_release(h);

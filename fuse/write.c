@@ -158,6 +158,18 @@ static bool append_missed(const struct sfs_piece *p,
 	return p->h->flags & O_APPEND && attr->size != p->offset + p->len;
 }
 
+/* Before Linux 6.6 the kernel keeps the last page of a file as it was when
+ * it is written to past the pages (see sfs_open_flags). */
+static void pages_behind(const struct sfs_piece *p)
+{
+	struct sfs_inode *i = p->h->inode;
+
+	if (sfs_inode_is_held(i))
+		sfs_notify_pages(i->files->notify,
+				 sfs_node_ino(i->files->fs, &i->node),
+				 p->offset);
+}
+
 static void on_written(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sfs_piece *p = arg;
@@ -176,6 +188,8 @@ static void on_written(void *arg, int err, struct sbx_rd *rd)
 		if (append_missed(p, &attr))
 			sfs_cache_changed(p->h->inode,
 					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
+		else if (p->h->flags & O_APPEND)
+			pages_behind(p);
 	}
 	piece_end(p, err);
 }

@@ -184,6 +184,11 @@ static void note(const char *kind, const char *name, size_t len, bool data)
 		"%s %.*s%s;", kind, (int)len, name, data ? " data" : "");
 }
 
+void sfs_notify_pages(struct sfs_notify *n, fuse_ino_t ino, uint64_t from)
+{
+	sfs_notify_inode(n, ino, true);
+}
+
 void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data)
 {
 	note("inode", "", 0, data);

@@ -90,6 +90,23 @@ class Flags(ContentTest):
             mine = [l for l in lines if l[0] == c]
             self.assertEqual(mine, sorted(mine))
 
+    def test_a_record_across_pages_is_appended_as_one(self):
+        def writes():
+            with open(self.m.path(".sbxfs", "stats")) as f:
+                return sum(int(l.split()[-1]) for l in f
+                           if l.startswith("sbxfs_requests_total") and
+                           'op="write"' in l.lower())
+        name = self.put("f", b"x" * 4000)
+        self.inside("stat f")
+        fd = self.fd("f", os.O_WRONLY | os.O_APPEND)
+        for i in range(5):
+            before = writes()
+            os.write(fd, b"y" * 3000)
+            self.assertEqual(writes() - before, 1)
+            self.assertEqual(self.get("f"), b"x" * 4000 + b"y" * 3000 * (i + 1))
+        self.assertEqual(self.inside("cat f"), self.get("f"))
+        self.assertEqual(os.stat(name).st_size, 19000)
+
     def test_two_descriptors_append(self):
         a = self.fd("f", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         b = self.fd("f", os.O_RDWR | os.O_APPEND)

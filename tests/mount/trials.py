@@ -158,6 +158,7 @@ class Trials(unittest.TestCase):
         finally:
             end()
 
+    @unittest.skipUnless("TRIALS" in os.environ, "only when asked for")
     def test_content_is_there_before_the_size(self):
         """whoever sees the new size never reads zeros or old bytes there"""
         self.put("log", b"")

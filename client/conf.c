@@ -294,34 +294,72 @@ static int conf_parse_direct(struct sbx_conf *conf, const char *source,
 static int conf_parse_profile(struct sbx_conf *conf, const char *source,
 			      struct sbx_error *reterr)
 {
-	size_t len = strcspn(source, "/"), i;
+	size_t len = strcspn(source, "/");
 	SBX_FREE char *name = strndup(source, len);
-	SBX_FREE char *inner = NULL;
+	struct sbx_profile profile = {0};
 	int r;
 
 	if (!name)
 		return conf_no_memory(reterr);
-	for (i = 0; i < len; i++)
-		if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
-			break;
-	if (!len || i < len)
+	if (!sbx_conf_name_is_ok(name, len))
 		return sbx_error_set(reterr, -EINVAL,
 				     "\"%.80s\" is no SOURCE; it looks like "
 				     "local, local:DIR, xgen+http://HOST:PORT, "
 				     "or the name of a profile",
 				     source);
-	r = sbx_conf_read_profile(conf, name, &inner, reterr);
-	if (r < 0)
-		return r;
-	r = conf_parse_direct(conf, inner, reterr);
+	r = sbx_conf_read_profile(conf, name, &profile, reterr);
+	if (r == 0 && profile.sources)
+		r = sbx_error_set(reterr, -EINVAL,
+				  "profile %s stands for several services; "
+				  "name one of them instead",
+				  name);
+	if (r == 0)
+		r = conf_parse_direct(conf, profile.source, reterr);
 	if (r > 0)
-		return sbx_error_set(reterr, -EINVAL,
-				     "profile %s: its source \"%.80s\" is "
-				     "none",
-				     name, inner);
+		r = sbx_error_set(
+			reterr, -EINVAL,
+			"profile %s: its source \"%.80s\" is none; it "
+			"looks like local or xgen+http://HOST:PORT",
+			name, profile.source);
 	if (r == 0 && source[len] == '/')
 		r = conf_set_only(conf, source + len + 1, reterr);
+	sbx_profile_release(&profile);
 	return r;
+}
+
+/* Whether a profile is meant, and its name could be one. */
+static bool is_profile_name(const char *source)
+{
+	size_t len = strlen(source);
+
+	return sbx_conf_name_is_ok(source, len) &&
+	       !sbx_conf_service_find(source, len);
+}
+
+int sbx_conf_parse_sources(const char *source, char ***ret_names,
+			   struct sbx_error *reterr)
+{
+	struct sbx_profile profile = {0};
+	struct sbx_conf conf;
+	int r = 0;
+
+	*ret_names = NULL;
+	if (!is_profile_name(source))
+		return 0;
+	sbx_conf_init(&conf);
+	r = sbx_conf_read_profile(&conf, source, &profile, reterr);
+	sbx_conf_release(&conf);
+	if (r == 0)
+		*ret_names = SBX_TAKE(profile.sources);
+	sbx_profile_release(&profile);
+	return r;
+}
+
+void sbx_conf_names_free(char **names)
+{
+	for (size_t i = 0; names && names[i]; i++)
+		free(names[i]);
+	free(names);
 }
 
 int sbx_conf_parse_source(struct sbx_conf *conf, const char *source,

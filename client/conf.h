@@ -27,6 +27,8 @@ struct sbx_conf {
 	bool helper;		  /* false: -o helper=off */
 	char *agent;	   /* local: program to start, NULL: look for it */
 	char **agent_args; /* local: more arguments for it, or NULL */
+	/* one of several: a key of the environment is not meant for all */
+	bool own_key_first;
 
 	/* what a profile gave; sbx_conf_find_key asks the environment first */
 	struct sbx_secret *profile_key, *profile_token;
@@ -45,13 +47,26 @@ int sbx_conf_parse_source(struct sbx_conf *conf, const char *source,
 			  struct sbx_error *reterr);
 
 /*
+ * If SOURCE is the name of a profile with the word "sources": the names in
+ * it, each the SOURCE of one service, as a NULL-ended list for
+ * sbx_conf_names_free.  Else NULL, also if SOURCE makes no sense, which
+ * sbx_conf_parse_source will say.
+ */
+int sbx_conf_parse_sources(const char *source, char ***ret_names,
+			   struct sbx_error *reterr);
+void sbx_conf_names_free(char **names); /* NULL is fine */
+
+/*
  * Finds the key: keyfile (may be NULL), else the service's own environment
  * variable (xgen: XGEN_API_KEY, or XGEN_TOKEN for a token), else
- * SBXFS_API_KEY, else the profile.  Removes all these from the
- * environment.  -EACCES with a sentence if a keyfile can be read by others;
- * -ENOKEY if there is none and the service needs one.
+ * SBXFS_API_KEY, else the profile; with own_key_first, the profile comes
+ * before the environment.  -EACCES with a sentence if a keyfile can be read
+ * by others; -ENOKEY if there is none and the service needs one.
  */
 int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
 		      struct sbx_error *reterr);
+/* Removes the keys of all services from the environment: call it when all
+ * are found, before any thread exists. */
+void sbx_conf_wipe_environment(void);
 
 #endif

@@ -3,56 +3,14 @@
  * any thread exists, since it changes the environment.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "client/cleanup.h"
 #include "client/conf_parts.h"
 #include "client/limits.h"
 
 #define GENERAL_ENV "SBXFS_API_KEY"
-
-int sbx_conf_read_file(const char *path, char **ret_text, size_t *ret_len,
-		       bool *ret_private)
-{
-	SBX_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	size_t len = 0;
-	struct stat st;
-	ssize_t n;
-	char *text;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	text = malloc(SBX_MAX_CONFIG + 1);
-	if (!text)
-		return -ENOMEM;
-	while (len <= SBX_MAX_CONFIG) {
-		n = read(fd, text + len, SBX_MAX_CONFIG + 1 - len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-	}
-	if (len > SBX_MAX_CONFIG) {
-		explicit_bzero(text, len);
-		free(text);
-		return -EFBIG;
-	}
-	text[len] = '\0';
-	*ret_private = !(st.st_mode & (S_IRGRP | S_IROTH)) &&
-		       (st.st_uid == geteuid() || st.st_uid == 0);
-	*ret_text = text;
-	*ret_len = len;
-	return 0;
-}
 
 /*
  * A key becomes part of a header line: nothing but visible ASCII, or it
@@ -96,29 +54,18 @@ static struct sbx_secret *secret_from_text(const char *text, size_t len,
 static int key_from_file(struct sbx_conf *conf, const char *path,
 			 struct sbx_error *reterr)
 {
-	bool is_private = false;
-	char *text = NULL;
-	size_t len = 0;
-	int r;
+	static const char what[] = "the key file";
+	struct sbx_conf_file f;
+	int r = sbx_conf_file_read(&f, path, what, reterr);
 
-	r = sbx_conf_read_file(path, &text, &len, &is_private);
-	if (r < 0)
-		return sbx_error_set(reterr, r,
-				     "cannot read the key file %s: "
-				     "%s",
-				     path, strerror(-r));
-	if (is_private)
-		conf->key = secret_from_text(text, len, path, reterr);
-	else
-		sbx_error_set(reterr, -EACCES,
-			      "the key file %s can be read by others; make it "
-			      "private: chmod 600 %s",
-			      path, path);
-	explicit_bzero(text, len);
-	free(text);
-	if (conf->key)
-		return 0;
-	return is_private ? -EINVAL : -EACCES;
+	if (r == 0)
+		r = sbx_conf_file_check(&f, what, true, reterr);
+	if (r == 0) {
+		conf->key = secret_from_text(f.text, f.len, path, reterr);
+		r = conf->key ? 0 : -EINVAL;
+	}
+	sbx_conf_file_release(&f);
+	return r;
 }
 
 /* Its bytes are wiped, too, since /proc/PID/environ shows them for as long as
@@ -134,7 +81,7 @@ static void env_wipe(const char *name)
 }
 
 /* No key of any service is left to child processes. */
-static void env_wipe_all(void)
+void sbx_conf_wipe_environment(void)
 {
 	const struct sbx_conf_service *s;
 	size_t i;
@@ -172,25 +119,39 @@ static int key_from_environment(struct sbx_conf *conf,
 	return r;
 }
 
-static int find_key(struct sbx_conf *conf,
-		    const struct sbx_conf_service *service, const char *keyfile,
-		    struct sbx_error *reterr)
+/* 1: found */
+static int key_from_profile(struct sbx_conf *conf, struct sbx_error *reterr)
 {
 	int r;
 
-	if (keyfile)
-		return key_from_file(conf, keyfile, reterr);
-	r = key_from_environment(conf, service, reterr);
-	if (r != 0)
-		return r < 0 ? r : 0;
 	if (conf->profile_key || conf->profile_token) {
 		conf->key = SBX_TAKE(conf->profile_key);
 		if (!conf->key)
 			conf->token = SBX_TAKE(conf->profile_token);
-		return 0;
+		return 1;
 	}
-	if (conf->profile_keyfile)
-		return key_from_file(conf, conf->profile_keyfile, reterr);
+	if (!conf->profile_keyfile)
+		return 0;
+	r = key_from_file(conf, conf->profile_keyfile, reterr);
+	return r < 0 ? r : 1;
+}
+
+static int find_key(struct sbx_conf *conf,
+		    const struct sbx_conf_service *service, const char *keyfile,
+		    struct sbx_error *reterr)
+{
+	int r = 0;
+
+	if (keyfile)
+		return key_from_file(conf, keyfile, reterr);
+	if (conf->own_key_first)
+		r = key_from_profile(conf, reterr);
+	if (r == 0)
+		r = key_from_environment(conf, service, reterr);
+	if (r == 0)
+		r = key_from_profile(conf, reterr);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return sbx_error_set(reterr, -ENOKEY,
 			     "there is no key for %s; put it into a private "
 			     "file and give -o keyfile=FILE, or set %s",
@@ -202,13 +163,9 @@ int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
 		      struct sbx_error *reterr)
 {
 	const struct sbx_conf_service *service;
-	int r = 0;
 
 	service = sbx_conf_service_find(conf->service, strlen(conf->service));
 	if (!service)
 		return sbx_error_set(reterr, -EINVAL, "no service was named");
-	if (service->key_env)
-		r = find_key(conf, service, keyfile, reterr);
-	env_wipe_all();
-	return r;
+	return service->key_env ? find_key(conf, service, keyfile, reterr) : 0;
 }

@@ -21,19 +21,39 @@ const struct sbx_conf_service *sbx_conf_service_find(const char *word,
 /* The nth of them, NULL beyond. */
 const struct sbx_conf_service *sbx_conf_service_nth(size_t n);
 
-/*
- * Finds the profile in the configuration files and reads it into conf; its
- * source goes to *ret_source (the caller frees).  -ENOENT if there is none.
- */
-int sbx_conf_read_profile(struct sbx_conf *conf, const char *name,
-			  char **ret_source, struct sbx_error *reterr);
+/* Whether that can be the name of a profile. */
+bool sbx_conf_name_is_ok(const char *name, size_t len);
 
 /*
- * The whole of a small file, NUL-ended, in memory that the caller wipes and
- * frees; *ret_private tells whether only its owner can read it.
+ * Finds the profile in the configuration files and reads it into conf; what
+ * it is a name for goes to *ret.  -ENOENT if there is none.
  */
-int sbx_conf_read_file(const char *path, char **ret_text, size_t *ret_len,
-		       bool *ret_private);
+struct sbx_profile {
+	char *source;	/* of one service, or */
+	char **sources; /* the names of other profiles, NULL-ended */
+	size_t nr_sources;
+};
+int sbx_conf_read_profile(struct sbx_conf *conf, const char *name,
+			  struct sbx_profile *ret, struct sbx_error *reterr);
+void sbx_profile_release(struct sbx_profile *p);
+
+/* A small file that was read.  Release it also after a failure. */
+struct sbx_conf_file {
+	const char *path;
+	char *text; /* NUL-ended */
+	size_t len;
+	bool is_foreign;    /* belongs to neither the user nor root */
+	bool others_read;   /* its group, or everybody */
+	bool others_change; /* everybody */
+};
+/* -errno with a sentence that names what: "the key file". */
+int sbx_conf_file_read(struct sbx_conf_file *f, const char *path,
+		       const char *what, struct sbx_error *reterr);
+/* Whether nobody but its owner has had a say in it and, if it is secret, can
+ * read it: -EACCES with a sentence if not. */
+int sbx_conf_file_check(const struct sbx_conf_file *f, const char *what,
+			bool is_secret, struct sbx_error *reterr);
+void sbx_conf_file_release(struct sbx_conf_file *f); /* wipes it */
 
 /* Seconds as text to milliseconds; -EINVAL beyond what makes sense. */
 int sbx_conf_parse_timeout(const char *text, unsigned int *ret_ms);

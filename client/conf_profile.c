@@ -5,7 +5,11 @@
  *	source = xgen+https://sandboxes.example.org
  *	keyfile = /home/me/.xgen-key
  *	timeout = 60
+ *
+ *	[all]
+ *	sources = work, other
  */
+#include <ctype.h>
 #include <errno.h>
 #include <ini.h>
 #include <pwd.h>
@@ -23,8 +27,9 @@
 struct profile_reader {
 	struct sbx_conf *conf;
 	const char *path, *name;
-	char *source;
+	struct sbx_profile *profile;
 	bool found, holds_key;
+	bool has_words; /* that make no sense beside "sources" */
 	int err;
 	struct sbx_error *reterr;
 };
@@ -61,13 +66,82 @@ static bool profile_secret(struct profile_reader *p, struct sbx_secret **to,
 	return *to ? true : profile_wrong(p, key, "too long");
 }
 
+bool sbx_conf_name_is_ok(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
+			return false;
+	return len > 0;
+}
+
+/* Each is the name of a folder in the mount. */
+static bool profile_add_source(struct profile_reader *p, const char *name,
+			       size_t len)
+{
+	struct sbx_profile *to = p->profile;
+	char **list;
+	size_t i;
+
+	if (!sbx_conf_name_is_ok(name, len) || name[0] == '.' || len > 64)
+		return profile_wrong(p, "sources",
+				     "must be names of other profiles, of at "
+				     "most 64 characters, as in \"sources = a, "
+				     "b\"");
+	if (strlen(p->name) == len && !memcmp(p->name, name, len))
+		return profile_wrong(p, "sources",
+				     "names itself; give the names of other "
+				     "profiles");
+	for (i = 0; i < to->nr_sources; i++)
+		if (strlen(to->sources[i]) == len &&
+		    !memcmp(to->sources[i], name, len))
+			return profile_wrong(p, "sources",
+					     "has one name twice; take one of "
+					     "them out");
+	if (to->nr_sources == SBX_MAX_SOURCES)
+		return profile_wrong(p, "sources",
+				     "has more than 32 names; use several "
+				     "mounts");
+	list = realloc(to->sources, (to->nr_sources + 2) * sizeof(*list));
+	if (list) {
+		to->sources = list;
+		list[to->nr_sources] = strndup(name, len);
+		list[to->nr_sources + 1] = NULL;
+	}
+	if (list && list[to->nr_sources]) {
+		to->nr_sources++;
+		return true;
+	}
+	p->err = sbx_error_set(p->reterr, -ENOMEM, "out of memory");
+	return false;
+}
+
+static bool profile_sources(struct profile_reader *p, const char *value)
+{
+	static const char between[] = ", \t";
+
+	for (value += strspn(value, between); *value;
+	     value += strspn(value, between)) {
+		size_t len = strcspn(value, between);
+
+		if (!profile_add_source(p, value, len))
+			return false;
+		value += len;
+	}
+	return true;
+}
+
 static bool profile_take(struct profile_reader *p, const char *key,
 			 const char *value)
 {
 	struct sbx_conf *c = p->conf;
 
+	if (!strcmp(key, "sources"))
+		return profile_sources(p, value);
+	p->has_words = true;
 	if (!strcmp(key, "source"))
-		return profile_string(p, &p->source, value);
+		return profile_string(p, &p->profile->source, value);
 	if (!strcmp(key, "keyfile"))
 		return profile_string(p, &c->profile_keyfile, value);
 	if (!strcmp(key, "agent"))
@@ -89,8 +163,9 @@ static bool profile_take(struct profile_reader *p, const char *key,
 		return true;
 	}
 	return profile_wrong(p, key,
-			     "unknown; known are source, key, token, keyfile, "
-			     "timeout, helper, agent");
+			     "there is no such word; those that there are: "
+			     "source, key, token, keyfile, timeout, helper, "
+			     "agent, sources");
 }
 
 static int on_entry(void *arg, const char *section, const char *key,
@@ -107,8 +182,14 @@ static int on_entry(void *arg, const char *section, const char *key,
 	return 1;
 }
 
-static int profile_check(struct profile_reader *p, int line, bool is_private)
+static int profile_check(struct profile_reader *p, int line,
+			 const struct sbx_conf_file *f)
 {
+	int r = sbx_conf_file_check(f, "the configuration", p->holds_key,
+				    p->reterr);
+
+	if (r < 0)
+		return r;
 	if (line > 0)
 		return sbx_error_set(
 			p->reterr, -EINVAL,
@@ -118,48 +199,52 @@ static int profile_check(struct profile_reader *p, int line, bool is_private)
 			p->path, line);
 	if (line < 0)
 		return sbx_error_set(p->reterr, -ENOMEM, "out of memory");
-	if (p->holds_key && !is_private)
-		return sbx_error_set(
-			p->reterr, -EACCES,
-			"%s holds a key and can be read by others; make it "
-			"private: chmod 600 %s",
-			p->path, p->path);
 	if (p->err)
 		return p->err;
 	if (!p->found)
 		return -ENOENT;
-	if (!p->source)
-		return sbx_error_set(p->reterr, -EINVAL,
-				     "%s: [%s] has no source", p->path,
-				     p->name);
+	if (p->profile->sources && p->has_words)
+		return sbx_error_set(
+			p->reterr, -EINVAL,
+			"%s: [%s] has sources, so it can have nothing else: "
+			"its other words belong into the profiles that it "
+			"names",
+			p->path, p->name);
+	if (!p->profile->sources && !p->profile->source)
+		return sbx_error_set(
+			p->reterr, -EINVAL,
+			"%s: [%s] has no source; add a line like source = "
+			"xgen+http://HOST:PORT",
+			p->path, p->name);
 	return 0;
 }
 
 static int profile_read_file(struct sbx_conf *conf, const char *path,
-			     const char *name, char **ret_source,
+			     const char *name, struct sbx_profile *profile,
 			     struct sbx_error *reterr)
 {
 	struct profile_reader p = {
-		.conf = conf, .path = path, .name = name, .reterr = reterr};
-	bool is_private = false;
-	char *text = NULL;
-	size_t len = 0;
-	int r, line;
+		.conf = conf,
+		.path = path,
+		.name = name,
+		.profile = profile,
+		.reterr = reterr,
+	};
+	struct sbx_conf_file f;
+	int r = sbx_conf_file_read(&f, path, "the configuration", reterr);
 
-	r = sbx_conf_read_file(path, &text, &len, &is_private);
-	if (r == -ENOENT || r == -ENOTDIR)
-		return -ENOENT;
-	if (r < 0)
-		return sbx_error_set(reterr, r, "cannot read %s: %s", path,
-				     strerror(-r));
-	line = ini_parse_string(text, on_entry, &p);
-	explicit_bzero(text, len);
-	free(text);
-	r = profile_check(&p, line, is_private);
 	if (r == 0)
-		*ret_source = SBX_TAKE(p.source);
-	free(p.source);
-	return r;
+		r = profile_check(&p, ini_parse_string(f.text, on_entry, &p),
+				  &f);
+	sbx_conf_file_release(&f);
+	return r == -ENOTDIR ? -ENOENT : r;
+}
+
+void sbx_profile_release(struct sbx_profile *p)
+{
+	sbx_conf_names_free(p->sources);
+	free(p->source);
+	*p = (struct sbx_profile){0};
 }
 
 static char *profile_user_path(void)
@@ -185,16 +270,15 @@ static char *profile_user_path(void)
 }
 
 int sbx_conf_read_profile(struct sbx_conf *conf, const char *name,
-			  char **ret_source, struct sbx_error *reterr)
+			  struct sbx_profile *ret, struct sbx_error *reterr)
 {
 	SBX_FREE char *user = profile_user_path();
 	int r = -ENOENT;
 
 	if (user)
-		r = profile_read_file(conf, user, name, ret_source, reterr);
+		r = profile_read_file(conf, user, name, ret, reterr);
 	if (r == -ENOENT)
-		r = profile_read_file(conf, SYSTEM_CONFIG, name, ret_source,
-				      reterr);
+		r = profile_read_file(conf, SYSTEM_CONFIG, name, ret, reterr);
 	if (r == -ENOENT)
 		sbx_error_set(reterr, r,
 			      "\"%s\" is no SOURCE and no profile in %s or %s; "

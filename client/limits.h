@@ -44,6 +44,8 @@
 #define SBX_MAX_PORTS	  1024
 /* What may be written to `new`. */
 #define SBX_MAX_OPTIONS (64u << 10)
+/* Services in one mount; what one line of a profile can name. */
+#define SBX_MAX_SOURCES 32
 /* One configuration or key file. */
 #define SBX_MAX_CONFIG (64u << 10)
 #define SBX_MAX_SECRET 4096

@@ -21,9 +21,11 @@ static struct ctl_node *node_of(struct sfs_node *n)
 
 /* ---- nodes ---- */
 
-struct ctl_node *ctl_node_get(struct ctl_node **list,
-			      const struct ctl_type *type, struct sfs_mount *m,
-			      struct sfs_sandbox *sb, struct sfs_job *job)
+/* list belongs to the owner, the most special that is given. */
+static struct ctl_node *node_get(struct ctl_node **list,
+				 const struct ctl_type *type,
+				 struct sfs_mount *m, struct sfs_place *p,
+				 struct sfs_sandbox *sb, struct sfs_job *job)
 {
 	struct ctl_node *n;
 
@@ -38,6 +40,7 @@ struct ctl_node *ctl_node_get(struct ctl_node **list,
 	n->n.ops = type->ops;
 	n->type = type;
 	n->m = m;
+	n->place = p;
 	n->sb = sb ? sfs_sandbox_ref(sb) : NULL;
 	n->job = job ? sfs_job_ref(job) : NULL;
 	n->refs = 1;
@@ -50,6 +53,30 @@ struct ctl_node *ctl_node_get(struct ctl_node **list,
 		n->all_next->all_at = &n->all_next;
 	m->all_nodes = n;
 	return n;
+}
+
+struct ctl_node *ctl_node_of_mount(struct sfs_mount *m,
+				   const struct ctl_type *type)
+{
+	return node_get(&m->nodes, type, m, NULL, NULL, NULL);
+}
+
+struct ctl_node *ctl_node_of_place(struct sfs_place *p,
+				   const struct ctl_type *type)
+{
+	return node_get(&p->nodes, type, p->m, p, NULL, NULL);
+}
+
+struct ctl_node *ctl_node_of_sandbox(struct sfs_sandbox *sb,
+				     const struct ctl_type *type)
+{
+	return node_get(&sb->nodes, type, sb->m, sb->place, sb, NULL);
+}
+
+struct ctl_node *ctl_node_of_job(struct sfs_sandbox *sb, struct sfs_job *job,
+				 const struct ctl_type *type)
+{
+	return node_get(&job->nodes, type, sb->m, sb->place, sb, job);
 }
 
 void ctl_node_unref(struct ctl_node *n)
@@ -102,15 +129,21 @@ int ctl_node_check(const struct ctl_node *n)
 	return n->sb && n->sb->gone ? -ESTALE : 0;
 }
 
-uint64_t ctl_ino(const char *sandbox, const char *what, unsigned int number)
+static uint64_t hash(uint64_t h, const char *s)
+{
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001b3;
+	return h;
+}
+
+uint64_t ctl_ino(const struct sfs_place *p, const char *sandbox,
+		 const char *what, unsigned int number)
 {
 	uint64_t h = 0xcbf29ce484222325; /* FNV-1a */
 
-	for (const char *s = sandbox; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3;
-	h = (h ^ '/') * 0x100000001b3;
-	for (const char *s = what; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3;
+	if (p && p->name)
+		h = hash(hash(h, p->name), "/");
+	h = hash(hash(hash(h, sandbox), "/"), what);
 	h = (h ^ number) * 0x100000001b3;
 	/* numbers of a sandbox's files are far below */
 	return h | (uint64_t)1 << 63;
@@ -131,8 +164,8 @@ void ctl_node_attr(const struct ctl_node *n, struct stat *st)
 	int64_t ms = node_time_ms(n);
 
 	memset(st, 0, sizeof(*st));
-	st->st_ino = ctl_ino(n->sb ? n->sb->box->sb.id : "", n->type->name,
-			     n->job ? n->job->number : 0);
+	st->st_ino = ctl_ino(n->place, n->sb ? n->sb->box->sb.id : "",
+			     n->type->name, n->job ? n->job->number : 0);
 	st->st_mode = n->type->mode;
 	if (fs->umask != (mode_t)-1 && !S_ISLNK(st->st_mode))
 		st->st_mode &= ~fs->umask;
@@ -174,12 +207,17 @@ void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout)
 void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
 		     const struct ctl_type *type)
 {
-	struct ctl_node **list = dir->job  ? &dir->job->nodes
-				 : dir->sb ? &dir->sb->nodes
-					   : &dir->m->nodes;
+	struct ctl_node *n;
 
-	ctl_reply_node(req, ctl_node_get(list, type, dir->m, dir->sb, dir->job),
-		       SFS_FOREVER);
+	if (type->of_mount || !dir->place)
+		n = ctl_node_of_mount(dir->m, type);
+	else if (!dir->sb)
+		n = ctl_node_of_place(dir->place, type);
+	else if (!dir->job)
+		n = ctl_node_of_sandbox(dir->sb, type);
+	else
+		n = ctl_node_of_job(dir->sb, dir->job, type);
+	ctl_reply_node(req, n, SFS_FOREVER);
 }
 
 /* ---- operations of every node ---- */
@@ -278,8 +316,13 @@ void ctl_op_finish(struct ctl_op *op, const struct sbx_error *error)
 
 void ctl_note(struct ctl_node *n, const struct sbx_error *error)
 {
+	char label[SFS_LABEL_SIZE];
+
 	sfs_errlog_note(&n->m->errors, n->type->name,
-			n->sb ? n->sb->box->folder : NULL, error);
+			n->sb ? sfs_place_label(n->place, n->sb->box, label)
+			: n->place ? n->place->name
+				   : NULL,
+			error);
 	if (n->sb)
 		n->sb->last_error = *error;
 }

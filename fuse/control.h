@@ -1,7 +1,9 @@
 /*
- * The tree that we invent: the top directory, .sbxfs/, the sandboxes' folders
- * and the control files in them, as a table of types.  Each control file has
- * a file ctl_<name>.c that exports one struct ctl_type.  Loop thread.
+ * The tree that we invent: the top directory, .sbxfs/, the places, the
+ * sandboxes' folders and the control files in them, as a table of types.  Each
+ * control file has a file ctl_<name>.c that exports one struct ctl_type, which
+ * stands among the children of its directory's type.  One that only some
+ * services can serve says so by present().  Loop thread.
  *
  * A node is made when the kernel first looks it up and lives while the
  * kernel or an open file holds it.  It keeps what it belongs to alive.
@@ -11,6 +13,7 @@
 
 #include "client/wire/buf.h"
 #include "fuse/mount.h"
+#include "fuse/place.h"
 #include "fuse/wait.h"
 
 struct ctl_file;
@@ -51,6 +54,7 @@ struct ctl_type {
 	const struct ctl_file_type *file; /* of a regular file */
 	/* in that directory; absent: always */
 	bool (*present)(const struct ctl_node *dir);
+	bool of_mount; /* whatever shows it: there is one in all */
 	void (*touch)(fuse_req_t req, struct ctl_node *n); /* setting times */
 	uint64_t (*length)(const struct ctl_node *n); /* absent: shown as 0 */
 
@@ -68,8 +72,9 @@ struct ctl_node {
 	struct sfs_node n; /* first */
 	const struct ctl_type *type;
 	struct sfs_mount *m;
-	struct sfs_sandbox *sb; /* counted; NULL: of the whole mount */
-	struct sfs_job *job;	/* counted, or NULL */
+	struct sfs_place *place; /* NULL: of the whole mount */
+	struct sfs_sandbox *sb;	 /* counted; NULL: of the whole place */
+	struct sfs_job *job;	 /* counted, or NULL */
 	unsigned int refs;
 	bool known; /* the kernel holds it: that is one reference */
 	struct ctl_node **list, *next;	     /* those of the same owner */
@@ -78,11 +83,16 @@ struct ctl_node {
 
 /*
  * The node of that type of that owner, made if need be; one reference is the
- * caller's.  list belongs to the owner.  NULL: no memory.
+ * caller's.  NULL: no memory.
  */
-struct ctl_node *ctl_node_get(struct ctl_node **list,
-			      const struct ctl_type *type, struct sfs_mount *m,
-			      struct sfs_sandbox *sb, struct sfs_job *job);
+struct ctl_node *ctl_node_of_mount(struct sfs_mount *m,
+				   const struct ctl_type *type);
+struct ctl_node *ctl_node_of_place(struct sfs_place *p,
+				   const struct ctl_type *type);
+struct ctl_node *ctl_node_of_sandbox(struct sfs_sandbox *sb,
+				     const struct ctl_type *type);
+struct ctl_node *ctl_node_of_job(struct sfs_sandbox *sb, struct sfs_job *job,
+				 const struct ctl_type *type);
 void ctl_node_unref(struct ctl_node *n);
 /* The kernel is gone: it holds nothing any more, open files included. */
 void ctl_forget_all(struct sfs_mount *m);
@@ -94,8 +104,10 @@ void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout);
 /* The same for a type that is a fixed child of dir. */
 void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
 		     const struct ctl_type *type);
-/* Inode number of an entry: stable over remounts. */
-uint64_t ctl_ino(const char *sandbox, const char *what, unsigned int number);
+/* Inode number of an entry: stable over remounts.  p: NULL for one of the
+ * whole mount; sandbox: its id, "" for none. */
+uint64_t ctl_ino(const struct sfs_place *p, const char *sandbox,
+		 const char *what, unsigned int number);
 
 /*
  * A request in flight on behalf of a node: see struct sfs_wait.  NULL: it is
@@ -138,7 +150,8 @@ void ctl_release(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi);
 void ctl_list_add(struct ctl_list *list, const char *name, mode_t mode,
 		  uint64_t ino);
 
-extern const struct ctl_type ctl_root, ctl_sandbox, ctl_new, ctl_mount;
+extern const struct ctl_type ctl_top, ctl_place, ctl_sandbox;
+extern const struct ctl_type ctl_new, ctl_mount;
 extern const struct ctl_type ctl_exec, ctl_status, ctl_info, ctl_ports;
 extern const struct ctl_type ctl_keepalive, ctl_jobs, ctl_terminals;
 extern const struct ctl_type ctl_events;

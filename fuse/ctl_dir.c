@@ -46,7 +46,9 @@ static void list_children(struct ctl_list *list)
 
 		if (!t->present || t->present(n))
 			ctl_list_add(list, t->name, t->mode,
-				     ctl_ino(id, t->name, 0));
+				     t->of_mount ? ctl_ino(NULL, "", t->name, 0)
+						 : ctl_ino(n->place, id,
+							   t->name, 0));
 	}
 }
 
@@ -55,8 +57,8 @@ static void dir_fill(struct ctl_file *f)
 	struct ctl_list list = {.f = f, .dir = f->node};
 
 	sbx_buf_clear(&f->text);
-	ctl_list_add(&list, ".", S_IFDIR, ctl_ino("", ".", 0));
-	ctl_list_add(&list, "..", S_IFDIR, ctl_ino("", "..", 0));
+	ctl_list_add(&list, ".", S_IFDIR, ctl_ino(NULL, "", ".", 0));
+	ctl_list_add(&list, "..", S_IFDIR, ctl_ino(NULL, "", "..", 0));
 	list_children(&list);
 	if (f->node->type->list)
 		f->node->type->list(f->node, &list);

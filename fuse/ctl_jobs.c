@@ -21,8 +21,7 @@ static void reply_job_node(fuse_req_t req, struct ctl_node *n,
 			   struct sfs_job *j, const struct ctl_type *type,
 			   double timeout)
 {
-	ctl_reply_node(req, ctl_node_get(&j->nodes, type, n->m, n->sb, j),
-		       timeout);
+	ctl_reply_node(req, ctl_node_of_job(n->sb, j, type), timeout);
 }
 
 static struct sfs_job *job_named(struct sfs_sandbox *sb, const char *name)
@@ -56,11 +55,11 @@ static void jobs_list(struct ctl_node *n, struct ctl_list *list)
 
 	if (j)
 		ctl_list_add(list, job_last.name, S_IFLNK,
-			     ctl_ino(id, job_last.name, j->number));
+			     ctl_ino(n->place, id, job_last.name, j->number));
 	for (; j; j = j->next) {
 		snprintf(name, sizeof(name), "%u", j->number);
 		ctl_list_add(list, name, S_IFDIR,
-			     ctl_ino(id, job_dir.name, j->number));
+			     ctl_ino(n->place, id, job_dir.name, j->number));
 	}
 }
 

@@ -29,7 +29,7 @@ static void on_looked(void *arg, struct sbx_box *box,
 
 static void keepalive_load(struct ctl_file *f)
 {
-	sbx_client_refresh(f->node->m->client, f->node->sb->box, false, 0,
+	sbx_client_refresh(f->node->place->client, f->node->sb->box, false, 0,
 			   on_looked, f);
 }
 
@@ -57,7 +57,7 @@ static void keepalive_write(fuse_req_t req, struct ctl_file *f,
 	}
 	op = ctl_op_new(req, f->node, f, size);
 	if (op)
-		sbx_client_keepalive(f->node->m->client, f->node->sb->box,
+		sbx_client_keepalive(f->node->place->client, f->node->sb->box,
 				     (unsigned int)seconds, on_extended, op);
 }
 
@@ -83,13 +83,13 @@ static void keepalive_touch(fuse_req_t req, struct ctl_node *n)
 	struct ctl_op *op = ctl_op_new(req, n, NULL, 0);
 
 	if (op)
-		sbx_client_keepalive(n->m->client, n->sb->box, 0, on_touched,
-				     op);
+		sbx_client_keepalive(n->place->client, n->sb->box, 0,
+				     on_touched, op);
 }
 
 static bool keepalive_present(const struct ctl_node *dir)
 {
-	return sbx_client_can(dir->m->client, SBX_CALL_KEEPALIVE);
+	return sbx_client_can(dir->place->client, SBX_CALL_KEEPALIVE);
 }
 
 static const struct ctl_file_type keepalive_file = {

@@ -82,7 +82,7 @@ static void on_name_looked_up(void *arg, struct sbx_box *box,
 	struct sbx_error e = *error;
 
 	if (e.err == -ENOENT) {
-		sbx_client_create(c->nf->f.node->m->client, c->options,
+		sbx_client_create(c->nf->f.node->place->client, c->options,
 				  on_created, c);
 		return;
 	}
@@ -96,7 +96,7 @@ static void on_name_looked_up(void *arg, struct sbx_box *box,
 static void new_create(struct new_file *nf, struct ctl_op *op, char *options,
 		       const char *name)
 {
-	struct sbx_client *client = nf->f.node->m->client;
+	struct sbx_client *client = nf->f.node->place->client;
 	static const struct sbx_error no_memory = {
 		.err = -ENOMEM,
 		.text = "out of memory",
@@ -244,7 +244,7 @@ static void new_close(struct ctl_file *f)
 
 static bool new_present(const struct ctl_node *dir)
 {
-	return sbx_client_can(dir->m->client, SBX_CALL_CREATE);
+	return sbx_client_can(dir->place->client, SBX_CALL_CREATE);
 }
 
 static const struct ctl_file_type new_file = {

@@ -32,7 +32,7 @@ static void put_service(struct sbx_buf *to, const struct sfs_sandbox *sb)
 
 	sfs_text_printf(to, "id: %s\nname: %s\nservice: %s\nstate: %s\n", s->id,
 			s->name ? s->name : "",
-			sbx_client_service(sb->m->client)->type->name,
+			sbx_client_service(sb->place->client)->type->name,
 			sbx_state_name(s->state));
 	put_time(to, "created", s->created_ms, "unknown");
 	put_time(to, "expires", s->expires_ms, "never");
@@ -109,11 +109,11 @@ static void on_looked(void *arg, struct sbx_box *box,
 
 static void status_load(struct ctl_file *f)
 {
-	const struct sfs_mount *m = f->node->m;
+	const struct sfs_place *p = f->node->place;
 	unsigned int ms =
-		m->fs.timeout_ms < LOOK_MS ? m->fs.timeout_ms : LOOK_MS;
+		p->conf.timeout_ms < LOOK_MS ? p->conf.timeout_ms : LOOK_MS;
 
-	sbx_client_refresh(m->client, f->node->sb->box, false, ms, on_looked,
+	sbx_client_refresh(p->client, f->node->sb->box, false, ms, on_looked,
 			   f);
 }
 
@@ -127,10 +127,9 @@ static void on_verb_done(void *arg, struct sbx_box *box,
 
 static void verb_destroy(fuse_req_t req, struct ctl_file *f, size_t size)
 {
-	struct sfs_mount *m = f->node->m;
 	struct ctl_op *op;
 
-	if (m->opts->protect) {
+	if (f->node->m->opts->protect) {
 		ctl_fail(req, f->node, -EPERM,
 			 "sandboxes are not destroyed here: the mount has the "
 			 "option protect");
@@ -138,8 +137,8 @@ static void verb_destroy(fuse_req_t req, struct ctl_file *f, size_t size)
 	}
 	op = ctl_op_new(req, f->node, f, size);
 	if (op)
-		sbx_client_destroy(m->client, f->node->sb->box, on_verb_done,
-				   op);
+		sbx_client_destroy(f->node->place->client, f->node->sb->box,
+				   on_verb_done, op);
 }
 
 static void verb_refresh(fuse_req_t req, struct ctl_file *f, size_t size)
@@ -147,8 +146,8 @@ static void verb_refresh(fuse_req_t req, struct ctl_file *f, size_t size)
 	struct ctl_op *op = ctl_op_new(req, f->node, f, size);
 
 	if (op)
-		sbx_client_refresh(f->node->m->client, f->node->sb->box, true,
-				   0, on_verb_done, op);
+		sbx_client_refresh(f->node->place->client, f->node->sb->box,
+				   true, 0, on_verb_done, op);
 }
 
 /* What a service may be able to do; the order is that of the sentence. */
@@ -165,7 +164,7 @@ static const struct verb {
 static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
 		       const struct verb *v)
 {
-	struct sbx_client *c = f->node->m->client;
+	struct sbx_client *c = f->node->place->client;
 	struct ctl_op *op;
 
 	if (!sbx_client_can(c, v->kind)) {
@@ -241,7 +240,7 @@ static void on_info(void *arg, struct sbx_box *box,
 
 static void info_load(struct ctl_file *f)
 {
-	sbx_client_refresh(f->node->m->client, f->node->sb->box, false, 0,
+	sbx_client_refresh(f->node->place->client, f->node->sb->box, false, 0,
 			   on_info, f);
 }
 

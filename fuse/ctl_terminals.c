@@ -20,8 +20,7 @@ static const struct ctl_type terminal_dir, terminals_new;
 static void reply_terminal(fuse_req_t req, struct ctl_node *n,
 			   struct sfs_job *j)
 {
-	ctl_reply_node(req,
-		       ctl_node_get(&j->nodes, &terminal_dir, n->m, n->sb, j),
+	ctl_reply_node(req, ctl_node_of_job(n->sb, j, &terminal_dir),
 		       SFS_BRIEF);
 }
 
@@ -102,8 +101,8 @@ static void terminals_list(struct ctl_node *n, struct ctl_list *list)
 
 	for (; j; j = j->next)
 		ctl_list_add(list, j->name, S_IFDIR,
-			     ctl_ino(n->sb->box->sb.id, terminal_dir.name,
-				     j->number));
+			     ctl_ino(n->place, n->sb->box->sb.id,
+				     terminal_dir.name, j->number));
 }
 
 static void on_made(void *arg, struct sfs_job *j, const struct sbx_error *error)

@@ -46,26 +46,36 @@ static bool has_open_file(const struct sfs_sandbox *sb)
 	return false;
 }
 
-static bool is_below(const char *path, const char *mount, const char *folder)
+/* What follows name in a path, which begins with "/" or is nothing; NULL: the
+ * path is another one. */
+static const char *path_after(const char *path, const char *name)
 {
-	size_t len = strlen(mount), more = folder ? strlen(folder) : 0;
+	size_t len = strlen(name);
 
-	if (strncmp(path, mount, len))
-		return false;
+	if (!path || strncmp(path, name, len))
+		return NULL;
 	path += len;
-	if (folder) {
-		if (*path++ != '/' || strncmp(path, folder, more))
-			return false;
-		path += more;
-	}
-	return !*path || *path == '/';
+	return !*path || *path == '/' ? path : NULL;
+}
+
+static bool is_below(const char *path, const struct sfs_sandbox *sb)
+{
+	const struct sfs_place *p = sb->place;
+
+	path = path_after(path, sb->m->path);
+	if (path && p->name)
+		path = path_after(path + (*path == '/'), p->name);
+	if (!path || p->only)
+		return path;
+	path += *path == '/';
+	return path_after(path, sb->box->folder) ||
+	       path_after(path, sb->box->sb.id);
 }
 
 /* Somebody's current directory: as far as we may look.  The link is read, not
  * followed, so this asks the kernel only. */
 static bool is_current(const struct sfs_sandbox *sb)
 {
-	const struct sfs_mount *m = sb->m;
 	DIR *d = opendir("/proc");
 	char link[PATH_MAX + 32], path[300];
 	unsigned int seen = 0;
@@ -82,10 +92,7 @@ static bool is_current(const struct sfs_sandbox *sb)
 		if (n <= 0)
 			continue;
 		link[n] = 0;
-		found = m->only ? is_below(link, m->path, NULL)
-				: is_below(link, m->path, sb->box->folder) ||
-					  is_below(link, m->path,
-						   sb->box->sb.id);
+		found = is_below(link, sb);
 	}
 	if (d)
 		closedir(d);
@@ -106,9 +113,12 @@ static void on_kept(void *arg, struct sbx_box *box,
 {
 	struct sfs_sandbox *sb = arg;
 
+	char label[SFS_LABEL_SIZE];
+
 	sb->keeping = false;
 	if (error->err && error->err != -ECANCELED && error->err != -ESTALE)
-		sfs_errlog_note(&sb->m->errors, "keepalive", sb->box->folder,
+		sfs_errlog_note(&sb->m->errors, "keepalive",
+				sfs_place_label(sb->place, sb->box, label),
 				error);
 	sfs_sandbox_unref(sb);
 }
@@ -119,11 +129,13 @@ static void keep(struct sfs_sandbox *sb, int64_t now)
 	int64_t again = left > 0 && left / 2 < AGAIN_MS ? left / 2 : AGAIN_MS;
 
 	if (!sb->box->sb.expires_ms || left > NEAR_MS || sb->gone ||
-	    sb->keeping || now - sb->kept_ms < again || !is_in_use(sb))
+	    sb->keeping || now - sb->kept_ms < again ||
+	    !sbx_client_can(sb->place->client, SBX_CALL_KEEPALIVE) ||
+	    !is_in_use(sb))
 		return;
 	sb->keeping = true;
 	sb->kept_ms = now;
-	sbx_client_keepalive(sb->m->client, sb->box, 0, on_kept,
+	sbx_client_keepalive(sb->place->client, sb->box, 0, on_kept,
 			     sfs_sandbox_ref(sb));
 }
 
@@ -141,6 +153,6 @@ static void on_look(uv_timer_t *t)
 
 void sfs_keeper_start(struct sfs_mount *m)
 {
-	if (m->opts->keepalive && sbx_client_can(m->client, SBX_CALL_KEEPALIVE))
+	if (m->opts->keepalive)
 		uv_timer_start(&m->keeper, on_look, LOOK_MS, LOOK_MS);
 }

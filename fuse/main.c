@@ -13,6 +13,7 @@
 #include "fuse/daemon.h"
 #include "fuse/keeper.h"
 #include "fuse/mountpoint.h"
+#include "fuse/place.h"
 #include "fuse/session.h"
 #include "fuse/start.h"
 #include "fuse/stop.h"
@@ -31,7 +32,7 @@ static int start(struct sfs_mount *m, struct sfs_stop *stop,
 	int r = sfs_start_conf(m, reterr);
 
 	if (r == 0)
-		r = sfs_start_client(m, stop, reterr);
+		r = sfs_start_places(m, stop, reterr);
 	if (r == 0)
 		r = sfs_start_root(m, reterr);
 	if (r == 0)
@@ -87,7 +88,6 @@ static int mount_and_serve(const struct sfs_opts *opts, char *path,
 	signal(SIGPIPE, SIG_IGN);
 	/* in the background, the sentence about a failed start is enough */
 	sbx_log_open("sbxfs", daemon ? SBX_LOG_ERROR : opts->log_level, false);
-	sbx_conf_init(&m.conf);
 	status = uv_loop_init(&loop);
 	if (status < 0) {
 		fprintf(stderr, "sbxfs: %s\n", uv_strerror(status));
@@ -98,8 +98,7 @@ static int mount_and_serve(const struct sfs_opts *opts, char *path,
 	if (uv_loop_close(&loop) < 0)
 		sbx_log(SBX_LOG_ERROR, "mount", "something is still open");
 	sfs_session_free(&m.fs);
-	sbx_box_unref(m.only);
-	sbx_conf_release(&m.conf);
+	sfs_places_free(&m);
 	return status;
 }
 

@@ -5,8 +5,6 @@
 #ifndef SFS_MOUNT_H
 #define SFS_MOUNT_H
 
-#include "client/client.h"
-#include "client/conf.h"
 #include "fuse/errlog.h"
 #include "fuse/fs.h"
 #include "fuse/opts.h"
@@ -14,26 +12,23 @@
 struct ctl_file;
 struct ctl_node;
 struct sfs_log;
+struct sfs_place;
 struct sfs_sandbox;
 
 struct sfs_mount {
 	struct sfs fs; /* first: what libfuse hands to the handlers */
 	const struct sfs_opts *opts;
-	char *path; /* the mountpoint, absolute */
-	struct sbx_conf conf;
-	struct sbx_client *client;
-	int64_t made_ms; /* Unix epoch */
+	char *path;		  /* the mountpoint, absolute */
+	struct sfs_place *places; /* place.h; one, or several with names */
+	int64_t made_ms;	  /* Unix epoch */
 	struct sfs_errlog errors;
-	struct sfs_log *log;  /* ctl_log.h; or NULL */
-	struct sbx_box *only; /* SOURCE/ID: that sandbox, counted; or NULL */
-	bool probed;	      /* the service has answered once ... */
-	struct sbx_error probe_error; /* ... with this */
+	struct sfs_log *log; /* ctl_log.h; or NULL */
 
-	struct ctl_node *nodes; /* those that belong to no sandbox */
+	struct ctl_node *nodes; /* those that belong to no place */
 	struct ctl_node *all_nodes;
-	struct ctl_file *files; /* everything open in the control tree */
-	struct sfs_sandbox *sandboxes;
-	uv_timer_t keeper; /* keeper.h */
+	struct ctl_file *files;	       /* everything open in the control tree */
+	struct sfs_sandbox *sandboxes; /* of all places */
+	uv_timer_t keeper;	       /* keeper.h */
 	uv_timer_t reaper; /* closes what is gone, outside of callbacks */
 };
 

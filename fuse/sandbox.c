@@ -25,9 +25,10 @@ void sfs_sandbox_unref(struct sfs_sandbox *sb)
 	free(sb);
 }
 
-struct sfs_sandbox *sfs_sandbox_get(struct sfs_mount *m, struct sbx_box *box)
+struct sfs_sandbox *sfs_sandbox_get(struct sfs_place *p, struct sbx_box *box)
 {
 	struct sfs_sandbox *sb = box->user;
+	struct sfs_mount *m = p->m;
 
 	if (sb)
 		return sb;
@@ -35,6 +36,7 @@ struct sfs_sandbox *sfs_sandbox_get(struct sfs_mount *m, struct sbx_box *box)
 	if (!sb)
 		return NULL;
 	sb->m = m;
+	sb->place = p;
 	sb->box = sbx_box_ref(box);
 	sb->refs = 1;
 	sb->next = m->sandboxes;
@@ -53,7 +55,7 @@ static void on_state(void *arg, enum sbx_link_state state)
 	struct sfs_sandbox *sb = arg;
 
 	if (state == SBX_LINK_DEAD)
-		sbx_client_gone(sb->m->client, sb->box);
+		sbx_client_gone(sb->place->client, sb->box);
 	else if (state == SBX_LINK_UP)
 		sfs_ports_on_up(sb);
 	sfs_feed_link(sb, state);
@@ -81,6 +83,7 @@ static const struct sbx_remote_listener listener = {
 int sfs_sandbox_use(struct sfs_sandbox *sb)
 {
 	struct sfs_mount *m = sb->m;
+	const struct sfs_place *p = sb->place;
 
 	if (sb->gone || sb->closing)
 		return -ESTALE;
@@ -88,11 +91,11 @@ int sfs_sandbox_use(struct sfs_sandbox *sb)
 		return 0;
 	if (!sb->remote)
 		sb->remote = sbx_remote_new(m->fs.loop,
-					    sbx_client_service(m->client),
-					    sb->box->sb.id, m->fs.timeout_ms);
+					    sbx_client_service(p->client),
+					    sb->box->sb.id, p->conf.timeout_ms);
 	if (!sb->remote)
 		return -ENOMEM;
-	if (!m->conf.helper)
+	if (!p->conf.helper)
 		sbx_remote_set_plain(sb->remote, "helper=off was asked for");
 	sbx_remote_set_listener(sb->remote, &listener, sb);
 	if (!sb->notify)

@@ -14,6 +14,7 @@
 #include "fuse/jobs.h"
 #include "fuse/mount.h"
 #include "fuse/notify.h"
+#include "fuse/place.h"
 #include "fuse/terminals.h"
 
 struct sfs_feed;
@@ -21,6 +22,7 @@ struct sfs_portwait;
 
 struct sfs_sandbox {
 	struct sfs_mount *m;
+	struct sfs_place *place;
 	struct sbx_box *box; /* counted */
 	unsigned int refs;
 	bool gone;    /* everything is ESTALE */
@@ -49,7 +51,7 @@ struct sfs_sandbox {
 
 /* Of that box, made if need be; borrowed: the mount keeps it while the
  * sandbox exists.  NULL: no memory. */
-struct sfs_sandbox *sfs_sandbox_get(struct sfs_mount *m, struct sbx_box *box);
+struct sfs_sandbox *sfs_sandbox_get(struct sfs_place *p, struct sbx_box *box);
 struct sfs_sandbox *sfs_sandbox_ref(struct sfs_sandbox *sb);
 void sfs_sandbox_unref(struct sfs_sandbox *sb);
 

@@ -25,7 +25,8 @@ static void on_client_closed(void *arg)
 {
 	struct sfs_stop *s = arg;
 
-	s->m->client = NULL;
+	if (--s->pending > 0)
+		return;
 	uv_close((uv_handle_t *)&s->timer, NULL);
 	uv_close((uv_handle_t *)&s->m->reaper, NULL);
 	uv_close((uv_handle_t *)&s->m->keeper, NULL);
@@ -37,14 +38,25 @@ static void on_client_closed(void *arg)
 
 static void stop_close_sandboxes(struct sfs_stop *s);
 
-static void stop_close_client(struct sfs_stop *s)
+static void stop_close_clients(struct sfs_stop *s)
 {
-	if (s->m->sandboxes) /* one more was made meanwhile */
+	struct sfs_place *p;
+
+	if (s->m->sandboxes) { /* one more was made meanwhile */
 		stop_close_sandboxes(s);
-	else if (s->m->client)
-		sbx_client_close(s->m->client, on_client_closed, s);
-	else
-		on_client_closed(s);
+		return;
+	}
+	s->pending = 1;
+	for (p = s->m->places; p; p = p->next) {
+		struct sbx_client *c = p->client;
+
+		p->client = NULL;
+		if (!c)
+			continue;
+		s->pending++;
+		sbx_client_close(c, on_client_closed, s);
+	}
+	on_client_closed(s);
 }
 
 static void on_sandbox_closed(void *arg)
@@ -52,7 +64,7 @@ static void on_sandbox_closed(void *arg)
 	struct sfs_stop *s = arg;
 
 	if (--s->pending == 0)
-		stop_close_client(s);
+		stop_close_clients(s);
 }
 
 static void stop_close_sandboxes(struct sfs_stop *s)

@@ -64,26 +64,44 @@ static size_t top_length(const char *path, dev_t dev)
 	}
 }
 
-/*
- * The sandbox's folder that path leads through, or NULL.  The top of the
- * mount is one, or holds them; then it has .sbxfs, and asking for any other
- * name there may mean to ask the service.
- */
-static char *box_of(const char *path, dev_t dev)
+/* The first n bytes of path if they lead to a sandbox, else NULL. */
+static char *box_at(const char *path, size_t n)
 {
-	size_t n = top_length(path, dev);
 	char *box = path_prefix(path, n);
 
-	if (box && path_has(box, ".sbxfs")) {
-		free(box);
-		if (!path[n])
-			return NULL;
-		box = path_prefix(path, next_name(path, n));
-	}
 	if (box && path_is_box(box))
 		return box;
 	free(box);
 	return NULL;
+}
+
+/*
+ * Whether it is the top of a mount and holds sandboxes, or folders of them in
+ * a mount of several services.  Asking for a name that it has not may mean to
+ * ask the service.
+ */
+static bool path_holds_boxes(const char *path)
+{
+	return path_has(path, ".sbxfs") &&
+	       (path_has(path, "new") || !path_is_box(path));
+}
+
+/* The sandbox's folder that path leads through, or NULL. */
+static char *box_of(const char *path, dev_t dev)
+{
+	size_t n = top_length(path, dev);
+	char *top = path_prefix(path, n), *box = NULL;
+
+	bool is_above = top && path_holds_boxes(top);
+
+	free(top);
+	if (!is_above)
+		return box_at(path, n);
+	for (int depth = 0; depth < 2 && path[n] && !box; depth++) {
+		n = next_name(path, n);
+		box = box_at(path, n);
+	}
+	return box;
 }
 
 /* In the folder rest of a sandbox (begins with a slash, or is empty). */
@@ -96,22 +114,40 @@ static char *cwd_of(const char *rest)
 	return strdup(strcmp(rest, "/root") ? "" : "/");
 }
 
-/* A sandbox by its name, from a directory in the same mount. */
-static char *sibling(const char *name)
+static char *box_named(const char *folder, size_t n, const char *name)
 {
-	char here[PATH_MAX], *path = NULL;
-	struct stat st;
+	char *path = NULL;
 
-	if (strchr(name, '/') || !getcwd(here, sizeof(here)) ||
-	    stat(here, &st) < 0)
-		return NULL;
-	if (asprintf(&path, "%.*s/%s", (int)top_length(here, st.st_dev), here,
-		     name) < 0)
+	if (asprintf(&path, "%.*s/%s", (int)n, folder, name) < 0)
 		return NULL;
 	if (path_is_box(path))
 		return path;
 	free(path);
 	return NULL;
+}
+
+/* A sandbox by its name, from a directory in the same mount: of the same
+ * service, or SERVICE/NAME, if there are several. */
+static char *sibling(const char *name)
+{
+	const char *slash = strchr(name, '/');
+	char here[PATH_MAX], *path, *box;
+	struct stat st;
+	size_t n;
+
+	if ((slash && (strchr(slash + 1, '/') || !slash[1])) ||
+	    name[0] == '/' || !getcwd(here, sizeof(here)) ||
+	    stat(here, &st) < 0)
+		return NULL;
+	n = top_length(here, st.st_dev);
+	path = slash ? NULL : box_named(here, n, name);
+	if (path || !here[n])
+		return path;
+	box = box_at(here, slash ? n : next_name(here, n));
+	if (!box) /* what is in a sandbox is no place to look for others */
+		path = box_named(here, slash ? n : next_name(here, n), name);
+	free(box);
+	return path;
 }
 
 void place_find(const char *dir, char **ret_box, char **ret_cwd)

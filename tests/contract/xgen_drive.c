@@ -330,6 +330,7 @@ int main(int argc, char **argv)
 	} else {
 		next_command();
 	}
+	sbx_conf_wipe_environment();
 	uv_run(&loop, UV_RUN_DEFAULT);
 	sbx_conf_release(&conf);
 	/* everything that was opened must be closed by now */

@@ -81,7 +81,7 @@ class Profiles(unittest.TestCase):
         self.profile("[work]\nkey = test-key\n")
         self.refused("has no source", *go)
         self.profile("[work]\nsource = {url}\nkeyy = test-key\n")
-        self.refused("unknown; known are", *go)
+        self.refused("there is no such word", *go)
         self.profile("[other]\nsource = {url}\n")
         self.refused("no profile in", *go)
         self.profile("[work]\nsource = xgen+http://127.0.0.1:1\n"

@@ -197,6 +197,102 @@ static void profile_with_a_key_must_be_private(void **state)
 	assert_int_equal(parse("work"), 0);
 }
 
+static void profile_must_be_ones_own(void **state)
+{
+	char elsewhere[220];
+
+	put_file(".config/sbxfs/config", "[work]\nsource = local\n", 0646);
+	assert_int_equal(parse("work"), -EACCES);
+	assert_non_null(strstr(e.text, "changed by everybody"));
+	/* a group may read what is no secret, and change it, as umask 2 has
+	 * it where each user is a group */
+	put_file(".config/sbxfs/config", "[work]\nsource = local\n", 0664);
+	assert_int_equal(parse("work"), 0);
+	put_file(".config/sbxfs/config",
+		 "[work]\nsource = xgen+http://h\nkey = s3cret\n", 0640);
+	assert_int_equal(parse("work"), -EACCES);
+	/* a link counts as what it leads to */
+	snprintf(elsewhere, sizeof(elsewhere), "%s/elsewhere", dir);
+	unlink(path_of(".config/sbxfs/config"));
+	assert_int_equal(symlink(elsewhere, path_of(".config/sbxfs/config")),
+			 0);
+	put_file("elsewhere", "[work]\nsource = local\nkey = s3cret\n", 0600);
+	assert_int_equal(parse("work"), 0);
+	put_file("elsewhere", "[work]\nsource = local\nkey = s3cret\n", 0604);
+	assert_int_equal(parse("work"), -EACCES);
+	if (geteuid() == 0) { /* only root can give files away */
+		put_file("elsewhere", "[work]\nsource = local\n", 0600);
+		assert_int_equal(chown(elsewhere, 12345, 12345), 0);
+		assert_int_equal(parse("work"), -EACCES);
+		assert_non_null(strstr(e.text, "another user"));
+	}
+	unlink(elsewhere);
+	unlink(path_of(".config/sbxfs/config"));
+}
+
+static int sources(const char *source, char ***ret)
+{
+	memset(&e, 0, sizeof(e));
+	*ret = NULL;
+	return sbx_conf_parse_sources(source, ret, &e);
+}
+
+static void sources_of_several(void **state)
+{
+	char **names;
+
+	put_file(".config/sbxfs/config",
+		 "[all]\nsources = work, local\n  third\n"
+		 "[work]\nsource = local\n[third]\nsource = local\n"
+		 "[round]\nsources = all\n",
+		 0600);
+	assert_int_equal(sources("all", &names), 0);
+	assert_string_equal(names[0], "work");
+	assert_string_equal(names[1], "local");
+	assert_string_equal(names[2], "third");
+	assert_null(names[3]);
+	sbx_conf_names_free(names);
+	/* one service, whatever it says */
+	assert_int_equal(sources("work", &names), 0);
+	assert_null(names);
+	assert_int_equal(sources("local", &names), 0);
+	assert_null(names);
+	assert_int_equal(sources("xgen+http://h", &names), 0);
+	assert_null(names);
+	assert_int_equal(sources("all/work", &names), 0);
+	assert_null(names);
+	assert_int_equal(parse("all/work"), -EINVAL);
+	assert_non_null(strstr(e.text, "several services"));
+	assert_int_equal(sources("nobody", &names), -ENOENT);
+	sbx_conf_names_free(NULL);
+}
+
+static void sources_mistakes(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"sources = all", "names itself"},
+		{"sources = a, b, a", "twice"},
+		{"sources = a/b", "names of other profiles"},
+		{"sources = ..", "names of other profiles"},
+		{"sources = .sbxfs", "names of other profiles"},
+		{"sources = a\nsource = local", "nothing else"},
+		{"sources = a\nkey = x", "nothing else"},
+		{"sources =", "no source"},
+		{"sources = a b c d e f g h i j k l m n o p q r s t u v w x y "
+		 "z\nsources = 1 2 3 4 5 6 7",
+		 "more than 32"},
+	};
+	char text[400], **names;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		snprintf(text, sizeof(text), "[all]\n%s\n", wrong[i][0]);
+		put_file(".config/sbxfs/config", text, 0600);
+		assert_int_equal(sources("all", &names), -EINVAL);
+		assert_non_null(strstr(e.text, wrong[i][1]));
+		assert_null(names);
+	}
+}
+
 static void key_from_the_environment_is_taken_out_of_it(void **state)
 {
 	char kept[] = "XGEN_API_KEY=abc";
@@ -205,6 +301,7 @@ static void key_from_the_environment_is_taken_out_of_it(void **state)
 	putenv(kept);
 	setenv("SBXFS_API_KEY", "general", 1);
 	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+	sbx_conf_wipe_environment();
 	assert_string_equal(sbx_secret_text(conf.key), "abc");
 	assert_null(getenv("XGEN_API_KEY"));
 	assert_null(getenv("SBXFS_API_KEY"));
@@ -227,6 +324,23 @@ static void key_order(void **state)
 	assert_string_equal(sbx_secret_text(conf.key), "filed");
 }
 
+static void key_of_one_of_several_is_its_own(void **state)
+{
+	put_file(".config/sbxfs/config",
+		 "[work]\nsource = xgen+http://h\nkey = own\n"
+		 "[other]\nsource = xgen+http://h\n",
+		 0600);
+	setenv("XGEN_API_KEY", "everywhere", 1);
+	assert_int_equal(parse("work"), 0);
+	conf.own_key_first = true;
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+	assert_string_equal(sbx_secret_text(conf.key), "own");
+	assert_int_equal(parse("other"), 0);
+	conf.own_key_first = true;
+	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
+	assert_string_equal(sbx_secret_text(conf.key), "everywhere");
+}
+
 static void key_mistakes(void **state)
 {
 	assert_int_equal(parse("xgen+http://h"), 0);
@@ -240,7 +354,13 @@ static void key_mistakes(void **state)
 	assert_int_equal(sbx_conf_find_key(&conf, path_of("key"), &e), -EINVAL);
 	assert_int_equal(sbx_conf_find_key(&conf, path_of("none"), &e),
 			 -ENOENT);
-	assert_int_equal(sbx_conf_find_key(&conf, dir, &e), -EINVAL);
+	assert_int_equal(sbx_conf_find_key(&conf, dir, &e), -EISDIR);
+	assert_non_null(strstr(e.text, "is a folder"));
+	assert_int_equal(sbx_conf_find_key(&conf, "/dev/null", &e), -EINVAL);
+	assert_non_null(strstr(e.text, "no regular file"));
+	put_file("key", "x", 0602);
+	assert_int_equal(sbx_conf_find_key(&conf, path_of("key"), &e), -EACCES);
+	assert_non_null(strstr(e.text, "changed by everybody"));
 	assert_int_equal(parse("local"), 0);
 	assert_int_equal(sbx_conf_find_key(&conf, NULL, &e), 0);
 }
@@ -272,6 +392,10 @@ int main(void)
 		TEST(profile_with_a_key_must_be_private),
 		TEST(key_from_the_environment_is_taken_out_of_it),
 		TEST(key_order),
+		TEST(key_of_one_of_several_is_its_own),
+		TEST(profile_must_be_ones_own),
+		TEST(sources_of_several),
+		TEST(sources_mistakes),
 		TEST(key_mistakes),
 		TEST(secret_is_bounded),
 	};

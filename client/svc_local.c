@@ -124,7 +124,7 @@ static void local_wait_add(struct local *l, struct sbx_call *call)
 
 	if (!w) {
 		sbx_error_set(&call->error, -ENOMEM, "out of memory");
-		xgen_fail_later((struct xgen *)l->inner, call);
+		sbx_rest_fail_later((struct sbx_rest *)l->inner, call);
 		return;
 	}
 	w->l = l;

@@ -86,7 +86,7 @@ static int auth_take_token(struct xgen *x, const struct sbx_http_response *resp)
 	sbx_secret_free(a->token);
 	a->token = s;
 	a->generation++;
-	a->token_until = uv_now(x->loop) + token_use(obj);
+	a->token_until = uv_now(x->rest.loop) + token_use(obj);
 	return 0;
 }
 
@@ -102,12 +102,12 @@ static void on_exchanged(void *arg, const struct sbx_http_response *resp)
 		sbx_error_set(&e, -EACCES,
 			      "the key was refused by %s; check that it is "
 			      "the right one and complete",
-			      x->base_url);
+			      x->rest.url);
 	else if (resp->status != 200)
 		sbx_xgen_error_from_http(&e, resp->status, resp->body,
-					 resp->len, x->base_url);
+					 resp->len, x->rest.url);
 	else if (auth_take_token(x, resp) < 0)
-		sbx_xgen_not_xgen(&e, x->base_url, "it gave no token");
+		sbx_xgen_not_xgen(&e, x->rest.url, "it gave no token");
 	auth_wake(x, &e);
 }
 
@@ -127,11 +127,12 @@ static int auth_exchange(struct xgen *x)
 	struct sbx_http_request req = {.method = "POST",
 				       .timeout_ms = EXCHANGE_MS};
 
-	if (body && asprintf(&url, "%s/api/v%d/auth/token", x->base_url,
+	if (body && asprintf(&url, "%s/api/v%d/auth/token", x->rest.url,
 			     x->version) >= 0) {
 		req.url = url;
 		req.body = body;
-		x->auth.call = sbx_http_submit(x->http, &req, on_exchanged, x);
+		x->auth.call =
+			sbx_http_submit(x->rest.http, &req, on_exchanged, x);
 	} else {
 		url = NULL;
 	}
@@ -147,7 +148,7 @@ bool xgen_auth_ready(struct xgen *x, struct xgen_auth_wait *w)
 
 	if (!a->use_token)
 		return true;
-	if (a->token && uv_now(x->loop) < a->token_until)
+	if (a->token && uv_now(x->rest.loop) < a->token_until)
 		return true;
 	/* without memory for it: let the service say no */
 	if (!a->call && auth_exchange(x) < 0)

@@ -4,10 +4,8 @@
  * asked for it was told that there is none.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "client/cleanup.h"
 #include "client/json.h"
@@ -29,10 +27,17 @@ struct xgen_create_state {
 	struct sbx_error why;  /* it is given up */
 };
 
-static void create_ask(struct xgen_work *w);
+static void create_ask(struct sbx_work *w);
 
-void xgen_create_drop(struct xgen_create_state *c)
+static struct xgen_create_state *state(const struct sbx_work *w)
 {
+	return w->state;
+}
+
+static void create_drop(void *state)
+{
+	struct xgen_create_state *c = state;
+
 	if (!c)
 		return;
 	sbx_xgen_create_release(&c->wish);
@@ -40,92 +45,93 @@ void xgen_create_drop(struct xgen_create_state *c)
 	free(c);
 }
 
-static void on_cleaned_up(void *arg, const struct xgen_answer *answer)
+static void on_cleaned_up(void *arg, const struct sbx_answer *answer)
 {
-	struct xgen_work *w = arg;
-	struct sbx_error e = w->create->why;
+	struct sbx_work *w = arg;
+	struct sbx_error e = state(w)->why;
 
 	w->request = NULL;
 	if (answer->error.err)
 		sbx_log(SBX_LOG_WARNING, "xgen",
 			"a sandbox that did not start may be left behind: %s",
 			answer->error.text);
-	xgen_work_done(w, &e);
+	sbx_work_done(w, &e);
 }
 
 /* Ends the call with an error, once what was made of the sandbox is gone. */
-static void create_give_up(struct xgen_work *w, const struct sbx_error *e)
+static void create_give_up(struct sbx_work *w, const struct sbx_error *e)
 {
-	w->create->why = *e;
-	xgen_work_request(w,
-			  (struct xgen_request_conf){
-				  .method = "DELETE",
-				  .path = "/sandboxes/%s",
-				  .id = w->create->id,
-				  .deadline = uv_now(w->x->loop) + CLEAN_UP_MS,
-				  .repeatable = true},
-			  on_cleaned_up);
+	state(w)->why = *e;
+	sbx_work_request(
+		w,
+		(struct sbx_request_conf){.method = "DELETE",
+					  .path = "/sandboxes/%s",
+					  .id = state(w)->id,
+					  .deadline = uv_now(w->rest->loop) +
+						      CLEAN_UP_MS,
+					  .repeatable = true},
+		on_cleaned_up);
 }
 
 /* ---- until it runs ---- */
 
-static void on_polled(void *arg, const struct xgen_answer *answer);
+static void on_polled(void *arg, const struct sbx_answer *answer);
 
 static void create_poll(void *arg)
 {
-	struct xgen_work *w = arg;
+	struct sbx_work *w = arg;
 
 	w->alarm = NULL;
-	xgen_work_request(w,
-			  (struct xgen_request_conf){.method = "GET",
-						     .path = "/sandboxes/%s",
-						     .id = w->create->id,
-						     .repeatable = true,
-						     .wants_json = true},
-			  on_polled);
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "GET",
+						   .path = "/sandboxes/%s",
+						   .id = state(w)->id,
+						   .repeatable = true,
+						   .wants_json = true},
+			 on_polled);
 }
 
-static void create_running(struct xgen_work *w)
+static void create_running(struct sbx_work *w)
 {
-	struct xgen_create_state *c = w->create;
+	struct xgen_create_state *c = w->state;
 	struct sbx_error e;
 
-	if (c->wish.env &&
-	    xgen_env_keep(w->x, c->id, SBX_TAKE(c->wish.env)) < 0) {
+	if (c->wish.env && xgen_env_keep((struct xgen *)w->rest, c->id,
+					 SBX_TAKE(c->wish.env)) < 0) {
 		sbx_error_set(&e, -ENOMEM, "out of memory");
 		create_give_up(w, &e);
 		return;
 	}
-	xgen_work_done(w, NULL);
+	sbx_work_done(w, NULL);
 }
 
-static void create_wait(struct xgen_work *w)
+static void create_wait(struct sbx_work *w)
 {
-	struct xgen_create_state *c = w->create;
+	struct xgen_create_state *c = w->state;
 	struct sbx_error e;
 	uint64_t pause_ms;
 
-	if (uv_now(w->x->loop) + c->poll_ms >= w->deadline) {
+	if (uv_now(w->rest->loop) + c->poll_ms >= w->deadline) {
 		sbx_error_set(&e, -ETIMEDOUT,
 			      "%s did not start the sandbox in time; it was "
 			      "given up",
-			      w->x->base_url);
+			      w->rest->url);
 		e.retry = SBX_RETRY_LATER;
 		create_give_up(w, &e);
 		return;
 	}
 	pause_ms = c->poll_ms;
 	c->poll_ms = pause_ms * 2 < POLL_MAX_MS ? pause_ms * 2 : POLL_MAX_MS;
-	xgen_work_pause(w, pause_ms, create_poll);
+	sbx_work_pause(w, pause_ms, create_poll);
 }
 
 /* Whatever said it, this is what it is now. */
-static void create_look_at(struct xgen_work *w, const json_t *obj)
+static void create_look_at(struct sbx_work *w, const json_t *obj)
 {
 	struct sbx_error e;
 	enum sbx_state state;
 
-	if (!xgen_work_take(w, obj))
+	if (!sbx_work_take(w, obj, sbx_xgen_sandbox_from_json))
 		return;
 	state = w->call->list->state;
 	if (state == SBX_STATE_RUNNING) {
@@ -135,14 +141,14 @@ static void create_look_at(struct xgen_work *w, const json_t *obj)
 	} else {
 		sbx_error_set(&e, -EIO,
 			      "%s could not start the sandbox (it is %s)",
-			      w->x->base_url, sbx_state_name(state));
+			      w->rest->url, sbx_state_name(state));
 		create_give_up(w, &e);
 	}
 }
 
-static void on_polled(void *arg, const struct xgen_answer *answer)
+static void on_polled(void *arg, const struct sbx_answer *answer)
 {
-	struct xgen_work *w = arg;
+	struct sbx_work *w = arg;
 
 	w->request = NULL;
 	if (!answer->error.err) {
@@ -157,20 +163,20 @@ static void on_polled(void *arg, const struct xgen_answer *answer)
 }
 
 /* It is there: its id is what everything else goes by. */
-static void create_found(struct xgen_work *w, const json_t *obj)
+static void create_found(struct sbx_work *w, const json_t *obj)
 {
 	const char *id = sbx_json_str(obj, "id");
 	struct sbx_error e;
 
 	if (!sbx_xgen_id_is_valid(id)) {
-		sbx_xgen_not_xgen(&e, w->x->base_url, "no sandbox in it");
-		xgen_work_done(w, &e);
+		sbx_xgen_not_xgen(&e, w->rest->url, "no sandbox in it");
+		sbx_work_done(w, &e);
 		return;
 	}
-	w->create->id = strdup(id);
-	if (!w->create->id) {
+	state(w)->id = strdup(id);
+	if (!state(w)->id) {
 		sbx_error_set(&e, -ENOMEM, "out of memory");
-		xgen_work_done(w, &e);
+		sbx_work_done(w, &e);
 		return;
 	}
 	create_look_at(w, obj);
@@ -194,99 +200,88 @@ static const json_t *list_find_marker(const json_t *list, const char *marker)
 	return NULL;
 }
 
-static void on_looked(void *arg, const struct xgen_answer *answer)
+static void on_looked(void *arg, const struct sbx_answer *answer)
 {
-	struct xgen_work *w = arg;
+	struct sbx_work *w = arg;
 	const json_t *obj;
 
 	w->request = NULL;
 	if (answer->error.err) {
-		xgen_work_done(w, &w->create->lost);
+		sbx_work_done(w, &state(w)->lost);
 		return;
 	}
-	obj = list_find_marker(answer->json, w->create->marker);
+	obj = list_find_marker(answer->json, state(w)->marker);
 	if (obj)
 		create_found(w, obj);
-	else if (w->create->asked < MAX_ASKED)
+	else if (state(w)->asked < MAX_ASKED)
 		create_ask(w);
 	else
-		xgen_work_done(w, &w->create->lost);
+		sbx_work_done(w, &state(w)->lost);
 }
 
-static void create_look_for(struct xgen_work *w)
+static void create_look_for(struct sbx_work *w)
 {
-	xgen_work_request(w,
-			  (struct xgen_request_conf){.method = "GET",
-						     .path = "/sandboxes",
-						     .repeatable = true,
-						     .wants_json = true},
-			  on_looked);
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "GET",
+						   .path = "/sandboxes",
+						   .repeatable = true,
+						   .wants_json = true},
+			 on_looked);
 }
 
 /* ---- asking ---- */
 
-static void on_asked(void *arg, const struct xgen_answer *answer)
+static void on_asked(void *arg, const struct sbx_answer *answer)
 {
-	struct xgen_work *w = arg;
+	struct sbx_work *w = arg;
 
 	w->request = NULL;
 	if (!answer->error.err) {
 		create_found(w, answer->json);
 	} else if (answer->maybe_done) {
-		w->create->lost = answer->error;
+		state(w)->lost = answer->error;
 		create_look_for(w);
 	} else {
-		xgen_work_done(w, &answer->error);
+		sbx_work_done(w, &answer->error);
 	}
 }
 
 /* Not all of the time for the answer: some is needed to look for what became
  * of it. */
-static void create_ask(struct xgen_work *w)
+static void create_ask(struct sbx_work *w)
 {
-	uint64_t now = uv_now(w->x->loop);
+	uint64_t now = uv_now(w->rest->loop);
 	uint64_t left = w->deadline > now ? w->deadline - now : 0;
 
-	w->create->asked++;
-	xgen_work_request(
+	state(w)->asked++;
+	sbx_work_request(
 		w,
-		(struct xgen_request_conf){.method = "POST",
-					   .path = "/sandboxes",
-					   .body_v2 = w->create->wish.body_v2,
-					   .body_v1 = w->create->wish.body_v1,
-					   .deadline = now + left / 4 * 3,
-					   .wants_json = true},
+		(struct sbx_request_conf){.method = "POST",
+					  .path = "/sandboxes",
+					  .body = state(w)->wish.body_v2,
+					  .old_body = state(w)->wish.body_v1,
+					  .deadline = now + left / 4 * 3,
+					  .wants_json = true},
 		on_asked);
 }
 
-static int make_marker(char text[33])
-{
-	unsigned char bytes[16];
-	size_t i;
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return -EIO;
-	for (i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
-}
-
-void xgen_create_start(struct xgen_work *w)
+void xgen_create_start(struct sbx_work *w)
 {
 	struct xgen_create_state *c = calloc(1, sizeof(*c));
 	int r;
 
-	w->create = c;
-	if (!c || make_marker(c->marker) < 0) {
+	w->state = c;
+	w->drop = create_drop;
+	if (!c || sbx_work_make_marker(c->marker) < 0) {
 		sbx_error_set(&w->call->error, -ENOMEM, "out of memory");
-		xgen_work_done(w, NULL);
+		sbx_work_done(w, NULL);
 		return;
 	}
 	c->poll_ms = POLL_FIRST_MS;
 	r = sbx_xgen_create_parse(&c->wish, w->call->options, c->marker,
 				  &w->call->error);
 	if (r < 0)
-		xgen_work_done(w, NULL);
+		sbx_work_done(w, NULL);
 	else
 		create_ask(w);
 }

@@ -68,7 +68,7 @@ static void on_timer_closed(uv_handle_t *handle)
 	sbx_buf_release(&s->start);
 	free(s->id);
 	free(s);
-	xgen_handle_closed(x);
+	sbx_rest_handle_closed(&x->rest);
 }
 
 static void stream_finish(struct xgen_stream *s)
@@ -237,8 +237,8 @@ static void on_retry(uv_timer_t *timer)
 /* Connects again after a pause; false when it has been tried long enough. */
 static bool stream_again(struct xgen_stream *s, uint64_t ms)
 {
-	if (s->phase == PHASE_RUN || s->x->closing ||
-	    uv_now(s->x->loop) + ms > s->give_up)
+	if (s->phase == PHASE_RUN || s->x->rest.closing ||
+	    uv_now(s->x->rest.loop) + ms > s->give_up)
 		return false;
 	s->phase = PHASE_CONNECT;
 	uv_timer_start(&s->timer, on_retry, ms, 0);
@@ -364,15 +364,9 @@ static struct sbx_ws *stream_socket(struct xgen_stream *s, const char *url)
 				   .auth_scheme = xgen_auth_scheme(s->x),
 				   .auth = xgen_auth_secret(s->x),
 				   .max_queue = SBX_STREAM_QUEUE};
-	struct xgen *x = s->x;
 
-	if (!x->ws_host)
-		x->ws_host = sbx_ws_host_new(
-			x->loop, !strncmp(x->base_url, "https:", 6));
-	if (!x->ws_host)
-		return NULL;
-	s->generation = x->auth.generation;
-	return sbx_ws_open(x->ws_host, &conf, &ws_handler, s);
+	s->generation = s->x->auth.generation;
+	return sbx_rest_socket(&s->x->rest, &conf, &ws_handler, s);
 }
 
 static void stream_connect(struct xgen_stream *s)
@@ -382,7 +376,7 @@ static void stream_connect(struct xgen_stream *s)
 	if (!xgen_auth_ready(s->x, &s->wait))
 		return;
 	s->phase = PHASE_CONNECT;
-	if (asprintf(&url, "%s/api/v%d/sandboxes/%s/ws", s->x->base_url,
+	if (asprintf(&url, "%s/api/v%d/sandboxes/%s/ws", s->x->rest.url,
 		     s->x->version, s->id) < 0)
 		url = NULL;
 	if (url)
@@ -443,11 +437,11 @@ struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
 	if (s->next)
 		s->next->link = &s->next;
 	x->streams = s;
-	uv_timer_init(x->loop, &s->timer);
+	uv_timer_init(x->rest.loop, &s->timer);
 	s->timer.data = s;
-	x->nr_handles++;
-	uv_update_time(x->loop);
-	s->give_up = uv_now(x->loop) + PATIENCE_MS;
+	sbx_rest_handle_made(&x->rest);
+	uv_update_time(x->rest.loop);
+	s->give_up = uv_now(x->rest.loop) + PATIENCE_MS;
 	if (stream_prepare(s, argv) < 0)
 		stream_end(s);
 	else
@@ -502,8 +496,9 @@ void xgen_stream_close(struct sbx_stream *stream)
 	stream_fail(s, -ECANCELED, SBX_RETRY_NEVER, "the stream was closed");
 }
 
-void xgen_streams_cancel(struct xgen *x)
+void xgen_streams_cancel(struct sbx_rest *rest)
 {
+	struct xgen *x = (struct xgen *)rest;
 	struct xgen_stream *s, *next;
 
 	for (s = x->streams; s; s = next) {

@@ -1,0 +1,209 @@
+/*
+ * What the services over HTTP have in common, so that each of them is only
+ * its paths, messages and errors: alarms, closing in order, REST requests
+ * that are repeated where this is safe, and the calls under way.  For
+ * svc_*.c.  Loop thread.
+ */
+#ifndef SBX_REST_H
+#define SBX_REST_H
+
+#include <jansson.h>
+
+#include "client/http.h"
+#include "client/retry.h"
+#include "client/service.h"
+#include "client/ws.h"
+
+struct sbx_rest;
+struct sbx_request;
+struct sbx_work;
+
+/* ---- a service ---- */
+
+struct sbx_rest_type {
+	const struct sbx_service_type *service;
+	/*
+	 * Fills in URL (the caller frees it), body and credentials of a
+	 * request about to be sent.  false: it cannot be yet;
+	 * sbx_request_send or sbx_request_fail follows.
+	 */
+	bool (*prepare)(struct sbx_request *r, struct sbx_http_request *http,
+			char **ret_url);
+	/* what a status that is not 2xx means */
+	void (*explain)(const struct sbx_request *r, struct sbx_error *e,
+			const struct sbx_http_response *resp);
+	/* what answers with 2xx is no such service */
+	void (*wonder)(const struct sbx_request *r, struct sbx_error *e,
+		       const char *why);
+	/* Once more at once, for a reason of its own?  May be absent. */
+	bool (*once_more)(struct sbx_request *r,
+			  const struct sbx_http_response *resp);
+	/* a good answer came; may be absent */
+	void (*proved)(struct sbx_request *r);
+	/* r, which prepare has set ->wait of, is cancelled; may be absent */
+	void (*unwait)(struct sbx_request *r);
+	/* ends all streams: each on_end follows from the loop */
+	void (*cancel_streams)(struct sbx_rest *x);
+	/* nothing can call back any more: frees what is its own, and x */
+	void (*free)(struct sbx_rest *x);
+};
+
+/* First member of a service's own struct. */
+struct sbx_rest {
+	struct sbx_service base;
+	const struct sbx_rest_type *type;
+	uv_loop_t *loop;
+	const struct sbx_conf *conf;
+	char *url;
+	struct sbx_http *http;
+	struct sbx_work *works;
+	bool patient; /* who cannot be reached will be back: try on */
+	bool closing;
+
+	/* rest.c only */
+	struct sbx_ws_host *ws_host; /* made for the first stream */
+	uv_timer_t late;	     /* for calls that fail at once */
+	struct sbx_call *failed;     /* linked by priv */
+	size_t nr_handles;	     /* of the loop, not yet closed */
+	bool starting; /* a call: it must not end before submit returns */
+	bool http_closed, ws_closed;
+	void (*on_closed)(void *arg);
+	void *closed_arg;
+};
+
+/* conf->url is the address.  -ENOMEM with a sentence; x is zeroed memory. */
+int sbx_rest_open(struct sbx_rest *x, const struct sbx_rest_type *type,
+		  uv_loop_t *loop, const struct sbx_conf *conf,
+		  struct sbx_error *reterr);
+/* close of struct sbx_service_type */
+void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),
+		    void *arg);
+/* Ends a call that was just submitted, later, with its error as set. */
+void sbx_rest_fail_later(struct sbx_rest *x, struct sbx_call *call);
+/* A socket of the service's; NULL: no more can be made now. */
+struct sbx_ws *sbx_rest_socket(struct sbx_rest *x,
+			       const struct sbx_ws_conf *conf,
+			       const struct sbx_ws_handler *h, void *arg);
+/* For a uv handle of the service's: before it is made, and when it was
+ * closed; x may be freed by the latter. */
+void sbx_rest_handle_made(struct sbx_rest *x);
+void sbx_rest_handle_closed(struct sbx_rest *x);
+
+/* ---- a thing to be done later ---- */
+
+struct sbx_alarm;
+/* fn(arg) once, from the loop; it must forget the alarm first.  NULL without
+ * memory. */
+struct sbx_alarm *sbx_alarm_set(struct sbx_rest *x, uint64_t ms,
+				void (*fn)(void *arg), void *arg);
+/* NULL is fine; so `a = sbx_alarm_cancel(a)` */
+struct sbx_alarm *sbx_alarm_cancel(struct sbx_alarm *alarm);
+
+/* ---- requests ---- */
+
+struct sbx_answer {
+	struct sbx_error error; /* .err 0: 2xx */
+	json_t *json;		/* borrowed; NULL without a body */
+	const char *body;	/* as it came; "" without */
+	size_t len;
+	bool maybe_done; /* failed, but the service may have acted */
+};
+
+struct sbx_request_conf {
+	const char *method;
+	/* after the service's prefix: "/sandboxes/%s", id in place of %s */
+	const char *path;
+	const char *id;	      /* checked; or NULL */
+	const char *query;    /* after "?", encoded; or NULL */
+	const char *body;     /* or NULL */
+	const char *old_body; /* for a service of two versions */
+	uint64_t deadline;    /* uv_now */
+	bool repeatable;
+	bool wants_json; /* a 2xx without JSON is an error */
+	void *to;	 /* the service's: whom to ask */
+};
+typedef void sbx_request_fn(void *arg, const struct sbx_answer *answer);
+
+/* One request.  The service's functions may read all, and set the last
+ * four. */
+struct sbx_request {
+	struct sbx_rest *rest;
+	const char *method, *path; /* constants */
+	char *id, *query, *body, *old_body;
+	uint64_t deadline;
+	bool repeatable, wants_json;
+	void *to;
+	sbx_request_fn *done;
+	void *arg;
+
+	struct sbx_http_call *call;
+	struct sbx_alarm *alarm;
+	unsigned int failures, waits;
+	struct sbx_backoff backoff;
+	struct sbx_error error; /* for a done that is due */
+
+	unsigned int generation; /* of the credentials it was sent with */
+	unsigned int refusals;
+	int version;
+	void *wait; /* what it waits for before it can be sent */
+};
+/* done exactly once, later, unless cancelled; NULL without memory. */
+struct sbx_request *sbx_request_start(struct sbx_rest *x,
+				      const struct sbx_request_conf *conf,
+				      sbx_request_fn *done, void *arg);
+/* NULL is fine; done will not be called. */
+struct sbx_request *sbx_request_cancel(struct sbx_request *r);
+/* For a service, when what prepare waited for is there, or is not. */
+void sbx_request_send(void *request);
+void sbx_request_fail(struct sbx_request *r, const struct sbx_error *e,
+		      bool maybe_done);
+/* Again after a pause; false if there is no time for it. */
+bool sbx_request_again(struct sbx_request *r, uint64_t pause_ms);
+/* prefix, path with its id, and query; NULL without memory */
+char *sbx_request_url(const struct sbx_request *r, const char *prefix);
+uint64_t sbx_request_left(const struct sbx_request *r);
+
+/* ---- calls ---- */
+
+/* One call of the layer above, while we have it: call->priv. */
+struct sbx_work {
+	struct sbx_rest *rest;
+	struct sbx_call *call;
+	struct sbx_work *next, **link;
+	uint64_t deadline;
+	struct sbx_request *request;
+	struct sbx_alarm *alarm;
+	/* the service's */
+	unsigned int misses; /* 404s in a row */
+	int step;
+	void *state;
+	void (*drop)(void *state); /* may be absent */
+};
+/*
+ * Takes a call on: start(w) is called before this returns.  id_is_valid
+ * false: there can be no sandbox of that id, and it fails.
+ */
+void sbx_work_start(struct sbx_rest *x, struct sbx_call *call, bool id_is_valid,
+		    void (*start)(struct sbx_work *w));
+/* Ends the call: with *error if that is not NULL, else as call->error is. */
+void sbx_work_done(struct sbx_work *w, const struct sbx_error *error);
+void sbx_work_no_memory(struct sbx_work *w);
+/* Sends a request for it; its answer goes to fn(w, ...), which must set
+ * w->request to NULL. */
+void sbx_work_request(struct sbx_work *w, struct sbx_request_conf conf,
+		      sbx_request_fn *fn);
+/* Calls fn(w) later, which must set w->alarm to NULL; false: it is done (no
+ * memory). */
+bool sbx_work_pause(struct sbx_work *w, uint64_t ms, void (*fn)(void *w));
+/* Room for n sandboxes in the call's list, which is emptied; -ENOMEM. */
+int sbx_work_make_room(struct sbx_work *w, size_t n);
+/* What one sandbox is made of: as sbx_xgen_sandbox_from_json. */
+typedef int sbx_sandbox_fn(struct sbx_sandbox *ret, const json_t *obj,
+			   const char *url);
+/* Puts one sandbox into the call's list; ends the call on nonsense. */
+bool sbx_work_take(struct sbx_work *w, const json_t *obj,
+		   sbx_sandbox_fn *parse);
+/* 32 hex digits that nobody else has; -EIO */
+int sbx_work_make_marker(char text[33]);
+
+#endif

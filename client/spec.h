@@ -39,6 +39,7 @@ int sbx_exec_spec_parse(struct sbx_exec_spec *ret, const char *text, size_t len,
 struct sbx_exec_scan {
 	bool began, opened, is_json, in_string, escaped;
 	size_t at, depth;
+	char user[64]; /* that a complete object names, cut; "": none */
 };
 int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,
 		  struct sbx_error *reterr);

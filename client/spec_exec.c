@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -354,11 +355,14 @@ static bool scan_byte(struct sbx_exec_scan *scan, char c)
 	return false;
 }
 
-static int scan_check(const char *text, size_t len, struct sbx_error *reterr)
+static int scan_check(struct sbx_exec_scan *scan, const char *text, size_t len,
+		      struct sbx_error *reterr)
 {
 	struct sbx_exec_spec spec;
 	int r = sbx_exec_spec_parse(&spec, text, len, reterr);
 
+	snprintf(scan->user, sizeof(scan->user), "%s",
+		 spec.user ? spec.user : "");
 	sbx_exec_spec_release(&spec);
 	return r;
 }
@@ -398,5 +402,5 @@ int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,
 		/* complete, or something behind what was */
 		check = scan_byte(scan, c) || !scan->depth;
 	}
-	return check ? scan_check(text, len, reterr) : 0;
+	return check ? scan_check(scan, text, len, reterr) : 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fuse/sandbox.h"
+#include "fuse/user.h"
 
 void sfs_command_init(struct sfs_command *c)
 {
@@ -65,13 +66,51 @@ static int command_add(struct ctl_file *f, struct sfs_command *c,
 	return r;
 }
 
+/* A write whose user is being looked up. */
+struct asking {
+	struct ctl_op *op; /* its file, which is counted, holds the command */
+	struct sfs_command *c;
+};
+
+static void on_user(void *arg, const struct sbx_error *error)
+{
+	struct asking *a = arg;
+
+	if (error->err && !a->op->file->closed)
+		command_clear(a->c);
+	ctl_op_finish(a->op, error);
+	free(a);
+}
+
+static void command_ask(fuse_req_t req, struct ctl_file *f,
+			struct sfs_command *c, size_t size)
+{
+	struct asking *a = malloc(sizeof(*a));
+
+	if (!a) {
+		command_clear(c);
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*a = (struct asking){ctl_op_new(req, f->node, f, size), c};
+	if (!a->op) {
+		command_clear(c);
+		free(a);
+		return;
+	}
+	sfs_user_check(f->node->sb, c->scan.user, on_user, a);
+}
+
 void sfs_command_write(fuse_req_t req, struct ctl_file *f,
 		       struct sfs_command *c, const char *data, size_t size)
 {
 	struct sbx_error e = {0};
 
 	if (command_add(f, c, data, size, &e) == 0) {
-		fuse_reply_write(req, size);
+		if (*c->scan.user)
+			command_ask(req, f, c, size);
+		else
+			fuse_reply_write(req, size);
 		return;
 	}
 	command_clear(c);

@@ -14,6 +14,7 @@
 #include "fuse/limits.h"
 #include "fuse/sandbox.h"
 #include "fuse/text.h"
+#include "fuse/user.h"
 
 static const struct ctl_type terminal_dir, terminals_new;
 
@@ -245,21 +246,49 @@ static void on_made_by_write(void *arg, struct sfs_job *j,
 	ctl_op_finish(op, error);
 }
 
+/* What was written, while its user is being looked up. */
+struct writing {
+	struct ctl_op *op;
+	struct sbx_exec_spec spec;
+};
+
+static void on_user(void *arg, const struct sbx_error *error)
+{
+	struct writing *w = arg;
+
+	if (error->err)
+		ctl_op_finish(w->op, error);
+	else
+		start(w->op->node->sb, NULL, &w->spec, on_made_by_write, w->op);
+	sbx_exec_spec_release(&w->spec);
+	free(w);
+}
+
 static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		      size_t size)
 {
-	struct sbx_exec_spec spec;
+	static const struct sbx_error none;
+	struct writing *w = calloc(1, sizeof(*w));
 	struct sbx_error e;
-	struct ctl_op *op;
 
-	if (sbx_exec_spec_parse(&spec, data, size, &e) < 0) {
-		ctl_fail(req, f->node, e.err, "%s", e.text);
+	if (!w) {
+		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	op = ctl_op_new(req, f->node, f, size);
-	if (op)
-		start(f->node->sb, NULL, &spec, on_made_by_write, op);
-	sbx_exec_spec_release(&spec);
+	if (sbx_exec_spec_parse(&w->spec, data, size, &e) < 0) {
+		ctl_fail(req, f->node, e.err, "%s", e.text);
+		free(w);
+		return;
+	}
+	w->op = ctl_op_new(req, f->node, f, size);
+	if (!w->op) {
+		sbx_exec_spec_release(&w->spec);
+		free(w);
+	} else if (w->spec.user) {
+		sfs_user_check(f->node->sb, w->spec.user, on_user, w);
+	} else {
+		on_user(w, &none);
+	}
 }
 
 static void new_close(struct ctl_file *f)

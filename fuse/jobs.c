@@ -243,26 +243,6 @@ static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
 	return 0;
 }
 
-/* Commands run as the user that the helper runs as, and as no other. */
-static int check_user(struct sfs_sandbox *sb, const struct sbx_exec_spec *spec,
-		      struct sbx_error *reterr)
-{
-	const struct sbx_remote_info *info = sbx_remote_info(sb->remote);
-	char uid[16];
-
-	if (!spec->user)
-		return 0;
-	if (info) {
-		snprintf(uid, sizeof(uid), "%u", info->uid);
-		if (!strcmp(spec->user, uid) ||
-		    (info->uid == 0 && !strcmp(spec->user, "root")))
-			return 0;
-	}
-	return sbx_error_set(reterr, -EOPNOTSUPP,
-			     "exec: commands run as the sandbox's own user "
-			     "(give its uid, or no \"user\")");
-}
-
 static struct sfs_job *job_alloc(const char *terminal)
 {
 	struct sfs_job *j = calloc(1, sizeof(*j));
@@ -286,9 +266,6 @@ struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 		sbx_error_set(reterr, r, "the sandbox cannot be used");
 		return NULL;
 	}
-	r = check_user(sb, spec, reterr);
-	if (r < 0)
-		return NULL;
 	j = job_alloc(terminal);
 	if (!j) {
 		sbx_error_set(reterr, -ENOMEM, "out of memory");

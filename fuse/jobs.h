@@ -52,7 +52,8 @@ struct sfs_jobs {
 	uint32_t last_number;
 };
 
-/* Starts a command and takes the spec's content.  *ret is borrowed. */
+/* Starts a command and takes the spec's content; whoever takes it in has had
+ * its user checked (user.h).  *ret is borrowed. */
 int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 		   struct sfs_job **ret, struct sbx_error *reterr);
 /*

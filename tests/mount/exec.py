@@ -142,6 +142,37 @@ class Control(unittest.TestCase):
         os.write(fd, b'{"argv":["/nonexistent"]}')
         self.fails(errno.ENOENT, os.close, fd)
 
+    def test_user_before_and_after_the_first_connection(self):
+        """told in the write, whether the helper is there already or not"""
+        uid = self.m.run("t", "id -u").strip().decode()
+        for file in "exec", "jobs/new", "terminals/new":
+            name = "u" + file[0]
+            self.m.create(name)
+            for user in "joe", uid, "joe", uid, "x" * 100, 4294967294:
+                fd = os.open(self.m.path(name, file), os.O_RDWR)
+                text = json.dumps({"command": "exit 3", "user": user}).encode()
+                if user == uid:
+                    self.assertEqual(os.write(fd, text), len(text))
+                else:
+                    self.fails(errno.EOPNOTSUPP, os.write, fd, text)
+                os.close(fd)
+                with open(self.m.path(name, "status")) as f:
+                    self.assertIn("sandbox's own user", f.read())
+            os.rmdir(self.m.path(name))
+        # each first question is the first connection of its sandbox
+        for user, error in ((int(uid), 0), ("joe", errno.EOPNOTSUPP)):
+            self.m.create("v")
+            fd = os.open(self.m.path("v", "exec"), os.O_RDWR)
+            text = json.dumps({"command": "echo hi", "user": user}).encode()
+            if error:
+                self.fails(error, os.write, fd, text)
+                self.assertEqual(os.read(fd, 100), b"")
+            else:
+                os.write(fd, text)
+                self.assertEqual(os.read(fd, 100), b"hi\n")
+            os.close(fd)
+            os.rmdir(self.m.path("v"))
+
     def test_poll_and_nonblock(self):
         fd = os.open(self.path("exec"), os.O_RDWR | os.O_NONBLOCK)
         os.write(fd, UNTIL % b"a" + b"echo late;" + UNTIL % b"b")

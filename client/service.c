@@ -86,6 +86,8 @@ void sbx_sandbox_release(struct sbx_sandbox *s)
 	for (i = 0; i < s->nr_ports; i++)
 		free(s->ports[i].url);
 	free(s->ports);
+	free(s->any_port[0]);
+	free(s->any_port[1]);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -135,6 +137,10 @@ int sbx_sandbox_copy(struct sbx_sandbox *to, const struct sbx_sandbox *from)
 		r = copy_text(&s.info, from->info);
 	if (r == 0)
 		r = copy_ports(&s, from);
+	if (r == 0)
+		r = copy_text(&s.any_port[0], from->any_port[0]);
+	if (r == 0)
+		r = copy_text(&s.any_port[1], from->any_port[1]);
 	if (r < 0) {
 		sbx_sandbox_release(&s);
 		return r;

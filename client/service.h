@@ -48,6 +48,8 @@ struct sbx_sandbox {
 	int64_t created_ms, expires_ms; /* Unix epoch; 0: unknown, never */
 	struct sbx_url *ports;		/* declared ones */
 	size_t nr_ports;
+	/* URL of any other: this, its number, and that; NULL: none is known */
+	char *any_port[2];
 	char *info; /* the service's own answer, JSON text */
 };
 void sbx_sandbox_release(struct sbx_sandbox *s);

@@ -92,6 +92,7 @@ void xgen_free(struct sbx_rest *rest)
 		env_free(e);
 	}
 	xgen_auth_release(x);
+	sbx_xgen_preview_release(&x->preview);
 	free(x);
 }
 

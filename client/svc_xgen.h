@@ -61,6 +61,8 @@ enum {
 };
 void xgen_work_start(struct xgen *x, struct sbx_call *call);
 void xgen_create_start(struct sbx_work *w);
+/* sbx_work_take for xgen's answers, with the URLs of ports */
+bool xgen_work_take(struct sbx_work *w, const json_t *obj);
 
 /* ---- the service ---- */
 
@@ -76,6 +78,7 @@ struct xgen {
 	struct sbx_rest rest;
 	int version; /* of the API: 2, or 1 for old servers */
 	bool version_known;
+	struct sbx_xgen_preview preview;
 	int64_t life_ms; /* what a keepalive gives: as seen, or as is usual */
 	struct xgen_auth auth;
 	struct xgen_stream *streams;

@@ -22,6 +22,28 @@ static struct xgen *xgen_of(const struct sbx_work *w)
 	return (struct xgen *)w->rest;
 }
 
+/* First what all of them tell: lists are in any order. */
+static int fill_previews(struct xgen *x, struct sbx_sandbox *list, size_t nr)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < nr; i++)
+		r = sbx_xgen_preview_learn(&x->preview, &list[i]);
+	for (size_t i = 0; r == 0 && i < nr; i++)
+		r = sbx_xgen_preview_fill(&x->preview, &list[i]);
+	return r;
+}
+
+bool xgen_work_take(struct sbx_work *w, const json_t *obj)
+{
+	if (!sbx_work_take(w, obj, sbx_xgen_sandbox_from_json))
+		return false;
+	if (fill_previews(xgen_of(w), w->call->list, 1) == 0)
+		return true;
+	sbx_work_no_memory(w);
+	return false;
+}
+
 /* ---- list ---- */
 
 static void on_list(void *arg, const struct sbx_answer *answer)
@@ -54,6 +76,8 @@ static void on_list(void *arg, const struct sbx_answer *answer)
 			sbx_log(SBX_LOG_WARNING, "xgen",
 				"leaving out a sandbox without a usable id");
 	}
+	if (!e.err && fill_previews(xgen_of(w), call->list, call->nr) < 0)
+		sbx_error_set(&e, -ENOMEM, "out of memory");
 	sbx_work_done(w, &e);
 }
 
@@ -114,7 +138,7 @@ static void on_get(void *arg, const struct sbx_answer *answer)
 		xgen_env_forget(xgen_of(w), w->call->id);
 	if (answer->error.err)
 		sbx_work_done(w, &answer->error);
-	else if (sbx_work_take(w, answer->json, sbx_xgen_sandbox_from_json))
+	else if (xgen_work_take(w, answer->json))
 		keep_looked(w);
 }
 

@@ -131,7 +131,7 @@ static void create_look_at(struct sbx_work *w, const json_t *obj)
 	struct sbx_error e;
 	enum sbx_state state;
 
-	if (!sbx_work_take(w, obj, sbx_xgen_sandbox_from_json))
+	if (!xgen_work_take(w, obj))
 		return;
 	state = w->call->list->state;
 	if (state == SBX_STATE_RUNNING) {

@@ -99,6 +99,15 @@ static int64_t time_member(const json_t *obj, const char *ms_name,
 	return ms > 0 ? ms : 0;
 }
 
+/* It is shown to people, one in a line. */
+static bool url_is_plain(const char *url)
+{
+	for (; *url; url++)
+		if (*url <= 0x20 || *url >= 0x7f)
+			return false;
+	return true;
+}
+
 /* preview_urls: { "3000": "http://..." } */
 static int ports_from_json(struct sbx_sandbox *s, const json_t *obj)
 {
@@ -122,7 +131,8 @@ static int ports_from_json(struct sbx_sandbox *s, const json_t *obj)
 		if (s->nr_ports == max)
 			break;
 		if (*end || !isdigit((unsigned char)*key) || port < 1 ||
-		    port > 65535 || !json_is_string(value))
+		    port > 65535 || !json_is_string(value) ||
+		    !url_is_plain(json_string_value(value)))
 			continue;
 		s->ports[s->nr_ports].url = strdup(json_string_value(value));
 		if (!s->ports[s->nr_ports].url)
@@ -130,6 +140,29 @@ static int ports_from_json(struct sbx_sandbox *s, const json_t *obj)
 		s->ports[s->nr_ports++].port = (unsigned int)port;
 	}
 	return 0;
+}
+
+/* "http://sbx-ID-PORT.DOMAIN", nothing behind it */
+static int any_port_from(struct sbx_sandbox *s, const struct sbx_url *u)
+{
+	char number[16];
+	const char *host = strstr(u->url, "://"), *at, *end;
+	size_t id = strlen(s->id);
+
+	host = host ? host + 3 : "";
+	if (strncmp(host, "sbx-", 4) || strncmp(host + 4, s->id, id) ||
+	    host[4 + id] != '-')
+		return 0;
+	at = host + 4 + id + 1;
+	snprintf(number, sizeof(number), "%u", u->port);
+	if (strncmp(at, number, strlen(number)))
+		return 0;
+	end = at + strlen(number);
+	if (*end != '.' || strpbrk(end, "/?#@ "))
+		return 0;
+	s->any_port[0] = strndup(u->url, (size_t)(at - u->url));
+	s->any_port[1] = strdup(end);
+	return s->any_port[0] && s->any_port[1] ? 0 : -ENOMEM;
 }
 
 static int dup_text(char **to, const char *text)
@@ -162,6 +195,8 @@ int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 		r = dup_text(&s.url, base_url);
 	if (r == 0)
 		r = ports_from_json(&s, obj);
+	for (size_t i = 0; r == 0 && i < s.nr_ports && !s.any_port[0]; i++)
+		r = any_port_from(&s, &s.ports[i]);
 	s.created_ms = time_member(obj, "created_at_ms", "created_at");
 	s.expires_ms = time_member(obj, "expires_at_ms", "expires_at");
 	s.info = sbx_json_text(obj, true);
@@ -171,6 +206,49 @@ int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	}
 	*ret = s;
 	return 0;
+}
+
+/* ---- previews ---- */
+
+int sbx_xgen_preview_learn(struct sbx_xgen_preview *p,
+			   const struct sbx_sandbox *s)
+{
+	struct sbx_xgen_preview new;
+	size_t scheme;
+
+	if (!s->any_port[0])
+		return 0;
+	/* "SCHEMEsbx-ID-" */
+	scheme = strlen(s->any_port[0]) - strlen("sbx--") - strlen(s->id);
+	new.scheme = strndup(s->any_port[0], scheme);
+	new.domain = strdup(s->any_port[1]);
+	if (!new.scheme || !new.domain) {
+		sbx_xgen_preview_release(&new);
+		return -ENOMEM;
+	}
+	sbx_xgen_preview_release(p);
+	*p = new;
+	return 0;
+}
+
+int sbx_xgen_preview_fill(const struct sbx_xgen_preview *p,
+			  struct sbx_sandbox *s)
+{
+	if (s->any_port[0] || !p->scheme)
+		return 0;
+	if (asprintf(&s->any_port[0], "%ssbx-%s-", p->scheme, s->id) < 0) {
+		s->any_port[0] = NULL;
+		return -ENOMEM;
+	}
+	s->any_port[1] = strdup(p->domain);
+	return s->any_port[1] ? 0 : -ENOMEM;
+}
+
+void sbx_xgen_preview_release(struct sbx_xgen_preview *p)
+{
+	free(p->scheme);
+	free(p->domain);
+	*p = (struct sbx_xgen_preview){0};
 }
 
 /* ---- errors ---- */

@@ -22,6 +22,23 @@ int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 			       const char *base_url);
 
 /*
+ * The preview proxy serves every port, and names only those that were asked
+ * for.  So the URL of another is put together: from one of this sandbox's (done
+ * by sbx_xgen_sandbox_from_json), or of another one of the same server.
+ */
+struct sbx_xgen_preview {
+	char *scheme; /* "https://" */
+	char *domain; /* ".preview.example.org:8080" */
+};
+/* What s tells of it, if it does; -ENOMEM, else 0. */
+int sbx_xgen_preview_learn(struct sbx_xgen_preview *p,
+			   const struct sbx_sandbox *s);
+/* For one that tells nothing. */
+int sbx_xgen_preview_fill(const struct sbx_xgen_preview *p,
+			  struct sbx_sandbox *s);
+void sbx_xgen_preview_release(struct sbx_xgen_preview *p);
+
+/*
  * What a status that is not 2xx means.  Bodies are JSON of two kinds, JSON
  * sent as text, or a few known words; anything else comes from something
  * that is no xgen server: -EPROTO with a sentence saying so.

@@ -36,20 +36,26 @@ static struct sfs_portwait *wait_of(struct ctl_file *f)
 
 /* ---- the table ---- */
 
-static const char *port_url(const struct sfs_sandbox *sb, unsigned int port)
+static void put_url(struct sbx_buf *to, const struct sbx_sandbox *s,
+		    unsigned int port)
 {
-	const struct sbx_sandbox *s = &sb->box->sb;
-
-	for (size_t i = 0; i < s->nr_ports; i++)
-		if (s->ports[i].port == port && s->ports[i].url)
-			return s->ports[i].url;
-	return "-";
+	for (size_t i = 0; i < s->nr_ports; i++) {
+		if (s->ports[i].port != port || !s->ports[i].url)
+			continue;
+		sfs_text_printf(to, "%s\n", s->ports[i].url);
+		return;
+	}
+	if (s->any_port[0])
+		sfs_text_printf(to, "%s%u%s\n", s->any_port[0], port,
+				s->any_port[1]);
+	else
+		sfs_text_printf(to, "-\n");
 }
 
 static void put_port(struct ctl_file *f, unsigned int port, const char *state)
 {
-	sfs_text_printf(&f->text, "%-5u  %-8s  %s\n", port, state,
-			port_url(f->node->sb, port));
+	sfs_text_printf(&f->text, "%-5u  %-8s  ", port, state);
+	put_url(&f->text, &f->node->sb->box->sb, port);
 }
 
 static int by_port(const void *a, const void *b)

@@ -295,6 +295,44 @@ class Control(unittest.TestCase):
             f.write("TERM")
         os.close(fd)
 
+    def test_ports_that_were_not_declared_have_urls(self):
+        """which are put together from those that were"""
+        def ports(name):
+            with open(self.m.path(name, "ports")) as f:
+                return {p: (state, url) for p, state, url in
+                        (line.split() for line in f)}
+        port = str(free_port())
+        fd = os.open(self.m.path("new"), os.O_RDWR)
+        os.write(fd, b'{"name": "urls", "ports": [3000]}')
+        self.assertEqual(os.read(fd, 100), b"urls\n")
+        os.close(fd)
+        state, url = ports("urls")["3000"]
+        self.assertEqual(state, "declared")
+        self.assertIn("-3000.", url)
+        for name in "t", "urls":
+            with open(self.m.path(name, "status"), "r+") as f:
+                f.write("refresh")
+            with open(self.m.path(name, "status")) as f:
+                ident = [l.split()[1] for l in f if l.startswith("id:")][0]
+            fd = os.open(self.m.path(name, "exec"), os.O_WRONLY)
+            os.write(fd, b"python3 -c 'import socket as s; "
+                     b'l = s.create_server(("127.0.0.1", %d)); '
+                     b"l.accept()'" % int(port))
+            os.close(fd)
+            fd = os.open(self.m.path(name, "ports"), os.O_RDWR)
+            os.write(fd, port.encode())
+            got = os.read(fd, 200).decode().split()
+            os.close(fd)
+            self.assertEqual(got[:2], [port, "open"])
+            self.assertEqual(got[2], "http://sbx-%s-%s.%s" % (
+                ident, port, url.split("-3000.")[1]))
+            self.assertEqual(ports(name)[port], (got[1], got[2]))
+            with open(self.m.path(name, "jobs", "last", "signal"), "w") as f:
+                f.write("KILL")
+            with open(self.m.path(name, "jobs", "last", "exit_code")) as f:
+                self.assertEqual(f.read(), "137\n")
+        os.rmdir(self.m.path("urls"))
+
     # the end of a sandbox
 
     def test_destroyed_while_in_use(self):

@@ -253,6 +253,63 @@ static void sandbox_of_both_versions(void **state)
 	sbx_sandbox_release(&s);
 }
 
+static void sandbox_with_urls(const char *urls, struct sbx_sandbox *s)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text),
+		 "{\"id\":\"ab-1\",\"status\":\"running\","
+		 "\"preview_urls\":{%s}}",
+		 urls);
+	assert_int_equal(sandbox(text, s), 0);
+}
+
+static void preview_urls_of_other_ports(void **state)
+{
+	static const char *const others[] = {
+		"\"80\":\"http://x\"",
+		"\"80\":\"http://sbx-ab-1-81.p.example\"",
+		"\"80\":\"http://sbx-ab-2-80.p.example\"",
+		"\"80\":\"http://sbx-ab-1-80/p.example\"",
+		"\"80\":\"http://sbx-ab-1-80.p.example/path\"",
+		"\"80\":\"http://sbx-ab-1-80.p.exam ple\"",
+		"\"80\":\"http://sbx-ab-1-80.p.exam\\nple\"",
+		"\"80\":\"sbx-ab-1-80.p.example\"",
+	};
+	struct sbx_xgen_preview p = {0};
+	struct sbx_sandbox s, other, copy;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		sandbox_with_urls(others[i], &s);
+		assert_null(s.any_port[0]);
+		assert_int_equal(sbx_xgen_preview_learn(&p, &s), 0);
+		assert_null(p.scheme);
+		sbx_sandbox_release(&s);
+	}
+	sandbox_with_urls("\"1\":\"http://x\","
+			  "\"80\":\"https://sbx-ab-1-80.p.example:8443\"",
+			  &s);
+	assert_string_equal(s.any_port[0], "https://sbx-ab-1-");
+	assert_string_equal(s.any_port[1], ".p.example:8443");
+	assert_int_equal(sbx_sandbox_copy(&copy, &s), 0);
+	assert_string_equal(copy.any_port[1], ".p.example:8443");
+	sbx_sandbox_release(&copy);
+
+	/* another one of that server, which has none of its own */
+	assert_int_equal(
+		sandbox("{\"id\":\"cd-2\",\"status\":\"running\"}", &other), 0);
+	assert_int_equal(sbx_xgen_preview_fill(&p, &other), 0);
+	assert_null(other.any_port[0]);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(sbx_xgen_preview_learn(&p, &s), 0);
+	assert_int_equal(sbx_xgen_preview_fill(&p, &other), 0);
+	assert_string_equal(other.any_port[0], "https://sbx-cd-2-");
+	assert_string_equal(other.any_port[1], ".p.example:8443");
+	sbx_xgen_preview_release(&p);
+	sbx_sandbox_release(&other);
+	sbx_sandbox_release(&s);
+}
+
 static void sandbox_ids_and_names_are_checked(void **state)
 {
 	static const char *const ids[] = {"",	 ".",	"..",	"a/b",	  "-a",
@@ -402,6 +459,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(wire_error_ends_tell_the_errno),
 		cmocka_unit_test(wire_survives_damage),
 		cmocka_unit_test(sandbox_of_both_versions),
+		cmocka_unit_test(preview_urls_of_other_ports),
 		cmocka_unit_test(sandbox_ids_and_names_are_checked),
 		cmocka_unit_test(rest_errors),
 		cmocka_unit_test(options_become_bodies),

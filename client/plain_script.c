@@ -30,6 +30,7 @@ static const char script[] =
 	"F='\\n=%f %h %u %g %s %b %i %d %t %T %.9X %.9Y %.9Z %o\\n'\n"
 	"I=nofollow,nonblock\n"
 	"O=nofollow,nonblock,seek_bytes\n"
+	"nl='\n'\n"
 	"ren=mv\n"
 	"for i in perl python3; do\n"
 	"  command -v $i >/dev/null 2>&1 && { ren=$i; break; }\n"
@@ -255,6 +256,11 @@ static const char script[] =
 	"  e=$(run 2>&1 >&3 3>&-)\n"
 	"  s=$?\n"
 	"  [ $s = 0 ] || e=${e##*: }\n"
+	/* one line: some shells write each by itself */
+	"  while :; do\n"
+	"    case $e in *\"$nl\"*) ;; *) break ;; esac\n"
+	"    e=\"${e%%\"$nl\"*};${e#*\"$nl\"}\"\n"
+	"  done\n"
 	"  printf '\\n@%s.%s %s %.200s\\n' \"$k\" \"$q\" \"$s\" \"$e\"\n"
 	/* what was not written still waits on stdin */
 	"  [ \"$o$s\" = write0 ] || [ \"$o\" != write ] || break\n"

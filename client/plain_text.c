@@ -113,7 +113,7 @@ int plain_errno(const char *text)
 		{"No such process", ESRCH},
 	};
 	/* behind it dd tells how much it has copied nevertheless */
-	size_t len = strcspn(text, "\n"), i;
+	size_t len = strcspn(text, ";"), i;
 	int e;
 
 	/* the texts of the C locale, which the tools are told to use */
@@ -332,13 +332,13 @@ int plain_take_entry(const uint8_t *data, size_t len, struct plain_entry *ret,
 
 /* ---- others ---- */
 
-/* "32000 bytes (32 kB, 31 KiB) copied, ...", in a line of its own */
+/* "32000 bytes (32 kB, 31 KiB) copied, ...", behind other lines */
 int plain_take_count(const char *text, uint64_t *ret)
 {
 	const char *at = text, *p;
 
-	for (; at; at = strchr(at, '\n')) {
-		at += *at == '\n';
+	for (; at; at = strchr(at, ';')) {
+		at += *at == ';';
 		p = at;
 		if (take_number(&p, p + strlen(p), 10, ret) == 0 &&
 		    !strncmp(p, " byte", 5))

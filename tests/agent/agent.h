@@ -40,9 +40,10 @@ struct agent {
 	unsigned char secret[32]; /* signs tokens */
 	char *dir;		  /* absolute */
 	int dir_fd;
-	int own_fd; /* DIR/.agent: users, lock */
-	int exe_fd; /* this program, sealed */
-	bool root;  /* --root: the sandbox's user is root */
+	int own_fd;	   /* DIR/.agent: users, lock */
+	int exe_fd;	   /* this program, sealed */
+	bool root;	   /* --root: the sandbox's user is root */
+	const char *tools; /* what is in PATH there; NULL: as here */
 	bool stopping;
 
 	int port;

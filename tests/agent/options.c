@@ -18,6 +18,9 @@ static void usage(FILE *out)
 	      "  --ready-fd N         write `ready PORT' there when listening\n"
 	      "  --exit-with-fd N     end when the other end of it is closed\n"
 	      "  --root               the user in the sandboxes is root\n"
+	      "  --tools DIR          programs in the sandboxes, instead of "
+	      "the "
+	      "host's\n"
 	      "  --trait NAME=VALUE   on, off or a number; may be repeated\n"
 	      "  --fault WHAT         as the control socket's `fault'\n"
 	      "  --control PATH       control socket for tests\n"
@@ -67,6 +70,7 @@ enum {
 	READY,
 	EXIT,
 	ROOT,
+	TOOLS,
 	TRAIT,
 	FAULT,
 	CONTROL,
@@ -80,6 +84,7 @@ static const struct option option_table[] = {
 	{"ready-fd", required_argument, NULL, READY},
 	{"exit-with-fd", required_argument, NULL, EXIT},
 	{"root", no_argument, NULL, ROOT},
+	{"tools", required_argument, NULL, TOOLS},
 	{"trait", required_argument, NULL, TRAIT},
 	{"fault", required_argument, NULL, FAULT},
 	{"control", required_argument, NULL, CONTROL},
@@ -103,6 +108,9 @@ static int option_take(struct agent *agent, struct agent_options *o, int c)
 		return o->exit_fd = option_fd(optarg);
 	case ROOT:
 		agent->root = true;
+		return 0;
+	case TOOLS:
+		agent->tools = optarg;
 		return 0;
 	case TRAIT:
 		return agent_traits_set(&agent->traits, optarg);

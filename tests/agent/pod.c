@@ -112,6 +112,8 @@ static int pod_args(struct agent_args *a, const struct agent *agent,
 	r = agent_rootfs_add(a, agent->dir);
 	if (r < 0)
 		return r;
+	if (agent->tools)
+		agent_rootfs_add_tools(a, agent->tools);
 	agent_args_add(a, "--bind");
 	agent_args_addf(a, "%s/%s/home", agent->dir, folder);
 	agent_args_add_all(a, "/home/sandbox", "--bind", NULL);

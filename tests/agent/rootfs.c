@@ -189,6 +189,22 @@ int agent_rootfs_add(struct agent_args *a, const char *hidden)
 	return a->failed ? -ENOMEM : 0;
 }
 
+void agent_rootfs_add_tools(struct agent_args *a, const char *dir)
+{
+	static const char *const others[] = {"/usr/sbin", "/usr/local/bin",
+					     "/usr/local/sbin", "/sbin"};
+	struct stat st;
+
+	agent_args_add_all(a, "--ro-bind", dir, "/usr/bin", NULL);
+	/* often a link to that */
+	if (lstat("/bin", &st) == 0 && S_ISDIR(st.st_mode))
+		agent_args_add_all(a, "--ro-bind", dir, "/bin", NULL);
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		if (lstat(others[i], &st) == 0 && S_ISDIR(st.st_mode))
+			agent_args_add_all(a, "--tmpfs", others[i], NULL);
+	}
+}
+
 static int users_copy(const char *from, int dir_fd, const char *to,
 		      const char *own)
 {

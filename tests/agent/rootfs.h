@@ -12,6 +12,9 @@
  */
 int agent_rootfs_add(struct agent_args *a, const char *hidden);
 
+/* The programs of dir, and no others, in the folders of PATH. */
+void agent_rootfs_add_tools(struct agent_args *a, const char *dir);
+
 /* passwd and group files for the sandbox's user, written below dir_fd. */
 int agent_rootfs_write_users(int dir_fd);
 

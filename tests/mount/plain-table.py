@@ -3,38 +3,21 @@
 out, and its second column held to be true."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, fcntl, json, mmap, re, socket, stat, threading, unittest
+import errno, fcntl, json, mmap, shutil, socket, stat, tempfile, threading
+import unittest
+from plaintable import Rows, check_rows, exit_of, table
 from sbxmount import Mount
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def table():
-    """{operation: what comes of it} of the man page"""
-    with open(os.path.join(HERE, "..", "..", "fuse", "sbxfs.1")) as f:
-        text = f.read().split(".Sh PLAIN MODE")[1].split(".Sh ")[0]
-    rows = re.findall(r"^\.It (.*) Ta (.*)$", text, re.M)
-    return dict(row for row in rows if not row[0].startswith("Em "))
-
-
-class Row:
-    """of(text) makes a function the test of that row"""
-    tests = {}
-
-    @classmethod
-    def of(cls, text):
-        def keep(fn):
-            cls.tests[text] = fn
-            return fn
-        return keep
+Row = Rows()
 
 
 class Table(unittest.TestCase):
     maxDiff = None
+    agent_args = ()
 
     @classmethod
     def setUpClass(cls):
-        cls.m = Mount(options=["helper=off"])
+        cls.m = Mount(options=["helper=off"], agent_args=cls.agent_args)
         cls.addClassCleanup(cls.m.close)
         cls.box = cls.m.create("t")
         cls.top = os.path.join(cls.box, "workspace")
@@ -56,24 +39,37 @@ class Table(unittest.TestCase):
             os.path.basename(self.dir), command))
 
     def test_every_row(self):
-        rows = table()
-        self.assertEqual(sorted(rows), sorted(Row.tests))
-        for n, (text, result) in enumerate(rows.items()):
+        def begin(n):
             self.dir = os.path.join(self.top, "row%d" % n)
             os.mkdir(self.dir)
-            with self.subTest(text):
-                if result.startswith("works"):
-                    Row.tests[text](self)
-                    continue
-                with self.assertRaises(OSError) as e:
-                    Row.tests[text](self)
-                self.assertEqual(e.exception.errno,
-                                 getattr(errno, result.split()[1]))
+        check_rows(self, table(0), Row.tests, begin)
 
     def test_status_says_so(self):
         os.listdir(self.top)
         with open(os.path.join(self.box, "status")) as f:
             self.assertIn("helper: none: ", f.read())
+
+
+class OtherShells(Table):
+    """The same with bash for sh, and with as few tools as it needs, so that
+    names are moved by mv."""
+    TOOLS = """cat chmod chown cp dd env fallocate find grep head id kill ln
+        ls md5sum mkdir mkfifo mknod mktemp mv printf readlink rm rmdir
+        seq setsid sleep sort stat sync touch tr true uname unlink wc xargs
+        """.split()
+
+    @classmethod
+    def setUpClass(cls):
+        tools = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(tools.cleanup)
+        os.chmod(tools.name, 0o755)
+        for name in cls.TOOLS:
+            shutil.copy("/usr/bin/" + name, tools.name)
+        shutil.copy("/usr/bin/bash", tools.name + "/sh")
+        # by a name that the script does not know
+        shutil.copy("/usr/bin/python3", tools.name + "/py")
+        cls.agent_args = ["--tools", tools.name]
+        super().setUpClass()
 
 
 BINARY = bytes(range(256)) * 300  # more than the service's 32 KiB
@@ -423,17 +419,6 @@ def row(t):
         t.assertEqual(f.read(), "3\n")
 
 
-def exit_of(t, text):
-    """what cannot be started says why in its output"""
-    out = t.m.run("t", text).decode()
-    with open(os.path.join(t.box, "jobs", "last", "exit_code")) as f:
-        t.assertIn(f.read(), ("126\n", "127\n"))
-    for e in errno.errorcode:
-        if os.strerror(e) in out:
-            raise OSError(e, out)
-    t.fail(out)
-
-
 @Row.of("exec, more than 32 KiB")
 def row(t):
     exit_of(t, ": " + "x" * 40000)
@@ -458,7 +443,7 @@ def row(t):
 @Row.of("ports")
 def row(t):
     fd = os.open(os.path.join(t.box, "exec"), os.O_WRONLY)
-    os.write(fd, b"exec python3 -c 'import socket, time\n"
+    os.write(fd, b"exec $(command -v /usr/bin/python3 || echo py) -c 'import socket, time\n"
              b"s = socket.create_server((\"127.0.0.1\", 0))\n"
              b"print(s.getsockname()[1], flush=True)\ntime.sleep(600)'")
     os.close(fd)

@@ -1,0 +1,52 @@
+"""The tables of plain mode in the man page, and the tests of their rows."""
+import errno
+import os
+import re
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def table(n):
+    """{operation: what comes of it} of the section's n-th table"""
+    with open(os.path.join(HERE, "..", "..", "fuse", "sbxfs.1")) as f:
+        text = f.read().split(".Sh PLAIN MODE")[1].split(".Sh ")[0]
+    text = re.findall(r"^\.Bl -column.*?^\.El", text, re.M | re.S)[n]
+    rows = re.findall(r"^\.It (.*) Ta (.*)$", text, re.M)
+    return dict(row for row in rows if not row[0].startswith("Em "))
+
+
+class Rows:
+    def __init__(self):
+        self.tests = {}
+
+    def of(self, text):
+        """makes a function the test of that row"""
+        def keep(fn):
+            self.tests[text] = fn
+            return fn
+        return keep
+
+
+def check_rows(t, rows, tests, begin=lambda n: None):
+    t.assertEqual(sorted(rows), sorted(tests))
+    for n, (text, result) in enumerate(rows.items()):
+        begin(n)
+        with t.subTest(text):
+            if result.startswith("works"):
+                tests[text](t)
+                continue
+            with t.assertRaises(OSError) as e:
+                tests[text](t)
+            t.assertEqual(e.exception.errno,
+                          getattr(errno, result.split()[1]))
+
+
+def exit_of(t, text):
+    """what cannot be started says why in its output"""
+    out = t.m.run("t", text).decode()
+    with open(os.path.join(t.box, "jobs", "last", "exit_code")) as f:
+        t.assertIn(f.read(), ("126\n", "127\n"))
+    for e in errno.errorcode:
+        if os.strerror(e) in out:
+            raise OSError(e, out)
+    t.fail(out)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "client/log.h"
 #include "client/plain_int.h"
 
 #define TICK_MS	     1000
@@ -139,6 +140,8 @@ static bool work_first(struct sbx_plain *p)
 	struct plain_op *op;
 	bool alone = kind != PLAIN_ASK && kind != PLAIN_NOTE;
 
+	if (p->files)
+		return plain_files_step(p);
 	if (p->exclusive || (alone && p->running))
 		return false;
 	if (kind == PLAIN_NOTE || kind == PLAIN_WAIT) {
@@ -194,12 +197,29 @@ static void on_retry(uv_timer_t *t)
 	plain_work_later(t->data);
 }
 
+/* No command can be run, and the service has another way: true. */
+static bool plain_go_files(struct sbx_plain *p, const struct sbx_error *why)
+{
+	bool fresh = p->fresh || p->known;
+
+	if (why->err != -EOPNOTSUPP || plain_files_begin(p, why) < 0)
+		return false;
+	sbx_log(SBX_LOG_WARNING, "plain", "%s: %s", p->id, p->info.plain);
+	p->files = p->known = p->up = true;
+	p->fresh = false;
+	p->h->on_up(p->arg, fresh);
+	plain_work_later(p);
+	return true;
+}
+
 static void plain_down(struct sbx_plain *p, const struct sbx_error *why)
 {
 	bool retry = why->retry != SBX_RETRY_NEVER && why->err != -ENOENT;
 	bool news = p->up || !p->attempts || !retry;
 	unsigned int ms = RETRY_MIN_MS << (p->attempts < 8 ? p->attempts : 8);
 
+	if (p->files || plain_go_files(p, why))
+		return;
 	p->up = false;
 	p->error = *why;
 	p->attempts++;
@@ -481,6 +501,7 @@ void sbx_plain_close(struct sbx_plain *p, void (*on_closed)(void *arg),
 	p->closed_arg = arg;
 	p->closing = true;
 	plain_queue_drop(p);
+	plain_files_drop(p);
 	uv_timer_stop(&p->retry);
 	uv_timer_start(&p->tick, on_tick, QUIT_MS, QUIT_MS);
 	for (s = p->shells; s; s = s->next)

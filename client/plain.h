@@ -15,11 +15,13 @@
  *	plain_ops.c	requests about names and attributes as commands
  *	plain_data.c	requests about contents, and handles
  *	plain_text.c	reading what the tools print
+ *	plain_files.c	where no command runs: files by the service's calls
  *	plain_exec.c	commands of the user: starting one
  *	plain_jobs.c	... and what becomes of it
  *	plain_ports.c	what listens there
  *
- * Nothing in it knows a service: all it needs is stream_open.
+ * Nothing in it knows a service: all it needs is stream_open.  Where that can
+ * run no command, SBX_CALL_FILES and SBX_CALL_FILE will do for reading.
  */
 #ifndef SBX_PLAIN_H
 #define SBX_PLAIN_H

@@ -25,8 +25,7 @@ static int end_attr(struct sbx_plain *p, struct plain_op *op, int err,
 		err = plain_take_attr(out, &attr);
 	if (err)
 		return err;
-	sbx_put_attr(plain_answer_begin(p, op, 1), &attr);
-	plain_answer(p, op);
+	plain_answer_attr(p, op, &attr);
 	return 0;
 }
 
@@ -80,8 +79,7 @@ static int open_end(struct sbx_plain *p, struct plain_op *op, int err,
 				       op->at.flags);
 	if (err)
 		return err;
-	sbx_put_attr(plain_answer_begin(p, op, 1), &attr);
-	plain_answer(p, op);
+	plain_answer_attr(p, op, &attr);
 	return 0;
 }
 
@@ -262,8 +260,7 @@ static int write_end(struct sbx_plain *p, struct plain_op *op, int err,
 	sbx_get_bin(&rd, &len);
 	if (op->done < len)
 		return 1;
-	sbx_put_attr(plain_answer_begin(p, op, 1), &attr);
-	plain_answer(p, op);
+	plain_answer_attr(p, op, &attr);
 	return 0;
 }
 

@@ -117,6 +117,7 @@ struct plain_op {
 	/* as its type needs them */
 	struct plain_at at, at2;
 	uint64_t offset, length, done;
+	uint64_t expected;   /* size of a file that is asked for */
 	uint32_t count;	     /* of a listing */
 	const uint8_t *data; /* to send behind the command */
 	size_t data_len;
@@ -178,6 +179,9 @@ struct sbx_plain {
 	bool exclusive;	      /* a change runs */
 	struct plain_shell *shells;
 	unsigned int nr_shells, attempts;
+	bool files;		  /* no shells, but the service's own calls */
+	struct sbx_call *call;	  /* of theirs */
+	struct plain_op *call_op; /* ... what it is for */
 
 	struct sbx_buf line, reply;
 	struct plain_job *jobs;
@@ -215,6 +219,11 @@ struct sbx_buf *plain_part_begin(struct sbx_plain *p, const struct plain_op *op,
 				 unsigned int nr);
 /* Sends what was begun. */
 void plain_answer(struct sbx_plain *p, const struct plain_op *op);
+/* Answers with attributes; with those of a directory and "not watched". */
+void plain_answer_attr(struct sbx_plain *p, const struct plain_op *op,
+		       const struct sbx_attr *attr);
+void plain_answer_dir(struct sbx_plain *p, const struct plain_op *op,
+		      const struct sbx_attr *attr);
 void plain_answer_err(struct sbx_plain *p, const struct plain_op *op, int err);
 struct sbx_buf *plain_message_begin(struct sbx_plain *p, unsigned int type,
 				    unsigned int nr);
@@ -324,6 +333,15 @@ int plain_exec_begin(struct sbx_plain *p, struct plain_op *op);
 /* Kills all of them; closing their streams comes later. */
 void plain_jobs_kill(struct sbx_plain *p);
 void plain_jobs_close(struct sbx_plain *p);
+
+/* ---- without any command: plain_files.c ---- */
+
+/* Goes over to the service's own calls; -EOPNOTSUPP: it has none. */
+int plain_files_begin(struct sbx_plain *p, const struct sbx_error *why);
+/* Takes the first of the queue in hand; false: another is not done. */
+bool plain_files_step(struct sbx_plain *p);
+/* Nobody wants to know any more. */
+void plain_files_drop(struct sbx_plain *p);
 
 /* ---- ports: plain_ports.c ---- */
 

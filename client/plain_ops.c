@@ -40,8 +40,7 @@ static int end_attr(struct sbx_plain *p, struct plain_op *op, int err,
 		err = take_attr(p, &op->at, out, &attr);
 	if (err)
 		return err;
-	sbx_put_attr(plain_answer_begin(p, op, 1), &attr);
-	plain_answer(p, op);
+	plain_answer_attr(p, op, &attr);
 	return 0;
 }
 
@@ -108,7 +107,6 @@ static int dir_end(struct sbx_plain *p, struct plain_op *op, int err,
 		   struct sbx_buf *out, const char *text)
 {
 	struct sbx_attr attr;
-	struct sbx_buf *b;
 
 	(void)text;
 	if (!err)
@@ -119,10 +117,7 @@ static int dir_end(struct sbx_plain *p, struct plain_op *op, int err,
 		err = plain_dir_number(&p->names, op->offset, &op->at, &attr);
 	if (err)
 		return err;
-	b = plain_answer_begin(p, op, 2);
-	sbx_put_attr(b, &attr);
-	sbx_put_bool(b, false); /* nothing watches it */
-	plain_answer(p, op);
+	plain_answer_dir(p, op, &attr);
 	return 0;
 }
 

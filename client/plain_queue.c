@@ -49,6 +49,23 @@ void plain_answer(struct sbx_plain *p, const struct plain_op *op)
 		plain_message(p);
 }
 
+void plain_answer_attr(struct sbx_plain *p, const struct plain_op *op,
+		       const struct sbx_attr *attr)
+{
+	sbx_put_attr(plain_answer_begin(p, op, 1), attr);
+	plain_answer(p, op);
+}
+
+void plain_answer_dir(struct sbx_plain *p, const struct plain_op *op,
+		      const struct sbx_attr *attr)
+{
+	struct sbx_buf *b = plain_answer_begin(p, op, 2);
+
+	sbx_put_attr(b, attr);
+	sbx_put_bool(b, false); /* nothing watches it */
+	plain_answer(p, op);
+}
+
 void plain_answer_err(struct sbx_plain *p, const struct plain_op *op, int err)
 {
 	struct sbx_buf *b = plain_message_begin(p, SBX_MSG_REPLY, 2);

@@ -151,6 +151,15 @@ int sbx_sandbox_copy(struct sbx_sandbox *to, const struct sbx_sandbox *from)
 
 /* ---- calls ---- */
 
+void sbx_files_free(struct sbx_file *files, size_t nr)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		free(files[i].name);
+	free(files);
+}
+
 struct sbx_call *sbx_call_new(enum sbx_call_kind kind, const char *id)
 {
 	struct sbx_call *call = calloc(1, sizeof(*call));
@@ -172,6 +181,9 @@ struct sbx_call *sbx_call_free(struct sbx_call *call)
 	for (i = 0; i < call->nr; i++)
 		sbx_sandbox_release(&call->list[i]);
 	free(call->list);
+	sbx_files_free(call->files, call->nr_files);
+	free(call->data);
+	free(call->path);
 	free(call->id);
 	free(call->options);
 	free(call);

@@ -68,8 +68,24 @@ enum sbx_call_kind {
 	SBX_CALL_START,
 	SBX_CALL_RESTART,
 	SBX_CALL_WIPE, /* everything in it is as when it was made */
+	/*
+	 * files without a command, for a sandbox in which none can be run:
+	 * id, path (from the workspace on; "": itself); links are followed
+	 */
+	SBX_CALL_FILES, /* -> files: what is in a folder */
+	SBX_CALL_FILE,	/* -> data: all of a file of at most max_file bytes */
 	SBX_CALL_KINDS
 };
+
+/* What a service says of one file; what kind of file it is it does not. */
+struct sbx_file {
+	char *name; /* checked: one component */
+	uint64_t size;
+	int64_t mtime_s;
+	bool is_dir;
+};
+
+void sbx_files_free(struct sbx_file *files, size_t nr);
 
 /*
  * One request to a service.  The caller allocates and fills it; submitting
@@ -82,6 +98,7 @@ struct sbx_call {
 	char *options; /* CREATE: JSON object of the service's own fields, with
 			  "name" for the name to give; NULL: defaults */
 	unsigned int seconds;
+	char *path;
 	unsigned int timeout_ms;
 	void (*done)(struct sbx_call *call);
 	void *arg;
@@ -89,6 +106,10 @@ struct sbx_call {
 	struct sbx_error error; /* .err is 0 on success */
 	struct sbx_sandbox *list;
 	size_t nr;
+	struct sbx_file *files;
+	size_t nr_files;
+	uint8_t *data;
+	size_t len;
 
 	void *priv; /* the service's while it has the call */
 };
@@ -119,6 +140,7 @@ struct sbx_service_type {
 	const char *name;      /* scheme word in SOURCE */
 	uint32_t calls;	       /* 1 << SBX_CALL_*: what it can do */
 	size_t max_unit;       /* most bytes of one sbx_stream_send */
+	size_t max_file;       /* the largest that SBX_CALL_FILE gives */
 	bool keep_set_seconds; /* keepalive takes a number of seconds */
 
 	/* conf is borrowed until close has finished */

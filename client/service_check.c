@@ -28,7 +28,11 @@ struct check_call {
 static const char *const kind_names[] = {
 	[SBX_CALL_LIST] = "list",	    [SBX_CALL_GET] = "get",
 	[SBX_CALL_CREATE] = "create",	    [SBX_CALL_DESTROY] = "destroy",
-	[SBX_CALL_KEEPALIVE] = "keepalive",
+	[SBX_CALL_KEEPALIVE] = "keepalive", [SBX_CALL_PAUSE] = "pause",
+	[SBX_CALL_RESUME] = "resume",	    [SBX_CALL_STOP] = "stop",
+	[SBX_CALL_START] = "start",	    [SBX_CALL_RESTART] = "restart",
+	[SBX_CALL_WIPE] = "wipe",	    [SBX_CALL_FILES] = "files",
+	[SBX_CALL_FILE] = "file",
 };
 
 /* Kinds whose success is one sandbox. */
@@ -38,6 +42,15 @@ static bool gives_one(enum sbx_call_kind kind)
 	       kind == SBX_CALL_KEEPALIVE;
 }
 
+static void check_files(const struct sbx_call *call)
+{
+	size_t i;
+
+	for (i = 0; i < call->nr_files; i++)
+		assert(call->files[i].name[0] &&
+		       !strchr(call->files[i].name, '/'));
+}
+
 static void check_result(const struct sbx_call *call)
 {
 	size_t i;
@@ -45,7 +58,7 @@ static void check_result(const struct sbx_call *call)
 	assert(call->error.err <= 0);
 	if (call->error.err) {
 		assert(call->error.text[0]);
-		assert(call->nr == 0);
+		assert(call->nr == 0 && !call->nr_files && !call->len);
 	} else if (gives_one(call->kind)) {
 		assert(call->nr == 1);
 	} else if (call->kind == SBX_CALL_DESTROY) {
@@ -53,6 +66,7 @@ static void check_result(const struct sbx_call *call)
 	}
 	for (i = 0; i < call->nr; i++)
 		assert(call->list[i].id && !strchr(call->list[i].id, '/'));
+	check_files(call);
 }
 
 static void on_done(struct sbx_call *call)
@@ -81,6 +95,8 @@ void sbx_check_submit(struct sbx_service *svc, struct sbx_call *call)
 	assert(svc->type->calls & 1u << call->kind);
 	assert(call->id || call->kind == SBX_CALL_LIST ||
 	       call->kind == SBX_CALL_CREATE);
+	assert(call->path ||
+	       (call->kind != SBX_CALL_FILES && call->kind != SBX_CALL_FILE));
 	if (!cc) {
 		k->inner->type->submit(k->inner, call);
 		return;

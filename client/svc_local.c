@@ -272,8 +272,10 @@ static struct sbx_stream *local_stream_open(struct sbx_service *svc,
 const struct sbx_service_type sbx_svc_local = {
 	.name = "local",
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
-		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE,
+		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE |
+		 1 << SBX_CALL_FILES | 1 << SBX_CALL_FILE,
 	.max_unit = SBX_XGEN_MAX_STDIN,
+	.max_file = SBX_XGEN_MAX_MESSAGE - SBX_XGEN_HEADER,
 	.keep_set_seconds = false,
 	.open = local_open,
 	.close = local_close,

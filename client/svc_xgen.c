@@ -117,8 +117,10 @@ static void xgen_submit(struct sbx_service *svc, struct sbx_call *call)
 const struct sbx_service_type sbx_svc_xgen = {
 	.name = "xgen",
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
-		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE,
+		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE |
+		 1 << SBX_CALL_FILES | 1 << SBX_CALL_FILE,
 	.max_unit = SBX_XGEN_MAX_STDIN,
+	.max_file = SBX_XGEN_MAX_MESSAGE - SBX_XGEN_HEADER,
 	.keep_set_seconds = false,
 	.open = xgen_open,
 	.close = sbx_rest_close,

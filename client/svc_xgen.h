@@ -7,6 +7,7 @@
  *	svc_xgen_calls.c   list, get, destroy, keepalive
  *	svc_xgen_create.c  create, and waiting until it runs
  *	svc_xgen_stream.c  a command over a WebSocket of its own
+ *	svc_xgen_files.c   files by the service's own calls, read only
  *	svc_xgen_json.c, svc_xgen_options.c, svc_xgen_wire.c: codecs
  */
 #ifndef SBX_SVC_XGEN_H
@@ -60,6 +61,8 @@ enum {
 	XGEN_KEEP_DONE, /* what came of it? */
 };
 void xgen_work_start(struct xgen *x, struct sbx_call *call);
+/* FILES and FILE: svc_xgen_files.c */
+void xgen_files_start(struct sbx_work *w);
 void xgen_create_start(struct sbx_work *w);
 /* sbx_work_take for xgen's answers, with the URLs of ports */
 bool xgen_work_take(struct sbx_work *w, const json_t *obj);
@@ -82,6 +85,7 @@ struct xgen {
 	int64_t life_ms; /* what a keepalive gives: as seen, or as is usual */
 	struct xgen_auth auth;
 	struct xgen_stream *streams;
+	struct xgen_files *files; /* connections for files */
 	struct xgen_env *envs;
 };
 
@@ -99,6 +103,17 @@ struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
 int xgen_stream_send(struct sbx_stream *s, const void *data, size_t len);
 void xgen_stream_pause(struct sbx_stream *s, bool paused);
 void xgen_stream_close(struct sbx_stream *s);
+
+/*
+ * A connection for other requests than commands: on_open when it is ready,
+ * every message then to on_message, on_end when it is no more.
+ */
+typedef void xgen_message_fn(void *arg, const struct sbx_xgen_msg *m);
+struct sbx_stream *xgen_talk_open(struct xgen *x, const char *id,
+				  const struct sbx_stream_handler *h,
+				  xgen_message_fn *on_message, void *arg);
+/* One whole message; copied. */
+int xgen_talk_send(struct sbx_stream *s, const struct sbx_buf *message);
 
 /*
  * For svc_local.c: the same service at an address of its own choice.  conf,

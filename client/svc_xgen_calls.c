@@ -233,6 +233,10 @@ static void work_begin(struct sbx_work *w)
 	case SBX_CALL_KEEPALIVE:
 		keepalive_start(w);
 		break;
+	case SBX_CALL_FILES:
+	case SBX_CALL_FILE:
+		xgen_files_start(w);
+		break;
 	case SBX_CALL_PAUSE:
 	case SBX_CALL_RESUME:
 	case SBX_CALL_STOP:

@@ -1,5 +1,6 @@
 /*
- * A command in a sandbox over a WebSocket of its own: connect, wait for
+ * A command in a sandbox over a WebSocket of its own (or other requests, see
+ * xgen_talk_open): connect, wait for
  * SandboxReady, start it, then bytes both ways.  What may be a passing
  * condition before the command has started (the sandbox says that it is not
  * ready, or its sidecar cannot be reached) is tried again for a short while;
@@ -21,6 +22,7 @@
 /* for trying again */
 #define PATIENCE_MS 15000
 #define MAX_SIDECAR 3 /* times that the sidecar may be out of reach */
+#define MAX_RUNTIME 3 /* ... that what commands run in is not found */
 #define START_ID    1 /* of the only request on each connection */
 #define CONFIRM_MS  10000
 
@@ -37,6 +39,7 @@ struct xgen_stream {
 	struct xgen *x;
 	struct xgen_stream *next, **link;
 	const struct sbx_stream_handler *handler;
+	xgen_message_fn *on_message; /* NULL: it runs a command */
 	void *arg;
 	char *id;
 
@@ -45,7 +48,7 @@ struct xgen_stream {
 	uv_timer_t timer;
 	struct xgen_auth_wait wait;
 	struct sbx_call *confirm; /* is the sandbox really gone? */
-	unsigned int generation, refusals, no_sidecar;
+	unsigned int generation, refusals, no_sidecar, no_runtime;
 	uint64_t give_up;
 	struct sbx_backoff backoff;
 	bool paused;
@@ -117,10 +120,23 @@ static void on_ready_timeout(uv_timer_t *timer)
 
 /* ---- messages ---- */
 
+static void stream_run(struct xgen_stream *s)
+{
+	uv_timer_stop(&s->timer);
+	s->phase = PHASE_RUN;
+	if (s->paused)
+		sbx_ws_pause(s->ws, true);
+	s->handler->on_open(s->arg);
+}
+
 static void stream_start(struct xgen_stream *s)
 {
 	int r;
 
+	if (s->on_message) {
+		stream_run(s);
+		return;
+	}
 	s->phase = PHASE_START;
 	uv_timer_start(&s->timer, on_ready_timeout, START_MS, 0);
 	r = sbx_ws_send(s->ws, NULL, 0, sbx_buf_at(&s->start),
@@ -139,11 +155,7 @@ static void stream_on_ack(struct xgen_stream *s, const struct sbx_xgen_msg *m)
 			    "the sandbox answered nonsense to a command");
 		return;
 	}
-	uv_timer_stop(&s->timer);
-	s->phase = PHASE_RUN;
-	if (s->paused)
-		sbx_ws_pause(s->ws, true);
-	s->handler->on_open(s->arg);
+	stream_run(s);
 }
 
 static void stream_on_error(struct xgen_stream *s, const struct sbx_xgen_msg *m)
@@ -152,7 +164,13 @@ static void stream_on_error(struct xgen_stream *s, const struct sbx_xgen_msg *m)
 		return;
 	if (sbx_xgen_read_error(m, &s->error) < 0)
 		sbx_error_set(&s->error, -EIO, "the sandbox refused a command");
-	stream_end(s);
+	/* a sandbox that has just been made may not be all there yet */
+	if (s->error.err == -EOPNOTSUPP && ++s->no_runtime < MAX_RUNTIME) {
+		s->phase = PHASE_CONNECT;
+		sbx_ws_close(s->ws);
+	} else {
+		stream_end(s);
+	}
 }
 
 static void stream_on_exit(struct xgen_stream *s, const struct sbx_xgen_msg *m)
@@ -182,6 +200,10 @@ static void on_ws_message(void *arg, const void *data, size_t len)
 
 	if (s->phase == PHASE_END || sbx_xgen_read(&m, data, len) < 0)
 		return;
+	if (s->phase == PHASE_RUN && s->on_message) {
+		s->on_message(s->arg, &m);
+		return;
+	}
 	ours = s->phase == PHASE_RUN && m.channel == s->channel;
 	switch (m.type) {
 	case SBX_XGEN_READY:
@@ -323,6 +345,17 @@ static void stream_closed(struct xgen_stream *s, const struct sbx_ws_end *end)
 	stream_end(s);
 }
 
+static void stream_no_runtime(struct xgen_stream *s)
+{
+	struct sbx_error why = s->error;
+
+	s->error = (struct sbx_error){0};
+	if (stream_again(s, sbx_backoff_next(&s->backoff)))
+		return;
+	s->error = why;
+	stream_end(s);
+}
+
 static void on_ws_close(void *arg, const struct sbx_ws_end *end)
 {
 	struct xgen_stream *s = arg;
@@ -331,6 +364,8 @@ static void on_ws_close(void *arg, const struct sbx_ws_end *end)
 	uv_timer_stop(&s->timer);
 	if (s->phase == PHASE_END)
 		stream_finish(s);
+	else if (s->phase == PHASE_CONNECT && s->error.err)
+		stream_no_runtime(s);
 	else if (end->error.status)
 		stream_refused(s, end);
 	else
@@ -394,6 +429,8 @@ static int stream_prepare(struct xgen_stream *s, const char *const *argv)
 	if (!sbx_xgen_id_is_valid(s->id))
 		return sbx_error_set(&s->error, -ENOENT,
 				     "there is no such sandbox");
+	if (s->on_message)
+		return 0;
 	s->channel = sbx_random_between(SBX_XGEN_OWN_CHANNEL, UINT32_MAX);
 	/* room to see that it is too large, not to hold it all */
 	sbx_buf_init(&s->start, 2 * SBX_XGEN_MAX_MESSAGE);
@@ -409,12 +446,11 @@ static int stream_prepare(struct xgen_stream *s, const char *const *argv)
 	return r;
 }
 
-struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
-				    const char *const *argv,
-				    const struct sbx_stream_handler *h,
-				    void *arg)
+static struct sbx_stream *stream_new(struct xgen *x, const char *id,
+				     const char *const *argv,
+				     const struct sbx_stream_handler *h,
+				     xgen_message_fn *on_message, void *arg)
 {
-	struct xgen *x = (struct xgen *)svc;
 	struct xgen_stream *s = calloc(1, sizeof(*s));
 
 	if (!s)
@@ -424,9 +460,10 @@ struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
 		free(s);
 		return NULL;
 	}
-	s->base.svc = svc;
+	s->base.svc = &x->rest.base;
 	s->x = x;
 	s->handler = h;
+	s->on_message = on_message;
 	s->arg = arg;
 	s->exit_code = -1;
 	s->wait.fn = on_credentials;
@@ -449,7 +486,32 @@ struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
 	return &s->base;
 }
 
+struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
+				    const char *const *argv,
+				    const struct sbx_stream_handler *h,
+				    void *arg)
+{
+	return stream_new((struct xgen *)svc, id, argv, h, NULL, arg);
+}
+
+struct sbx_stream *xgen_talk_open(struct xgen *x, const char *id,
+				  const struct sbx_stream_handler *h,
+				  xgen_message_fn *on_message, void *arg)
+{
+	return stream_new(x, id, NULL, h, on_message, arg);
+}
+
 /* ---- in between ---- */
+
+int xgen_talk_send(struct sbx_stream *stream, const struct sbx_buf *message)
+{
+	struct xgen_stream *s = (struct xgen_stream *)stream;
+
+	if (s->phase != PHASE_RUN || !s->ws)
+		return -ENOTCONN;
+	return sbx_ws_send(s->ws, NULL, 0, sbx_buf_at(message),
+			   sbx_buf_len(message));
+}
 
 int xgen_stream_send(struct sbx_stream *stream, const void *data, size_t len)
 {
@@ -491,7 +553,7 @@ void xgen_stream_close(struct sbx_stream *stream)
 {
 	struct xgen_stream *s = (struct xgen_stream *)stream;
 
-	if (s->phase == PHASE_RUN && s->ws)
+	if (s->phase == PHASE_RUN && s->ws && !s->on_message)
 		stream_terminate(s);
 	stream_fail(s, -ECANCELED, SBX_RETRY_NEVER, "the stream was closed");
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client/wire/msg.h"
@@ -50,13 +51,15 @@ struct wanted {
 	int64_t number;
 	const char *text;
 	size_t text_len;
-	bool is_text, found;
+	bool is_text, is_flag, found;
 };
 
 static void wanted_take(struct wanted *w, struct sbx_rd *value)
 {
 	if (w->is_text)
 		w->text = (const char *)sbx_get_bin(value, &w->text_len);
+	else if (w->is_flag)
+		w->number = sbx_get_bool(value);
 	else
 		w->number = sbx_get_i64(value);
 	w->found = !value->err;
@@ -158,8 +161,8 @@ static const struct {
 	{"disk quota exceeded", -EDQUOT},
 	{"read-only file system", -EROFS},
 	{"cannot remove workspace root", -EBUSY},
-	/* of exec_failed: the runtime is gone, and will not come back */
-	{"runtime container process not found", -EIO},
+	/* of exec_failed: the runtime is gone, and commands with it */
+	{"runtime container process not found", -EOPNOTSUPP},
 };
 
 static bool text_ends(const char *text, size_t len, const char *end)
@@ -205,6 +208,70 @@ int sbx_xgen_read_error(const struct sbx_xgen_msg *m, struct sbx_error *e)
 		      w[1].text ? w[1].text : "",
 		      (int)(w[0].text_len < 40 ? w[0].text_len : 40),
 		      w[0].text ? w[0].text : "no reason given");
+	return 0;
+}
+
+/* ---- lists ---- */
+
+static bool is_component(const char *name, size_t len)
+{
+	return name && len && len <= 255 && !memchr(name, '/', len) &&
+	       !memchr(name, 0, len) && !name_is(".", name, len) &&
+	       !name_is("..", name, len);
+}
+
+static int file_take(struct sbx_rd *rd, struct sbx_file *ret)
+{
+	struct wanted w[] = {
+		{.name = "name", .is_text = true},
+		{.name = "size"},
+		{.name = "modTime", .other_name = "mod_time"},
+		{.name = "isDir", .other_name = "is_dir", .is_flag = true},
+	};
+	struct sbx_rd map = sbx_get_map(rd);
+
+	map_take(&map, w, 4);
+	if (rd->err || map.err || w[1].number < 0 ||
+	    !is_component(w[0].text, w[0].text_len))
+		return -EBADMSG;
+	ret->size = (uint64_t)w[1].number;
+	ret->mtime_s = w[2].number;
+	ret->is_dir = w[3].number;
+	ret->name = strndup(w[0].text, w[0].text_len);
+	return ret->name ? 0 : -ENOMEM;
+}
+
+int sbx_xgen_read_list(const struct sbx_xgen_msg *m, struct sbx_file **ret,
+		       size_t *ret_nr)
+{
+	struct sbx_file *files = NULL;
+	struct sbx_msg msg;
+	struct sbx_rd rd;
+	size_t size, nr = 0;
+	int r;
+
+	if (m->len > SBX_XGEN_MAX_LIST ||
+	    sbx_msg_check(m->payload, m->len, &size) < 0)
+		return -EBADMSG;
+	r = sbx_msg_parse(&msg, m->payload, size);
+	if (r < 0)
+		return r;
+	rd = sbx_rd_whole(&msg);
+	rd = sbx_get_array(&rd);
+	r = rd.err;
+	if (!r && rd.left)
+		files = calloc(rd.left, sizeof(*files));
+	if (!r && rd.left && !files)
+		r = -ENOMEM;
+	while (!r && rd.left)
+		r = file_take(&rd, &files[nr++]);
+	sbx_msg_release(&msg);
+	if (r < 0) {
+		sbx_files_free(files, nr);
+		return r;
+	}
+	*ret = files;
+	*ret_nr = nr;
 	return 0;
 }
 
@@ -260,6 +327,19 @@ int sbx_xgen_put_start(struct sbx_buf *b, uint32_t channel, uint32_t id,
 	if (b->err)
 		return b->err == -ENOMEM ? -ENOMEM : -E2BIG;
 	return sbx_buf_len(b) - start > SBX_XGEN_MAX_MESSAGE ? -E2BIG : 0;
+}
+
+int sbx_xgen_put_path(struct sbx_buf *b, enum sbx_xgen_type type, uint32_t id,
+		      const char *path)
+{
+	uint8_t head[SBX_XGEN_HEADER];
+
+	put_header(head, type, 0, id);
+	sbx_buf_add(b, head, sizeof(head));
+	sbx_put_map(b, 1);
+	sbx_put_str(b, "path");
+	sbx_put_str(b, path);
+	return b->err;
 }
 
 void sbx_xgen_stdin_head(uint8_t head[SBX_XGEN_STDIN_HEAD], uint32_t channel,

@@ -13,12 +13,16 @@
 #include <stdint.h>
 
 #include "client/error.h"
+#include "client/service.h"
 #include "client/wire/buf.h"
 
 #define SBX_XGEN_HEADER	     9
 #define SBX_XGEN_MAX_MESSAGE 32768
 /* of data in one stdin message: header and process id come before it */
 #define SBX_XGEN_MAX_STDIN (SBX_XGEN_MAX_MESSAGE - SBX_XGEN_HEADER - 4)
+#define SBX_XGEN_MAX_PATH  4096
+/* of a list; more is no folder that the service could have sent */
+#define SBX_XGEN_MAX_LIST (1 << 20)
 /* smaller channel numbers are given out by the service itself */
 #define SBX_XGEN_OWN_CHANNEL 65536
 
@@ -33,6 +37,8 @@ enum sbx_xgen_type {
 	SBX_XGEN_EXEC_STDERR = 0x23,
 	SBX_XGEN_EXEC_EXIT = 0x24,
 	SBX_XGEN_EXEC_SIGNAL = 0x25,
+	SBX_XGEN_FS_READ = 0x30,
+	SBX_XGEN_FS_LIST = 0x32,
 	SBX_XGEN_READY = 0x50,
 };
 
@@ -52,6 +58,13 @@ int sbx_xgen_read_exit(const struct sbx_xgen_msg *m, int *ret_exit_code);
 /* Of Error: fills e with an errno taken from the end of its text. */
 int sbx_xgen_read_error(const struct sbx_xgen_msg *m, struct sbx_error *e);
 
+/* The payload of an answer to FsList; the caller frees *ret. */
+int sbx_xgen_read_list(const struct sbx_xgen_msg *m, struct sbx_file **ret,
+		       size_t *ret_nr);
+
+/* A whole FsRead or FsList message. */
+int sbx_xgen_put_path(struct sbx_buf *b, enum sbx_xgen_type type, uint32_t id,
+		      const char *path);
 /*
  * A whole ExecStart message.  env: "NAME=value", NULL-ended, or NULL.
  * -E2BIG if the service would refuse its size.

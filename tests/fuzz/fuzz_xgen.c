@@ -19,6 +19,8 @@ static void as_message(const uint8_t *data, size_t len)
 	struct sbx_xgen_msg m;
 	struct sbx_error e;
 	uint32_t process;
+	struct sbx_file *files;
+	size_t i, nr;
 	int code;
 
 	if (sbx_xgen_read(&m, data, len) < 0)
@@ -28,6 +30,12 @@ static void as_message(const uint8_t *data, size_t len)
 		abort();
 	if (sbx_xgen_read_error(&m, &e) == 0 && e.err >= 0)
 		abort();
+	if (sbx_xgen_read_list(&m, &files, &nr) < 0)
+		return;
+	for (i = 0; i < nr; i++)
+		if (!*files[i].name || strchr(files[i].name, '/'))
+			abort();
+	sbx_files_free(files, nr);
 }
 
 static void as_sandbox(const uint8_t *data, size_t len)

@@ -84,6 +84,8 @@ static void fake_do(struct fake *f, struct sbx_call *call)
 	case SBX_CALL_START:
 	case SBX_CALL_RESTART:
 	case SBX_CALL_WIPE:
+	case SBX_CALL_FILES:
+	case SBX_CALL_FILE:
 	case SBX_CALL_KINDS:
 		fake_one(f, call, call->id);
 		break;

@@ -175,10 +175,52 @@ static void wire_error_ends_tell_the_errno(void **state)
 	assert_int_equal(e.err, -EIO);
 }
 
+static void wire_lists(void **state)
+{
+	static const char *const bad[] = {"list-up", "list-slash",
+					  "list-nameless", "list-negative",
+					  "list-no-array"};
+	struct sbx_xgen_msg m = read_sample("list-reply");
+	struct sbx_file *files;
+	struct sbx_buf b;
+	size_t i, nr;
+
+	assert_int_equal(sbx_xgen_read_list(&m, &files, &nr), 0);
+	assert_int_equal(nr, 1);
+	assert_string_equal(files[0].name, "c.txt");
+	assert_int_equal(files[0].size, 5);
+	assert_int_equal(files[0].mtime_s, 0x6b010df7);
+	assert_false(files[0].is_dir);
+	sbx_files_free(files, nr);
+	m = read_sample("list-other-spelling");
+	assert_int_equal(sbx_xgen_read_list(&m, &files, &nr), 0);
+	assert_string_equal(files[0].name, "\xff");
+	assert_int_equal(files[0].mtime_s, 1);
+	assert_true(files[0].is_dir);
+	sbx_files_free(files, nr);
+	m = read_sample("list-empty");
+	assert_int_equal(sbx_xgen_read_list(&m, &files, &nr), 0);
+	assert_int_equal(nr, 0);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		m = read_sample(bad[i]);
+		assert_true(sbx_xgen_read_list(&m, &files, &nr) < 0);
+	}
+	sbx_buf_init(&b, 1024);
+	assert_int_equal(sbx_xgen_put_path(&b, SBX_XGEN_FS_LIST, 11, "a"), 0);
+	assert_is_sample("list", sbx_buf_at(&b), sbx_buf_len(&b));
+	sbx_buf_clear(&b);
+	assert_int_equal(sbx_xgen_put_path(&b, SBX_XGEN_FS_READ, 12, "a"), 0);
+	assert_is_sample("read", sbx_buf_at(&b), sbx_buf_len(&b));
+	sbx_buf_release(&b);
+}
+
 /* Every sample cut short and with every bit turned: no crash, no nonsense. */
 static void wire_survives_damage(void **state)
 {
-	static const char *const names[] = {"ack", "exit-255", "error-exec"};
+	static const char *const names[] = {"ack", "exit-255", "error-exec",
+					    "list-reply"};
+	struct sbx_file *files;
+	size_t nr;
 	unsigned char bytes[512], *copy;
 	struct sbx_xgen_msg m;
 	struct sbx_error e;
@@ -200,6 +242,8 @@ static void wire_survives_damage(void **state)
 				if (sbx_xgen_read_exit(&m, &code) == 0)
 					assert_in_range(code + 1, 0, 256);
 				sbx_xgen_read_error(&m, &e);
+				if (sbx_xgen_read_list(&m, &files, &nr) == 0)
+					sbx_files_free(files, nr);
 			} else {
 				assert_true(size < SBX_XGEN_HEADER);
 			}
@@ -457,6 +501,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(wire_start_holds_arguments_and_environment),
 		cmocka_unit_test(wire_start_has_a_limit),
 		cmocka_unit_test(wire_error_ends_tell_the_errno),
+		cmocka_unit_test(wire_lists),
 		cmocka_unit_test(wire_survives_damage),
 		cmocka_unit_test(sandbox_of_both_versions),
 		cmocka_unit_test(preview_urls_of_other_ports),

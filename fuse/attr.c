@@ -18,10 +18,12 @@ struct sfs_refresh {
 	struct sfs_inode *inode; /* referenced */
 	struct sfs_calls waiting;
 	uint8_t tries;
-	bool own; /* behind a change of ours, which the kernel knows */
+	uint8_t way; /* sfs_inode_way */
+	bool own;    /* behind a change of ours, which the kernel knows */
 };
 
 static int refresh_send(struct sfs_refresh *r);
+static void refresh_send_at(struct sfs_refresh *r, const struct sfs_at *at);
 
 static void refresh_end(struct sfs_refresh *r, int err)
 {
@@ -37,11 +39,26 @@ static void refresh_end(struct sfs_refresh *r, int err)
 	sfs_inode_unref(i);
 }
 
+static bool refresh_otherwise(struct sfs_refresh *r)
+{
+	struct sfs_at at;
+
+	if (r->way >= SFS_MAX_WAYS || r->inode->files->closed ||
+	    sfs_inode_way(r->inode, r->way + 1u, &at) < 0)
+		return false;
+	r->way++;
+	refresh_send_at(r, &at);
+	return true;
+}
+
 static void on_attr(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sfs_refresh *r = arg;
 	struct sfs_inode *i = r->inode;
 	struct sbx_attr attr;
+
+	if (err == -EACCES && refresh_otherwise(r))
+		return;
 
 	/* what was told before this answer may lead to it otherwise */
 	if ((err == -ERESTART || err == -ESTALE) &&
@@ -128,13 +145,17 @@ static void tell_siblings(const struct sfs_inode *i)
 }
 
 /*
- * Others removed its last name while it was open here, but not there: all
- * that is left is what the kernel and we remember.
+ * Its last name was removed, and there it is not open: others removed it, or
+ * it is only held here (a pipe, a socket, O_PATH).  All that is left is what
+ * the kernel and we remember.
  */
 static bool is_remembered(const struct sfs_inode *i)
 {
-	return !i->names && sfs_file_is_open(i) && i->file->handles &&
-	       !sfs_handle_any(i);
+	if (i->names)
+		return false;
+	if (!sfs_file_is_open(i) || !i->file->handles)
+		return i->flags & SFS_INODE_GONE && !i->files->closed;
+	return !sfs_handle_any(i);
 }
 
 static void on_drained(struct sfs_call *c, int err)

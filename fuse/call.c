@@ -13,6 +13,7 @@
 #include "fuse/cache.h"
 #include "fuse/handle.h"
 #include "fuse/list.h"
+#include "fuse/tell.h"
 
 #define TICK_MS 100
 
@@ -281,6 +282,23 @@ static bool is_untold(const struct sfs_call *c, int err)
 	       (i->names || i->flags & SFS_INODE_ROOT);
 }
 
+int sfs_call_at(struct sfs_call *c, struct sfs_inode *i, struct sfs_at *at)
+{
+	c->named = true;
+	return sfs_inode_way(i, c->way, at);
+}
+
+/* Where it was looked for is out of reach, but there is another way to it:
+ * nothing was done. */
+static bool is_shut_out(const struct sfs_call *c, int err)
+{
+	struct sfs_inode *i = c->other ? c->other : c->inode;
+	struct sfs_at at;
+
+	return err == -EACCES && c->named && c->way < SFS_MAX_WAYS &&
+	       !c->files->closed && sfs_inode_way(i, c->way + 1u, &at) == 0;
+}
+
 static void on_reply(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sfs_call *c = arg;
@@ -289,6 +307,11 @@ static void on_reply(void *arg, int err, struct sbx_rd *rd)
 	c->number = 0;
 	if (is_untold(c, err)) {
 		c->retold = true;
+		call_send(c);
+		return;
+	}
+	if (is_shut_out(c, err)) {
+		c->way++;
 		call_send(c);
 		return;
 	}

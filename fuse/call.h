@@ -20,6 +20,7 @@
 
 #include "fuse/files_int.h"
 
+struct sfs_at;
 struct sfs_handle;
 
 struct sfs_call {
@@ -33,6 +34,8 @@ struct sfs_call {
 	bool counted; /* in files->changes */
 	bool caller_known;
 	bool retold; /* sent again for a directory that had moved */
+	bool named;  /* sfs_call_at was used */
+	uint8_t way; /* which it gives */
 	struct sfs_caller *caller; /* NULL: the sandbox's user; caller.h */
 
 	/* Sends the request (again, after a restart of the helper).  A
@@ -91,6 +94,13 @@ void sfs_call_free(struct sfs_call *c);
 void sfs_call_go(struct sfs_call *c);
 /* To be returned by send, after sbx_remote_begin and the arguments. */
 int sfs_call_submit(struct sfs_call *c, sbx_part_fn *part);
+/*
+ * For send: where i is, c->other or else c->inode.  By its name, so that
+ * nobody's file is taken for another; by other names, and then by a handle, if
+ * that proves to be out of reach, since what is open stays in reach of whoever
+ * has it open.
+ */
+int sfs_call_at(struct sfs_call *c, struct sfs_inode *i, struct sfs_at *ret);
 /* The call waits for something other than its own request. */
 void sfs_call_waits(struct sfs_call *c);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/handle.h"
 
 /* More groups than this are not passed on: the helper takes no more. */
 #define GROUPS_MAX 1024
@@ -61,21 +62,42 @@ static struct sfs_caller *caller_new(fuse_req_t req, uint32_t uid,
 	return w;
 }
 
+struct sfs_caller *sfs_caller_copy(const struct sfs_caller *w)
+{
+	struct sfs_caller *copy = w ? malloc(caller_size(w->nr)) : NULL;
+
+	if (copy)
+		memcpy(copy, w, caller_size(w->nr));
+	return copy;
+}
+
+/* NULL: it is the sandbox's user who acts, whoever calls. */
+static const struct sbx_remote_info *info_of_many(const struct sfs_files *f)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(f->remote);
+
+	return info && info->features & SBX_FEATURE_ROOT_USER ? info : NULL;
+}
+
+static uint32_t uid_there(const struct sfs_owners *o, uid_t uid)
+{
+	return uid == o->here_uid ? o->there_uid : uid;
+}
+
 /* c->caller stays NULL for the sandbox's own user. */
 static int call_find_caller(struct sfs_call *c)
 {
-	const struct sbx_remote_info *info = sbx_remote_info(c->files->remote);
+	const struct sbx_remote_info *info = info_of_many(c->files);
 	const struct sfs_owners *o = sfs_owners_of(c->inode);
 	const struct fuse_ctx *ctx;
 	uint32_t uid;
 
-	if (c->caller_known || !info ||
-	    !(info->features & SBX_FEATURE_ROOT_USER))
+	if (c->caller_known || !info)
 		return 0;
 	if (!c->req)
 		return -EINTR;
 	ctx = fuse_req_ctx(c->req);
-	uid = ctx->uid == o->here_uid ? o->there_uid : ctx->uid;
+	uid = uid_there(o, ctx->uid);
 	if (uid != info->uid || gid_there(o, ctx->gid) != info->gid) {
 		c->caller = caller_new(c->req, uid, o);
 		if (!c->caller)
@@ -116,10 +138,9 @@ int sfs_act_as(struct sfs_files *f, const struct sfs_caller *w)
 	if (caller_is(f->acting, w))
 		return 0;
 	if (w) {
-		copy = malloc(caller_size(w->nr));
+		copy = sfs_caller_copy(w);
 		if (!copy)
 			return -ENOMEM;
-		memcpy(copy, w, caller_size(w->nr));
 	}
 	err = creds_send(f, w);
 	if (err < 0) {
@@ -137,6 +158,30 @@ int sfs_call_act(struct sfs_call *c)
 	int err = call_find_caller(c);
 
 	return err < 0 ? err : sfs_act_as(c->files, c->caller);
+}
+
+int sfs_call_is_other(struct sfs_call *c, const struct sfs_handle *h)
+{
+	const struct sbx_remote_info *info = info_of_many(c->files);
+	uint32_t uid;
+	int err;
+
+	if (c->caller_known)
+		return 1;
+	if (!info || !c->req)
+		return 0;
+	uid = uid_there(sfs_owners_of(c->inode), fuse_req_ctx(c->req)->uid);
+	if (uid == (h->caller ? h->caller->uid : info->uid))
+		return 0;
+	err = call_find_caller(c);
+	return err < 0 ? err : 1;
+}
+
+int sfs_call_act_by(struct sfs_call *c, const struct sfs_handle *h)
+{
+	int r = sfs_call_is_other(c, h);
+
+	return r < 0 ? r : sfs_act_as(c->files, r ? c->caller : h->caller);
 }
 
 /* A directory without extended attributes has no default ACL, which would

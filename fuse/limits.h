@@ -66,6 +66,10 @@
 /* How often a request is sent to one new helper after the other. */
 #define SFS_MAX_RESTARTS 4
 
+/* Further ways to a file (its names, a handle) that are tried when one is out
+ * of reach, each for a round trip. */
+#define SFS_MAX_WAYS 8
+
 /* What is trusted without end, in seconds: the kernel wants a number. */
 #define SFS_FOREVER (365 * 86400.0)
 /* What no watch covers is trusted for this long. */

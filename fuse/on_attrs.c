@@ -81,7 +81,7 @@ static int setattr_at(struct sfs_call *c, struct sfs_at *at)
 		at->ino = h->number;
 		return err;
 	}
-	return sfs_inode_at(c->inode, at);
+	return sfs_call_at(c, c->inode, at);
 }
 
 /* What is open and was not needed there so far could not be opened later. */
@@ -128,12 +128,29 @@ static int setattr_send(struct sfs_call *c)
 	return sfs_call_submit(c, NULL);
 }
 
+/*
+ * Before a write by somebody outside of its group the kernel has a
+ * set-group-id bit taken away, but does not say so where the group may not
+ * execute: it looks like a chown to nobody, which they may not.  The write
+ * itself, as them, takes the bit away.
+ */
+static bool is_before_write(const struct sfs_call *c)
+{
+	return c->flags == SBX_SET_UID && c->attr.st_uid == (uid_t)-1 &&
+	       S_ISREG(c->inode->mode) &&
+	       (c->inode->mode & (S_ISGID | S_IXGRP)) == S_ISGID;
+}
+
 static void setattr_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	struct sbx_attr attr;
 
 	if (c->handle)
 		err = sfs_handle_error(c->handle, err);
+	if (err == -EPERM && is_before_write(c)) {
+		sfs_attr_wait(c); /* on_known */
+		return;
+	}
 	if (!err && !sbx_get_attr(rd, &attr))
 		err = -EPROTO;
 	if (err) {

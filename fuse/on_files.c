@@ -80,7 +80,9 @@ static int open_send(struct sfs_call *c)
 	int err;
 
 	c->rdev = sbx_remote_number(c->files->remote); /* the handle's */
-	err = sfs_open_at(c->inode, &at);
+	err = sfs_call_at(c, c->inode, &at);
+	if (err == -ESTALE)
+		err = sfs_open_at(c->inode, &at);
 	if (!err)
 		err = sfs_call_act(c);
 	if (err < 0)
@@ -295,12 +297,16 @@ void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,
 	static const int slow = O_SYNC | O_DSYNC | O_DIRECT | O_APPEND;
 	struct sfs_call *c = call_if_locked(req, n, fi);
 	struct sfs_handle *h;
+	int err = 0;
 
 	if (!c)
 		return;
 	c->change = true;
 	h = fi->writepage ? handle_for_page(c->handle) : c->handle;
-	if (!h)
+	/* pages are written by nobody in particular */
+	if (h && !fi->writepage)
+		err = sfs_call_is_other(c, h);
+	if (!h || err < 0)
 		sfs_call_err(c, -ENOMEM);
 	else
 		sfs_write(c, h, buf, size, (uint64_t)off,
@@ -412,7 +418,7 @@ static int fallocate_send(struct sfs_call *c)
 
 	if (err < 0)
 		return err;
-	err = sfs_act_as(c->files, c->handle->caller);
+	err = sfs_call_act_by(c, c->handle);
 	if (err < 0)
 		return err;
 	sfs_file_stale(c->inode);
@@ -505,7 +511,7 @@ static int copy_send(struct sfs_call *c)
 	if (!err)
 		err = sfs_handle_tell(c->handle2);
 	if (!err)
-		err = sfs_act_as(c->files, c->handle2->caller);
+		err = sfs_call_act_by(c, c->handle2);
 	if (err < 0)
 		return err;
 	sfs_file_stale(c->other);

@@ -320,7 +320,7 @@ static int link_send(struct sfs_call *c)
 {
 	struct sfs_at at;
 	struct sbx_buf *b = NULL;
-	int err = sfs_inode_at(c->other, &at);
+	int err = sfs_call_at(c, c->other, &at);
 
 	if (!err)
 		err = make_begin(c, SBX_OP_LINK, 5, &b);

@@ -30,7 +30,7 @@ static int get_send(struct sfs_call *c)
 {
 	struct sfs_at at;
 	struct sbx_buf *b;
-	int err = sfs_inode_at(c->inode, &at);
+	int err = sfs_call_at(c, c->inode, &at);
 
 	if (err < 0)
 		return err;
@@ -117,7 +117,7 @@ static int set_send(struct sfs_call *c)
 {
 	struct sfs_at at;
 	struct sbx_buf *b;
-	int err = sfs_inode_at(c->inode, &at);
+	int err = sfs_call_at(c, c->inode, &at);
 
 	if (err < 0)
 		return err;

@@ -151,32 +151,50 @@ void sfs_root_told(struct sfs_inode *i, bool watched)
 	dir_watched(d, watched);
 }
 
+static int handle_at(const struct sfs_inode *i, struct sfs_at *at)
+{
+	const struct sfs_handle *h =
+		sfs_file_is_open(i) ? sfs_handle_any(i) : NULL;
+
+	*at = (struct sfs_at){.ino = h ? h->number : 0};
+	return h ? 0 : -ESTALE;
+}
+
+static int entry_at(const struct sfs_entry *e, struct sfs_at *at)
+{
+	int err = sfs_dir_tell(e->dir->inode);
+
+	*at = (struct sfs_at){.dir = e->dir->number,
+			      .ino = e->inode->ino,
+			      .name = e->name,
+			      .len = e->len};
+	return err;
+}
+
 int sfs_inode_at(struct sfs_inode *i, struct sfs_at *at)
 {
-	const struct sfs_handle *h;
-	struct sfs_entry *e;
 	int err;
 
-	memset(at, 0, sizeof(*at));
-	if (sfs_inode_is_dir(i)) {
-		err = sfs_dir_tell(i);
-		at->dir = err ? 0 : i->dir->number;
-		return err;
-	}
-	e = i->names;
-	if (e) {
-		err = sfs_dir_tell(e->dir->inode);
-		at->dir = e->dir->number;
-		at->name = e->name;
-		at->len = e->len;
-		at->ino = i->ino;
-		return err;
-	}
-	h = sfs_file_is_open(i) ? sfs_handle_any(i) : NULL;
-	if (!h)
+	if (!sfs_inode_is_dir(i))
+		return i->names ? entry_at(i->names, at) : handle_at(i, at);
+	err = sfs_dir_tell(i);
+	*at = (struct sfs_at){.dir = err ? 0 : i->dir->number};
+	return err;
+}
+
+int sfs_inode_way(struct sfs_inode *i, unsigned int nth, struct sfs_at *at)
+{
+	const struct sfs_entry *e = i->names;
+
+	if (!nth)
+		return sfs_inode_at(i, at);
+	if (!e || sfs_inode_is_dir(i))
 		return -ESTALE;
-	at->ino = h->number;
-	return 0;
+	for (; e && nth; nth--)
+		e = e->next_name;
+	if (e)
+		return entry_at(e, at);
+	return nth ? -ESTALE : handle_at(i, at);
 }
 
 int sfs_open_at(struct sfs_inode *i, struct sfs_at *at)

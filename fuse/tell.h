@@ -28,6 +28,12 @@ struct sfs_at {
 int sfs_inode_at(struct sfs_inode *i, struct sfs_at *ret);
 /* The same, of OPEN: also a file that has lost its name since it was told. */
 int sfs_open_at(struct sfs_inode *i, struct sfs_at *ret);
+/*
+ * The same, when what it gives (nth 0) proves to be out of reach: 1 is the
+ * next name of a file, and the last is a handle, which needs no name and no
+ * right to get there.  -ESTALE: there are no more.
+ */
+int sfs_inode_way(struct sfs_inode *i, unsigned int nth, struct sfs_at *ret);
 static inline void sfs_put_at(struct sbx_buf *b, const struct sfs_at *at)
 {
 	sbx_put_at(b, at->dir, at->name, at->len, at->ino);

@@ -20,14 +20,22 @@ struct sfs_piece {
 	struct sfs_piece *next;
 	struct sfs_handle *h;  /* referenced */
 	struct sfs_call *call; /* waits for it, or NULL */
+	struct sfs_caller *by; /* owned; who writes if not who opened it */
 	uint64_t offset;
 	uint32_t len;
 	uint8_t tries;
 	bool done, lost;
+	bool other; /* by says who writes */
 	char data[];
 };
 
 static int piece_send(struct sfs_piece *p);
+
+static void piece_free(struct sfs_piece *p)
+{
+	free(p->by);
+	free(p);
+}
 
 static void throttled_wake(struct sfs_files *f)
 {
@@ -72,7 +80,7 @@ static void pieces_reap(struct sfs_file *file)
 		if (!p->next)
 			file->pieces_end = &file->pieces;
 		sfs_handle_unref(p->h);
-		free(p);
+		piece_free(p);
 	}
 }
 
@@ -202,7 +210,7 @@ static int piece_send(struct sfs_piece *p)
 	uint32_t number;
 
 	if (!err)
-		err = sfs_act_as(f, p->h->caller);
+		err = sfs_act_as(f, p->other ? p->by : p->h->caller);
 	if (err < 0)
 		return err;
 	b = sbx_remote_begin(f->remote, SBX_OP_WRITE, 3);
@@ -215,21 +223,38 @@ static int piece_send(struct sfs_piece *p)
 	return 0;
 }
 
-static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
-		     uint32_t len, uint64_t offset)
+static struct sfs_piece *piece_new(const struct sfs_call *c,
+				   struct sfs_handle *h, const char *data,
+				   uint32_t len, uint64_t offset)
 {
-	struct sfs_file *file = h->inode->file;
 	struct sfs_piece *p = malloc(sizeof(*p) + len);
-	int err;
 
 	if (!p)
-		return -ENOMEM;
+		return NULL;
 	memset(p, 0, sizeof(*p));
 	memcpy(p->data, data, len);
 	p->len = len;
 	p->offset = offset;
-	p->call = c;
 	p->h = h;
+	p->other = c->caller_known;
+	p->by = sfs_caller_copy(c->caller);
+	if (c->caller && !p->by) {
+		free(p);
+		return NULL;
+	}
+	return p;
+}
+
+static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
+		     uint32_t len, uint64_t offset, bool wait)
+{
+	struct sfs_file *file = h->inode->file;
+	struct sfs_piece *p = piece_new(c, h, data, len, offset);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->call = wait ? c : NULL;
 	if (!file->nr_pieces)
 		file->epoch = sbx_remote_epoch(h->inode->files->remote);
 	/* not before those that were lost and will be sent again */
@@ -237,7 +262,7 @@ static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
 		  file->epoch != sbx_remote_epoch(h->inode->files->remote);
 	err = p->lost ? 0 : piece_send(p);
 	if (err < 0) {
-		free(p);
+		piece_free(p);
 		return err;
 	}
 	file->nr_lost += p->lost;
@@ -270,8 +295,8 @@ void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
 	c->left = 1; /* ours, so that it does not end before we do */
 	while (pos < size && !err) {
 		n = size - pos < SBX_WRITE_MAX ? size - pos : SBX_WRITE_MAX;
-		err = piece_add(wait ? c : NULL, h, data + pos, (uint32_t)n,
-				offset + pos);
+		err = piece_add(c, h, data + pos, (uint32_t)n, offset + pos,
+				wait);
 		if (err)
 			break;
 		pos += n;

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,6 +25,20 @@ int dirread_open(struct helper *h, struct dir *d, struct dirread *r)
 	if (err < 0)
 		return err;
 	r->fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return r->fd < 0 ? -errno : 0;
+}
+
+int dirread_open_shut(struct helper *h, struct dir *d, struct dirread *r)
+{
+	char path[32];
+	int fd = dirs_fd(h, d);
+
+	dirread_close(r);
+	if (fd < 0)
+		return fd;
+	/* "." would be a name in it */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return r->fd < 0 ? -errno : 0;
 }
 

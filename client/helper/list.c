@@ -17,6 +17,7 @@ struct listing {
 	struct task task;
 	uint64_t dir;
 	uint64_t count;
+	bool shut; /* it may be read, but not entered */
 	struct dirread read;
 	struct sbx_buf entries;
 };
@@ -31,10 +32,11 @@ static void listing_free(struct helper *h, struct task *t)
 }
 
 /* false: it is gone by now */
-static bool put_entry(struct helper *h, struct sbx_buf *b, const char *name)
+static bool put_entry(struct helper *h, struct listing *l, const char *name)
 {
+	struct sbx_buf *b = &l->entries;
 	struct sbx_attr attr;
-	int r = attr_of_entry(h, name, &attr);
+	int r = l->shut ? -EACCES : attr_of_entry(h, name, &attr);
 
 	if (r == -ENOENT)
 		return false;
@@ -80,7 +82,7 @@ static int listing_step(struct helper *h, struct task *t)
 
 	d = dirs_get(h, l->dir, &r);
 	if (d)
-		r = dirs_enter(h, d);
+		r = l->shut ? 0 : dirs_enter(h, d);
 	if (!d || r < 0)
 		return r;
 	sbx_buf_clear(&l->entries);
@@ -88,7 +90,7 @@ static int listing_step(struct helper *h, struct task *t)
 		r = dirread_next(&l->read, &name, &refill);
 		if (r <= 0)
 			break;
-		n += put_entry(h, &l->entries, name);
+		n += put_entry(h, l, name);
 	}
 	listing_send(h, l, n);
 	if (r < 0)
@@ -114,6 +116,10 @@ int op_list(struct req *q)
 	memset(l, 0, offsetof(struct listing, read));
 	dirread_init(&l->read);
 	r = dirread_open(q->h, d, &l->read);
+	if (r == -EACCES) {
+		l->shut = true;
+		r = dirread_open_shut(q->h, d, &l->read);
+	}
 	if (r < 0) {
 		free(l);
 		return r;

@@ -177,7 +177,7 @@ class Side:
         self.user = user            # instead of the caller, if any
         self.owners = owners        # {uid or gid: as which it is shown}
         self.dir, self.before = None, {}
-        self.fds = {}
+        self.times = ["atime", "mtime", "ctime"]
 
     def folder(self, name, mode):
         self.dir = os.path.join(self.top, name)
@@ -232,12 +232,11 @@ class Side:
         self.before = now
         return out
 
-    @staticmethod
-    def changed(old, st, times):
+    def changed(self, old, st, times):
         # reading folders and links is not told to anybody
-        which = ["mtime", "ctime"]
-        if not stat.S_ISDIR(st.st_mode) and not stat.S_ISLNK(st.st_mode):
-            which.insert(0, "atime")
+        which = self.times
+        if stat.S_ISDIR(st.st_mode) or stat.S_ISLNK(st.st_mode):
+            which = self.times[-2:]
         return [w for w in which if times and getattr(old, "st_%s_ns" % w) !=
                 getattr(st, "st_%s_ns" % w)]
 

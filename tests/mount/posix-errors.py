@@ -128,7 +128,23 @@ def removed(d):
                     os.pread(fd, 100, 0))
         finally:
             os.close(fd)
+    def held(kind, flags):
+        """what is held without ever having been open in the sandbox"""
+        if kind == "file":
+            os.close(os.open("h", os.O_CREAT | os.O_WRONLY, 0o640))
+        else:
+            os.mkfifo("h", 0o640)
+        fd = os.open("h", flags)
+        try:
+            os.unlink("h")
+            st = os.fstat(fd)
+            return oct(st.st_mode), st.st_nlink, st.st_size
+        finally:
+            os.close(fd)
     with d.group("removed"):
+        d.do(held, "file", os.O_PATH)
+        d.do(held, "fifo", os.O_PATH)
+        d.do(held, "fifo", os.O_RDWR)
         for op in (lambda f: os.mkdir("a", dir_fd=f),
                    lambda f: os.open("a", os.O_CREAT, dir_fd=f),
                    lambda f: os.symlink("a", "b", dir_fd=f),

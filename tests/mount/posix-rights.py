@@ -11,6 +11,7 @@ ALL = bool(os.environ.get("ALL"))
 KINDS = ["file", "dir", "fifo", "socket", "link", "char", "block"]
 FEW = KINDS if ALL else ["file", "dir", "link"]
 NOW, OMIT, THEN = (0, UTIME_NOW), (0, UTIME_OMIT), (1000000000, 123456789)
+C = User(1, 1)
 MODES = [0, 0o111, 0o444, 0o600, 0o1777, 0o2775, 0o4755, 0o6777, 0o7777,
          0o2755, 0o2711, 0o4711]
 
@@ -93,11 +94,47 @@ def set_ids(d, root):
     with d.group("set-id bits"):
         for mode in (0o6777, 0o2767, 0o2777, 0o4777, 0o1777):
             for act in acts:
-                for who in (None, A, A_IN_B, B) if root else (None,):
+                for who in (None, A, A_IN_B, B, C) if root else (None,):
                     d.folder()
                     d.do("put", "x", b"123")
                     own(d, root, "x", User(65534, 65533), mode)
                     d.do(*act, user=who, times=True)
+    if not root:
+        return
+
+    def handed(path, flags, opener, fn, *args):
+        """what who opened it gave away is changed by the caller"""
+        fd = os.open(path, flags)
+        try:
+            opener.become()
+            return fn(fd, *args)
+        finally:
+            opener.leave()
+            os.close(fd)
+
+    def taken(path, flags, opener, fn, *args):
+        """or the other way round"""
+        opener.become()
+        try:
+            fd = os.open(path, flags)
+        finally:
+            opener.leave()
+        try:
+            return fn(fd, *args)
+        finally:
+            os.close(fd)
+    with d.group("set-id bits, handed on"):
+        for mode in (0o6777, 0o2767, 0o4777):
+            for flags in (os.O_RDWR, os.O_WRONLY | os.O_APPEND,
+                          os.O_RDWR | os.O_APPEND, os.O_RDWR | os.O_SYNC):
+                for act in ((os.write, b"y"), (os.write, big),
+                            (os.ftruncate, 1), (os.posix_fallocate, 0, 100)):
+                    for who in (A, A_IN_B, B, C):
+                        for how in (handed, taken):
+                            d.folder()
+                            d.do("put", "x", b"123")
+                            own(d, root, "x", User(65534, 65533), mode)
+                            d.do(how, "x", flags, who, *act, times=True)
 
 
 def sticky(d):
@@ -239,6 +276,73 @@ def kept_open(d, root):
                     d.do("chmod", "d", 0o777)
 
 
+def shut_out(d):
+    """what is open stays in reach when its folder does not, or when it was
+    moved into one that is closed; and what may be read may be listed"""
+    def later(path, flags, change, fn, *args):
+        fd = os.open(path, flags)
+        try:
+            change(path)
+            return fn(fd, *args)
+        finally:
+            os.close(fd)
+
+    def again(fd, flags):
+        os.close(os.open("/proc/self/fd/%d" % fd, flags))
+    acts = [(os.fchmod, 0o640), (os.utime, (1, 2)), (os.fchown, -1, -1),
+            (os.fsync,), (os.setxattr, "user.a", b"1"),
+            (os.getxattr, "user.a"), (os.listxattr,), (again, os.O_RDWR),
+            (again, os.O_WRONLY | os.O_TRUNC), (os.ftruncate, 2),
+            (lambda f: os.link("/proc/self/fd/%d" % f, "new"),),
+            (lambda f: oct(os.fstat(f).st_mode),), (os.pread, 10, 0)]
+    with d.group("shut out"):
+        for flags in (os.O_RDONLY, os.O_RDWR):
+            for change in (lambda p: os.chmod("d", 0),
+                           lambda p: (os.chmod("e", 0o300), os.rename(p, "e/x"),
+                                      os.chmod("e", 0))):
+                for act in acts:
+                    d.folder()
+                    d.do("mkdir", "d", 0o755)
+                    d.do("mkdir", "e", 0o755)
+                    d.do("put", "d/x", b"12345")
+                    d.do(later, "d/x", flags, change, *act)
+                    d.do("chmod", "d", 0o755)
+                    d.do("chmod", "e", 0o755)
+    for kind in ("file", "fifo"):
+        with d.group("shut out"):
+            d.do("mkdir", "d", 0o755)
+            d.do("make", "d/x", kind)
+            d.do("link", "d/x", "y")
+            d.do("link", "d/x", "z")
+            d.do("chmod", "d", 0)
+            for p in ("y", "z"):
+                d.do("chmod", p, 0o640, times=True)
+                d.do("utimensat", p, THEN, THEN)
+                d.do(os.listxattr, p)
+                d.do("link", p, "new-" + p)
+                d.do("open", p, os.O_RDWR | os.O_NONBLOCK)
+            d.do("chmod", "d", 0o755)
+    if not os.getuid():
+        return  # root here is let in where the sandbox's user is not
+    modes = (0o400, 0o444, 0o600, 0o300, 0o100, 0)
+    with d.group("names without rights"):
+        for mode in modes:
+            d.do("mkdir", "d%o" % mode, 0o755)
+            d.do("put", "d%o/x" % mode)
+            d.do("mkdir", "d%o/y" % mode, 0o755)
+            d.do("chmod", "d%o" % mode, mode)
+        # nothing of it is known any more
+        d.m.unmount()
+        d.m.start(d.options)
+        for mode in modes:
+            for op in ("listdir", "listdir", "chdir", "stat"):
+                d.do(op, "d%o" % mode)
+            d.do("stat", "d%o/x" % mode)
+            d.do("chmod", "d%o" % mode, 0o755)
+            d.do("listdir", "d%o" % mode)
+            d.do("stat", "d%o/x" % mode)
+
+
 def another_helper(d):
     """whom it acts as is told to every new one"""
     def kill():
@@ -332,6 +436,8 @@ def run(d, root):
     default_acl(d, root)
     opening(d, root)
     kept_open(d, root)
+    if not root:
+        shut_out(d)
     if root:
         sticky(d)
         another_helper(d)

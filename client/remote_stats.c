@@ -9,6 +9,7 @@ static const char *const op_names[SBX_STATS_OPS] = {
 	[SBX_OP_LOOKUP] = "lookup",
 	[SBX_OP_LIST] = "list",
 	[SBX_OP_TREE] = "tree",
+	[SBX_OP_CONTENT] = "content",
 	[SBX_OP_GETATTR] = "getattr",
 	[SBX_OP_SETATTR] = "setattr",
 	[SBX_OP_READLINK] = "readlink",

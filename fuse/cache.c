@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fuse/ahead.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
 #include "fuse/shown.h"
@@ -71,6 +72,8 @@ void sfs_dir_distrust(struct sfs_dir *d)
 			tell_doubt(d, e);
 			sfs_cache_changed(e->inode,
 					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
+		} else if (e->inode) {
+			sfs_ahead_drop(e->inode);
 		}
 	}
 	if (up && d->negatives)
@@ -104,6 +107,8 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 	else if (how & SFS_PUT_DATA || sfs_inode_differs(i, attr))
 		sfs_shown_keep(i);
 	diff = sfs_inode_set(i, attr);
+	if (diff & SFS_DIFF_DATA)
+		sfs_ahead_drop(i);
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
 	i->attr_ms = (uint32_t)files_now(i->files);
@@ -141,6 +146,7 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 	*e->prev_name = e->next_name;
 	if (e->next_name)
 		e->next_name->prev_name = e->prev_name;
+	sfs_ahead_drop(i);
 	if (!(how & SFS_PUT_MOVED)) {
 		if (i->nlink)
 			i->nlink--;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/uio.h>
 
+#include "fuse/ahead.h"
 #include "fuse/cache.h"
 #include "fuse/handle.h"
 #include "fuse/tell.h"
@@ -30,6 +31,7 @@ struct sfs_fetch {
 	uint8_t tries;
 	bool ahead; /* counted in sfs.readahead */
 	bool unwanted;
+	bool quiet; /* the sandbox does not count it as read */
 	bool done, eof;
 	int err;
 	uint8_t *data;
@@ -115,7 +117,7 @@ static void fetch_data(struct sfs_fetch *f, struct sbx_rd *rd)
 	f->got += len;
 }
 
-static void fetch_atime(struct sfs_fetch *f, struct sbx_rd *rd)
+static void atime_get(struct sfs_inode *i, struct sbx_rd *rd)
 {
 	int64_t s;
 	uint32_t ns;
@@ -125,7 +127,7 @@ static void fetch_atime(struct sfs_fetch *f, struct sbx_rd *rd)
 	s = sbx_get_i64(rd);
 	ns = sbx_get_u32(rd);
 	if (!rd->err)
-		sfs_inode_set_atime(f->h->inode, s, ns);
+		sfs_inode_set_atime(i, s, ns);
 }
 
 static void on_part(void *arg, struct sbx_rd *rd)
@@ -154,7 +156,7 @@ static void on_read(void *arg, int err, struct sbx_rd *rd)
 	if (!err && !f->err) {
 		fetch_data(f, rd);
 		f->eof = sbx_get_bool(rd);
-		fetch_atime(f, rd);
+		atime_get(h->inode, rd);
 		if (rd->err || (!f->eof && f->got < f->len))
 			f->err = -EPROTO;
 	} else if (!f->err) {
@@ -272,6 +274,41 @@ static void mark_whole(const struct sfs_call *c, uint64_t end)
 		i->flags |= SFS_INODE_WHOLE;
 }
 
+static void on_counted(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_inode *i = arg;
+	struct sfs_files *f = i->files;
+	uint32_t ns = i->atime_ns;
+	int64_t s = i->atime_s;
+
+	if (!err) {
+		sbx_get_skip(rd);
+		sbx_get_skip(rd);
+		atime_get(i, rd);
+	}
+	if ((s != i->atime_s || ns != i->atime_ns) && sfs_inode_is_held(i))
+		sfs_notify_inode(f->notify, sfs_node_ino(f->fs, &i->node),
+				 false);
+	sfs_inode_unref(i);
+}
+
+/* Somebody reads what was fetched quietly: the sandbox shall know. */
+static void fetch_count(struct sfs_fetch *f)
+{
+	struct sbx_remote *remote = f->h->inode->files->remote;
+	struct sbx_buf *b;
+
+	f->quiet = false;
+	if (!sfs_handle_is_told(f->h))
+		return;
+	b = sbx_remote_begin(remote, SBX_OP_READ, 3);
+	sbx_put_u64(b, f->h->number);
+	sbx_put_u64(b, 0);
+	sbx_put_u64(b, 1);
+	sbx_remote_ahead(remote, sbx_remote_submit(remote, on_counted, NULL,
+						   sfs_inode_ref(f->h->inode)));
+}
+
 /* The kernel keeps these bytes: no need to have them here, too. */
 static void mark_served(struct sfs_call *c, size_t count)
 {
@@ -286,6 +323,8 @@ static void mark_served(struct sfs_call *c, size_t count)
 		if (from >= to)
 			continue;
 		f->served += (size_t)(to - from);
+		if (f->quiet)
+			fetch_count(f);
 		sbx_remote_waited(c->files->remote, f->answered);
 	}
 }
@@ -403,14 +442,23 @@ static void window_set(struct sfs_handle *h, const struct sfs_call *c)
 		h->ahead = end;
 }
 
-/* Of the whole mount: in proportion to its memory. */
-static size_t ahead_max(const struct sfs *fs)
+/* In proportion to the mount's memory. */
+size_t sfs_fetch_ahead_max(const struct sfs *fs)
 {
 	size_t max = fs->cache_max / 8;
 
 	if (max < SFS_READAHEAD_LEAST)
 		return SFS_READAHEAD_LEAST;
 	return max < SFS_READAHEAD_TOTAL ? max : SFS_READAHEAD_TOTAL;
+}
+
+static bool has_room(struct sfs_files *f, size_t len)
+{
+	size_t max = sfs_fetch_ahead_max(f->fs);
+
+	if (f->fs->readahead + len > max)
+		sfs_ahead_yield(f, len);
+	return f->fs->readahead + len <= max;
 }
 
 /* Only where changes are told, and below the file's known end. */
@@ -433,7 +481,7 @@ static void fetch_ahead(struct sfs_handle *h)
 		/* not in crumbs: wait until there is room for a good part */
 		if (len < h->window / 4 && limit < h->inode->size)
 			return;
-		if (files->fs->readahead + len > ahead_max(files->fs) ||
+		if (!has_room(files, len) ||
 		    fetch_new(h, h->ahead, len, true) < 0)
 			return;
 		h->ahead += len;
@@ -450,9 +498,32 @@ void sfs_fetch_first(struct sfs_handle *h)
 	/* one byte more, to learn that it ends there */
 	if (i->size < len)
 		len = (size_t)i->size + 1;
-	if (i->files->fs->readahead + len <= ahead_max(i->files->fs) &&
-	    fetch_new(h, 0, len, true) == 0)
+	if (has_room(i->files, len) && fetch_new(h, 0, len, true) == 0)
 		h->ahead = len;
+}
+
+bool sfs_fetch_adopt(struct sfs_handle *h, uint8_t *data, size_t len,
+		     uint64_t answered)
+{
+	struct sfs_fetch *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return false;
+	f->h = h;
+	f->got = len;
+	/* one byte more: it is known to end there */
+	f->len = len + 1;
+	f->gen = h->inode->file->gen;
+	f->doubt = h->inode->files->gen;
+	f->answered = answered;
+	f->ahead = f->quiet = f->done = f->eof = true;
+	f->data = data;
+	f->next = h->fetches;
+	h->fetches = f;
+	h->nr_fetches++;
+	h->ahead = f->len;
+	h->inode->files->fs->readahead += f->len;
+	return true;
 }
 
 void sfs_fetch_read(struct sfs_call *c)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fuse/ahead.h"
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/events.h"
@@ -195,6 +196,7 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	f->gen = 1;
 	f->max_dirs = SFS_MAX_DIRS;
 	f->compare_end = &f->compare;
+	f->ahead_end = &f->ahead;
 	sfs_calls_init(&f->throttled);
 	for (t = 0; t < 2; t++) {
 		f->owners[t].here_uid = fs->uid;
@@ -280,6 +282,7 @@ struct sfs_files *sfs_files_free(struct sfs_files *f)
 		return NULL;
 	f->closed = true;
 	sfs_shown_leave(f);
+	sfs_ahead_end(f);
 	while ((d = f->compare)) {
 		f->compare = d->compare_next;
 		d->comparing = false;

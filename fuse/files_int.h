@@ -12,6 +12,7 @@
 #include "fuse/inode.h"
 #include "fuse/limits.h"
 
+struct sfs_ahead;
 struct sfs_call;
 struct sfs_caller;
 struct sfs_dropping;
@@ -39,12 +40,14 @@ struct sfs_dir {
 	uint64_t answered;	     /* the listing: sbx_remote_waited */
 	uint32_t nr_open;	     /* open directories */
 	bool told, watched, complete;
-	bool negatives;	 /* the kernel may hold names that are not there */
-	bool changed;	 /* the kernel may hold a listing that is not true */
-	bool comparing;	 /* in files->compare */
-	bool ahead;	 /* the listing under way is a small one */
-	uint8_t lookups; /* names asked for one by one */
-	uint8_t walked;	 /* subdirectories listed one by one */
+	bool negatives;	    /* the kernel may hold names that are not there */
+	bool changed;	    /* the kernel may hold a listing that is not true */
+	bool comparing;	    /* in files->compare */
+	bool ahead;	    /* the listing under way is a small one */
+	uint8_t lookups;    /* names asked for one by one */
+	uint8_t walked;	    /* subdirectories listed one by one */
+	uint8_t reads;	    /* files opened to be read: ahead.c */
+	uint64_t last_read; /* the last one's cookie */
 };
 
 /* A name that the kernel may still open a file by. */
@@ -97,6 +100,16 @@ struct sfs_files {
 	 * itself */
 	struct sfs_caller *acting;
 	uint32_t acting_epoch;
+
+	/* ahead.c: content that nobody asked for yet, oldest first; how much
+	 * of it there may be, and how often it was used since that grew */
+	struct sfs_ahead *ahead, **ahead_end;
+	uint32_t nr_ahead, ahead_window, ahead_hits;
+	size_t ahead_bytes;
+	uint8_t ahead_in_vain; /* requests in a row that brought nothing */
+	/* above the folder that was read from last, and when; in which order */
+	uint64_t read_up, read_ms;
+	bool read_by_name;
 
 	/* changes */
 	uint32_t changes; /* sent and not answered */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "fuse/ahead.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
 #include "fuse/locks.h"
@@ -35,7 +36,8 @@ void sfs_file_put(struct sfs_inode *i)
 {
 	struct sfs_file *f = i->file;
 
-	if (!f || f->handles || f->pieces || f->shown || f->dropping)
+	if (!f || f->handles || f->pieces || f->shown || f->dropping ||
+	    f->ahead)
 		return;
 	i->file = NULL;
 	free(f);
@@ -57,6 +59,7 @@ void sfs_file_stale(struct sfs_inode *i)
 	struct sfs_handle *h;
 
 	i->flags &= (uint8_t)~SFS_INODE_WHOLE;
+	sfs_ahead_drop(i);
 	if (!sfs_file_is_open(i))
 		return;
 	i->file->gen++;
@@ -170,6 +173,8 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 		sfs_cache_attr(h->inode, &attr, 0);
 	if (c && h->number == o->number) {
 		h->opener = NULL;
+		sbx_remote_waited(h->inode->files->remote,
+				  sbx_remote_answered(h->inode->files->remote));
 		c->resume(c, err);
 	}
 	sfs_handle_unref(h);
@@ -193,7 +198,9 @@ static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
 	sbx_put_u64(b, h->number);
 	sfs_put_at(b, at);
 	sbx_put_u64(b, (uint32_t)(h->flags & LASTING));
-	sbx_remote_submit(f->remote, on_opened, NULL, o);
+	/* whatever is sent next needs it, and waits for it or not */
+	sbx_remote_ahead(f->remote,
+			 sbx_remote_submit(f->remote, on_opened, NULL, o));
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "fuse/call.h"
 
+struct sfs_ahead;
 struct sfs_fetch;
 struct sfs_lock_owner;
 struct sfs_piece;
@@ -35,6 +36,7 @@ struct sfs_file {
 	uint32_t whole_gen;
 	struct sfs_shown *shown; /* shown.h; NULL: what it is is shown */
 	uint32_t dropping;
+	struct sfs_ahead *ahead; /* ahead.h */
 };
 
 struct sfs_handle {
@@ -117,6 +119,12 @@ void sfs_writes_wake(struct sfs_files *f);
 void sfs_fetch_read(struct sfs_call *c);
 /* Asks for the beginning of a file that is just being opened. */
 void sfs_fetch_first(struct sfs_handle *h);
+/* Has the whole content (len bytes, taken unless it fails) at hand, which the
+ * sandbox does not count as read yet. */
+bool sfs_fetch_adopt(struct sfs_handle *h, uint8_t *data, size_t len,
+		     uint64_t answered);
+/* How many bytes may be read ahead in the whole mount. */
+size_t sfs_fetch_ahead_max(const struct sfs *fs);
 /* What the handle fetched and nobody waits for. */
 void sfs_fetch_drop(struct sfs_handle *h);
 void sfs_fetch_end(struct sfs_handle *h);

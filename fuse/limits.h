@@ -26,6 +26,8 @@
  * asked for, if its own size is at most this: some 1000 names. */
 #define SFS_SMALL_DIR	 (32u << 10)
 #define SFS_LOOKUPS_MANY 2
+/* ... and with the first name if it is at most this: some 200 names. */
+#define SFS_TINY_DIR (8u << 10)
 
 /* Whoever lists this many folders beside each other walks through all of them:
  * so many more are listed ahead at once, doubled each time. */
@@ -47,6 +49,24 @@
 #define SFS_MAX_FETCHES	    8
 /* Sent for with the opening of a file: what the kernel asks for at most. */
 #define SFS_READ_FIRST (128u << 10)
+/* Content of small files before they are opened, within half of the read-ahead
+ * of the mount: of one file; brought by a look-up, which may be for nothing;
+ * files at a time, at first and at most; bytes; how many entries are looked at
+ * for them at once, how many folders deep; and after what time it is held to
+ * be of no use if others need the place. */
+#define SFS_AHEAD_FILE	 (64u << 10)
+#define SFS_AHEAD_LOOKUP (16u << 10)
+#define SFS_AHEAD_MIN	 16
+#define SFS_AHEAD_FILES	 512
+#define SFS_AHEAD_BYTES	 (4u << 20)
+#define SFS_AHEAD_STEPS	 2000
+#define SFS_AHEAD_DEPTH	 8
+#define SFS_AHEAD_MS	 1000
+/* So many requests in a row brought nothing: none will, as where nobody may
+ * read without changing the time of access. */
+#define SFS_AHEAD_IN_VAIN 3
+/* Whoever opens this many files of a folder will open more of them. */
+#define SFS_READS_MANY 2
 /* One copy_file_range request: the helper does nothing else meanwhile. */
 #define SFS_MAX_COPY (16u << 20)
 

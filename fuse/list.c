@@ -212,11 +212,30 @@ bool sfs_list_is_good(const struct sfs_dir *d)
 	return sfs_dir_is_true(d) || sfs_list_is_recent(d);
 }
 
+/* Lists n of the directories between these places; returns how many more
+ * there could have been. */
+static unsigned int walk_on(struct sfs_dir *up, uint64_t at, uint64_t to,
+			    unsigned int n)
+{
+	const struct sfs_entry *e;
+
+	while (n && (e = sfs_entries_after(&up->entries, at)) &&
+	       e->cookie < to) {
+		at = e->cookie;
+		if (!e->inode || !sfs_inode_is_dir(e->inode) ||
+		    (e->inode->dir &&
+		     (e->inode->dir->complete || e->inode->dir->listing)))
+			continue;
+		sfs_list_ahead(e->inode);
+		n--;
+	}
+	return n;
+}
+
 void sfs_list_walk(struct sfs_inode *i)
 {
 	const struct sfs_entry *e = i->names;
 	struct sfs_dir *up = e ? e->dir : NULL;
-	uint64_t at = e ? e->cookie : 0;
 	unsigned int n = SFS_WALK_MIN;
 
 	if (!up || !sfs_dir_is_complete(up))
@@ -228,15 +247,9 @@ void sfs_list_walk(struct sfs_inode *i)
 	n <<= up->walked - SFS_WALK_MANY < 3 ? up->walked - SFS_WALK_MANY : 3;
 	if (n > SFS_WALK_MAX)
 		n = SFS_WALK_MAX;
-	while (n && (e = sfs_entries_after(&up->entries, at))) {
-		at = e->cookie;
-		if (!e->inode || !sfs_inode_is_dir(e->inode) ||
-		    (e->inode->dir &&
-		     (e->inode->dir->complete || e->inode->dir->listing)))
-			continue;
-		sfs_list_ahead(e->inode);
-		n--;
-	}
+	n = walk_on(up, e->cookie, UINT64_MAX, n);
+	/* programs that go by the names' order come to those before it, too */
+	walk_on(up, 0, e->cookie, n);
 }
 
 void sfs_list_wait(struct sfs_call *c)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "fuse/ahead.h"
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
@@ -14,35 +15,6 @@
 #include "fuse/tell.h"
 
 /* ---- open ---- */
-
-static bool in_group(const struct sbx_remote_info *info, uint32_t gid)
-{
-	size_t k;
-
-	if (info->gid == gid)
-		return true;
-	for (k = 0; k < info->nr_groups; k++)
-		if (info->groups[k] == gid)
-			return true;
-	return false;
-}
-
-/* Whether the sandbox's user may certainly read it: then it need not be
- * asked.  (In doubt, as with ACLs, it is.) */
-static bool may_read(const struct sfs_inode *i)
-{
-	const struct sbx_remote_info *info = sbx_remote_info(i->files->remote);
-
-	if (!info || i->flags & SFS_INODE_XATTR)
-		return false;
-	if (!info->uid)
-		return true;
-	if (i->uid == info->uid)
-		return i->mode & 0400;
-	if (in_group(info, i->gid))
-		return i->mode & 040;
-	return i->mode & 04;
-}
 
 void sfs_open_flags(const struct sfs_inode *i, struct fuse_file_info *fi)
 {
@@ -169,6 +141,28 @@ static void on_told(struct sfs_call *c, int err)
 		sfs_call_free(c);
 }
 
+/* Its content may be here by now: then there is nothing to wait for, though it
+ * is opened there all the same. */
+static void open_on(struct sfs_call *c, int none)
+{
+	struct sfs_inode *i = sfs_inode_ref(c->inode);
+	bool hit = c->req && sfs_ahead_take(c->handle) &&
+		   sfs_handle_tell(c->handle) == 0;
+	int err;
+
+	if (hit || !c->req) {
+		on_told(c, 0);
+	} else {
+		c->resume = on_told;
+		sfs_call_waits(c);
+		err = open_tell(c);
+		if (err < 0)
+			on_told(c, err);
+	}
+	sfs_ahead_opened(i, hit);
+	sfs_inode_unref(i);
+}
+
 /*
  * Nothing but reading, by somebody who certainly may.  What the kernel does
  * not have is opened there before this is answered: it must stay readable
@@ -179,7 +173,6 @@ static void open_to_read(fuse_req_t req, struct sfs_inode *i,
 {
 	struct sfs_handle *h = sfs_handle_new(i, fi->flags);
 	struct sfs_call *c;
-	int err;
 
 	if (!h) {
 		fuse_reply_err(req, ENOMEM);
@@ -196,11 +189,9 @@ static void open_to_read(fuse_req_t req, struct sfs_inode *i,
 	}
 	c->handle = sfs_handle_ref(h);
 	c->fi = *fi;
-	c->resume = on_told;
-	sfs_call_waits(c);
-	err = open_tell(c);
-	if (err < 0)
-		on_told(c, err);
+	c->resume = open_on;
+	if (!sfs_ahead_wait(c))
+		open_on(c, 0);
 }
 
 void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
@@ -218,7 +209,7 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 	if ((fi->flags & O_ACCMODE) == O_ACCMODE)
 		fi->flags ^= O_ACCMODE ^ O_RDWR;
 	if (!(fi->flags & matters) && sfs_inode_is_covered(i) &&
-	    i->attr_gen == i->files->gen && may_read(i)) {
+	    i->attr_gen == i->files->gen && sfs_inode_is_readable(i)) {
 		open_to_read(req, i, fi);
 		return;
 	}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "fuse/ahead.h"
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
@@ -17,36 +18,49 @@
 static int lookup_send(struct sfs_call *c)
 {
 	int err = sfs_dir_tell(c->inode);
+	struct sbx_buf *b;
 
 	if (err < 0)
 		return err;
-	sbx_put_at(sbx_remote_begin(c->files->remote, SBX_OP_LOOKUP, 3),
-		   c->inode->dir->number, c->name, c->len, 0);
-	return sfs_call_submit(c, NULL);
+	b = sbx_remote_begin(c->files->remote, SBX_OP_LOOKUP, 4);
+	sbx_put_at(b, c->inode->dir->number, c->name, c->len, 0);
+	sbx_put_u64(b, sfs_ahead_size(c->inode->dir));
+	sfs_call_submit(c, NULL);
+	if (!c->inode->dir->lookups && c->inode->size <= SFS_TINY_DIR)
+		sfs_list_ahead(c->inode);
+	return 0;
 }
 
-/* Sees to it that the next ones will be known. */
+/* One more name is asked for: sees to it that the next ones will be known. */
+static void lookup_count(struct sfs_inode *i)
+{
+	struct sfs_dir *d = i->dir;
+	bool many = d->lookups > SFS_LOOKUPS_MANY;
+
+	if (!many && ++d->lookups <= SFS_LOOKUPS_MANY)
+		return;
+	sfs_list_ahead(i);
+	if (d->ahead || (!many && d->complete))
+		sfs_list_walk(i);
+}
+
 static void lookup_learn(struct sfs_inode *i)
 {
 	struct sfs_dir *d = i->dir;
 
-	if (!sfs_dir_is_true(d)) {
-		if (d->watched && d->gen)
-			sfs_compare_add(d);
-	} else if (d->lookups >= SFS_LOOKUPS_MANY) {
-		sfs_list_ahead(i);
-		if (d->ahead)
-			sfs_list_walk(i);
-	} else {
-		d->lookups++;
-	}
+	if (sfs_dir_is_true(d))
+		lookup_count(i);
+	else if (d->watched && d->gen)
+		sfs_compare_add(d);
 }
 
 static void lookup_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	struct sfs_inode *i = c->inode;
 	struct sfs_entry *e = NULL;
+	const uint8_t *data;
 	struct sbx_attr attr;
+	size_t len;
 
 	if (!err && !sbx_get_attr(rd, &attr))
 		err = -EPROTO;
@@ -65,6 +79,9 @@ static void lookup_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 		sfs_call_err(c, -ENOMEM);
 		return;
 	}
+	data = e ? sbx_get_bin(rd, &len) : NULL;
+	if (data && !rd->err)
+		sfs_ahead_found(e->inode, data, len);
 	sfs_inode_ref(i);
 	sfs_call_entry(c, i->dir, e ? e->inode : NULL);
 	lookup_learn(i);
@@ -110,8 +127,10 @@ static void lookup_answer(struct sfs_call *c)
 	}
 	sfs_dir_used(i->dir);
 	e = sfs_entries_find(&i->dir->entries, c->name, c->len);
-	if (i->dir->complete)
+	if (i->dir->complete) {
 		sfs_list_waited(i->dir);
+		lookup_count(i);
+	}
 	if (e && e->inode &&
 	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
 		if (is_of_before(e->inode))

@@ -56,6 +56,34 @@ bool sfs_inode_is_known(const struct sfs_inode *i)
 	       !sfs_file_is_dirty(i) && sfs_inode_is_covered(i);
 }
 
+static bool in_group(const struct sbx_remote_info *info, uint32_t gid)
+{
+	size_t k;
+
+	if (info->gid == gid)
+		return true;
+	for (k = 0; k < info->nr_groups; k++)
+		if (info->groups[k] == gid)
+			return true;
+	return false;
+}
+
+/* (In doubt, as with ACLs, it is not.) */
+bool sfs_inode_is_readable(const struct sfs_inode *i)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(i->files->remote);
+
+	if (!info || i->flags & SFS_INODE_XATTR)
+		return false;
+	if (!info->uid)
+		return true;
+	if (i->uid == info->uid)
+		return i->mode & 0400;
+	if (in_group(info, i->gid))
+		return i->mode & 040;
+	return i->mode & 04;
+}
+
 /*
  * What no watch covers is trusted briefly, and not beyond a command's end
  * that somebody has seen: it may have changed it.

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "client/helper/at.h"
+#include "client/helper/content.h"
 #include "client/helper/creds.h"
 #include "client/helper/handles.h"
 #include "client/helper/helper.h"
@@ -25,13 +26,35 @@
 
 #define LINK_MAX_BYTES 4096
 
-int op_lookup(struct req *q)
+int op_getattr(struct req *q)
 {
 	struct at at;
 	int r;
 
 	r = at_get(q, &at);
 	return r < 0 ? r : at_put_attr(q, &at);
+}
+
+int op_lookup(struct req *q)
+{
+	struct sbx_attr attr;
+	uint32_t content;
+	struct at at;
+	int r;
+
+	r = at_get(q, &at);
+	content = sbx_get_u32(&q->rd);
+	if (!r)
+		r = at_attr(q->h, &at, &attr);
+	if (r < 0)
+		return r;
+	sbx_put_attr(q->out, &attr);
+	if (content && at.dir && at.name[0] && S_ISREG(attr.mode) &&
+	    !(attr.flags & SBX_ATTR_VOLATILE) && dirs_enter(q->h, at.dir) == 0)
+		content_put(q->out, at.name, attr.ino, content);
+	else
+		sbx_put_nil(q->out);
+	return 0;
 }
 
 /* ---- SETATTR ---- */

@@ -23,10 +23,11 @@ static const struct {
 } ops[] = {
 	[SBX_OP_DIR] = {op_dir, 2, 0},
 	[SBX_OP_FORGET] = {op_forget, 0, 0},
-	[SBX_OP_LOOKUP] = {op_lookup, 1, 0},
+	[SBX_OP_LOOKUP] = {op_lookup, 2, 0},
 	[SBX_OP_LIST] = {op_list, 1, LATER},
 	[SBX_OP_TREE] = {op_tree, 2, LATER},
-	[SBX_OP_GETATTR] = {op_lookup, 1, 0},
+	[SBX_OP_CONTENT] = {op_content, 1, LATER},
+	[SBX_OP_GETATTR] = {op_getattr, 1, 0},
 	[SBX_OP_SETATTR] = {op_setattr, 1, CHANGES},
 	[SBX_OP_READLINK] = {op_readlink, 1, 0},
 	[SBX_OP_ACCESS] = {op_access, 0, 0},

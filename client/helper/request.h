@@ -42,8 +42,8 @@ void reply_error(struct helper *h, uint32_t id, int err);
 struct sbx_buf *part_begin(struct helper *h, uint32_t id, uint32_t n);
 void part_end(struct helper *h);
 
-req_fn op_dir, op_forget, op_lookup, op_list, op_tree;
-req_fn op_setattr, op_readlink, op_access, op_statfs;
+req_fn op_dir, op_forget, op_lookup, op_list, op_tree, op_content;
+req_fn op_getattr, op_setattr, op_readlink, op_access, op_statfs;
 req_fn op_getxattr, op_listxattr, op_setxattr, op_removexattr;
 req_fn op_create, op_mkdir, op_mknod, op_symlink, op_link, op_unlink;
 req_fn op_rmdir, op_rename;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "client/helper/attr.h"
+#include "client/helper/content.h"
 #include "client/helper/dirread.h"
 #include "client/helper/helper.h"
 #include "client/helper/request.h"
@@ -19,7 +20,6 @@
 
 #define PART_ENTRIES 1000
 #define PART_BYTES   (128 * 1024)
-#define CONTENT_MAX  (64 * 1024)
 
 struct tree {
 	struct task task;
@@ -93,21 +93,14 @@ static bool same_file(const struct stat *st, const struct sbx_attr *a)
 static void put_content(struct sbx_buf *b, const struct tree *tr,
 			const char *name, const struct sbx_attr *a)
 {
-	static uint8_t data[CONTENT_MAX];
+	const uint8_t *data;
 	ssize_t n = -1;
 	struct stat st;
-	int fd = -1;
 
 	if (S_ISREG(a->mode) && a->size <= tr->content &&
 	    !(a->flags & SBX_ATTR_VOLATILE) && tr->content)
-		fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0) {
-		n = pread(fd, data, (size_t)a->size, 0);
-		if (fstat(fd, &st) < 0 || !same_file(&st, a))
-			n = -1;
-		close(fd);
-	}
-	if (n >= 0 && (uint64_t)n == a->size)
+		n = content_read(name, (size_t)tr->content, &data, &st);
+	if (n >= 0 && same_file(&st, a))
 		sbx_put_bin(b, data, (size_t)n);
 	else
 		sbx_put_nil(b);

@@ -105,6 +105,7 @@
 #define SBX_WRITE_MAX	     32000	   /* bytes of data in one request */
 #define SBX_READ_PIECE	     (64 * 1024)   /* data of one part or reply */
 #define SBX_READ_MAX	     (1024 * 1024) /* of one read request */
+#define SBX_CONTENT_FILES    256	   /* of one content request */
 
 #define SBX_DIR_WORKSPACE 1
 #define SBX_DIR_ROOT	  2
@@ -140,7 +141,11 @@ enum sbx_wire_op {
 	SBX_OP_DIR = 1,
 	/* FORGET [dir, dir, ...]  drops numbers and their watches */
 	SBX_OP_FORGET = 2,
-	/* LOOKUP [at(3)] -> attr */
+	/*
+	 * LOOKUP [at(3), content u32] -> attr, content|nil
+	 * A regular file of at most "content" bytes comes with its content,
+	 * as with CONTENT.
+	 */
 	SBX_OP_LOOKUP = 3,
 	/*
 	 * LIST [dir u64, flags 0] -> count
@@ -155,12 +160,22 @@ enum sbx_wire_op {
 	 *       one array [[name, attr, number|0, content|nil] ...]
 	 * Breadth first.  Subdirectories get the numbers base, base + 1, ...
 	 * (as by DIR with watch).  Regular files of at most "content" bytes
-	 * come with their content.  A directory may be spread over several
+	 * come with their content, as with CONTENT.  A directory may be spread over several
 	 * parts, the last of which says complete; one without such a part
-	 * was not listed to its end (limits, rights).  Content is at most
-	 * 64 KiB.  dir must not be among the numbers that may be given.
+	 * was not listed to its end (limits, rights).  dir must not be among
+	 * the numbers that may be given.
 	 */
 	SBX_OP_TREE = 5,
+	/*
+	 * CONTENT [dir u64, content u32, [[name, ino u64] ...]] -> count
+	 * part: one array [content|nil ...]
+	 * What these files hold, in their order, before anybody asks for it:
+	 * their times of access stay.  nil: the name is not that inode, not a
+	 * regular file of at most "content" bytes (and 64 KiB), cannot be
+	 * read, or not without changing its time of access.  At most
+	 * SBX_CONTENT_FILES files.
+	 */
+	SBX_OP_CONTENT = 6,
 
 	/*
 	 * attributes.

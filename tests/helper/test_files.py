@@ -221,6 +221,74 @@ class Files(HelperTest):
         self.assertEqual(replies[99], [errno.ENOBUFS])
 
 
+class Content(HelperTest):
+    """what files hold, before anybody asks"""
+
+    def content(self, names, limit=1 << 20):
+        wanted = [[n, os.lstat(self.path(n)).st_ino if os.path.lexists(
+            self.path(n)) else 1] for n in names]
+        parts, (count,) = self.h.call_parts(CONTENT, WORKSPACE, limit, wanted)
+        found = [e for p in parts for e in p[0]]
+        self.assertEqual(len(found), count)
+        return found
+
+    def test_in_their_order(self):
+        files = {"f%d" % i: os.urandom(i * 400) for i in range(150)}
+        for name, data in files.items():
+            self.make(name, data)
+        names = sorted(files, reverse=True)
+        self.assertEqual(self.content(names), [files[n] for n in names])
+        self.assertEqual(self.content(names, 4000),
+                         [files[n] if len(files[n]) <= 4000 else None
+                          for n in names])
+
+    def test_of_small_files_only(self):
+        self.make("small", b"s" * 65536)
+        self.make("large", b"s" * 65537)
+        self.make("empty")
+        os.mkdir(self.path("dir"))
+        os.mkfifo(self.path("pipe"))
+        os.symlink("small", self.path("link"))
+        self.assertEqual(
+            self.content(["large", "dir", "pipe", "link", "none", "empty",
+                          "small"]),
+            [None, None, None, None, None, b"", b"s" * 65536])
+
+    def test_of_that_very_file(self):
+        self.make("f", b"data")
+        ino = os.stat(self.path("f")).st_ino
+        parts, _ = self.h.call_parts(CONTENT, WORKSPACE, 100,
+                                     [["f", ino + 1], ["f", ino]])
+        self.assertEqual(parts[0][0], [None, b"data"])
+
+    def test_does_not_count_as_read(self):
+        self.make("f", b"data")
+        os.utime(self.path("f"), (1, 2))
+        self.assertEqual(self.content(["f"]), [b"data"])
+        self.assertEqual(self.h.call(LOOKUP, WORKSPACE, "f", 0, 100)[1],
+                         b"data")
+        self.assertEqual(os.stat(self.path("f")).st_atime, 1)
+
+    def test_with_a_lookup(self):
+        self.make("f", b"data")
+        os.mkfifo(self.path("pipe"))
+        attr, data = self.h.call(LOOKUP, WORKSPACE, "f", 0, 4)
+        self.assertEqual((Attr(attr).size, data), (4, b"data"))
+        self.assertIsNone(self.h.call(LOOKUP, WORKSPACE, "f", 0, 3)[1])
+        self.assertIsNone(self.h.call(LOOKUP, WORKSPACE, "f", 0)[1])
+        self.assertIsNone(self.h.call(LOOKUP, WORKSPACE, "pipe", 0, 9)[1])
+
+    def test_wrong_requests(self):
+        self.fails(errno.EINVAL, self.h.call, CONTENT, WORKSPACE, 9,
+                   [["f", 1]] * 257)
+        self.fails(errno.EINVAL, self.h.call, CONTENT, WORKSPACE, 9,
+                   [["", 1]])
+        self.fails(errno.EINVAL, self.h.call, CONTENT, WORKSPACE, 9,
+                   [["f/g", 1]])
+        self.fails(errno.ESTALE, self.h.call, CONTENT, 99, 9, [["f", 1]])
+        self.assertEqual(self.h.call(CONTENT, WORKSPACE, 9, []), [0])
+
+
 class Locks(HelperTest):
     def setUp(self):
         super().setUp()

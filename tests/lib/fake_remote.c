@@ -381,7 +381,7 @@ struct sbx_attr fake_attr(mode_t mode, uint64_t ino)
 			     .nlink = S_ISDIR(mode) ? 2 : 1,
 			     .ino = ino,
 			     .dev = 1,
-			     .size = 10,
+			     .size = S_ISDIR(mode) ? FAKE_DIR_SIZE : 10,
 			     .mtime_s = 100,
 			     .ctime_s = 100};
 	return a;
@@ -420,6 +420,19 @@ void fake_answer_flag(struct fake *f, enum sbx_wire_op op,
 	sbx_put_array(&b, 2);
 	sbx_put_attr(&b, attr);
 	sbx_put_bool(&b, flag);
+	finish(q, 0, &b);
+}
+
+void fake_answer_content(struct fake *f, const struct sbx_attr *attr,
+			 const char *content)
+{
+	struct fake_request *q = oldest(f, SBX_OP_LOOKUP);
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 65536);
+	sbx_put_array(&b, 2);
+	sbx_put_attr(&b, attr);
+	sbx_put_bin(&b, content, strlen(content));
 	finish(q, 0, &b);
 }
 

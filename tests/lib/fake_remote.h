@@ -72,6 +72,9 @@ void fake_answer(struct fake *f, enum sbx_wire_op op, int err,
 /* with a bool behind the attributes (DIR: watched, CREATE: created) */
 void fake_answer_flag(struct fake *f, enum sbx_wire_op op,
 		      const struct sbx_attr *attr, bool flag);
+/* LOOKUP: a file with its content */
+void fake_answer_content(struct fake *f, const struct sbx_attr *attr,
+			 const char *content);
 /* LIST: these names, all regular files with numbers from ino on, or (ino 0)
  * directories from 5000 on */
 void fake_answer_list(struct fake *f, const char *const *names, size_t n,
@@ -83,6 +86,8 @@ bool fake_is_idle(const struct fake *f);
 void fake_restart(struct fake *f);
 void fake_change(struct fake *f, uint64_t dir, const char *name,
 		 unsigned int what, const struct sbx_attr *attr);
+/* Directories are too large to be listed with the first name. */
+#define FAKE_DIR_SIZE 16384
 struct sbx_attr fake_attr(mode_t mode, uint64_t ino);
 
 #endif

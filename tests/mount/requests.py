@@ -46,6 +46,13 @@ def known(fn):
     return run
 
 
+def about(fn):
+    """How much of what comes ahead of need is here in time is a matter of
+    time: a quarter more or less is the same"""
+    fn.about = True
+    return fn
+
+
 ONE = "echo one > f; echo two > g"
 
 row("`stat` of a known file", ONE, warm=True)(lambda: os.stat("f"))
@@ -100,7 +107,7 @@ row("`find` of 100 files in 10 folders, again", TREE, warm=True)(
     sh("find ."))
 row("`du` of 100 files in 10 folders, first time", TREE)(sh("du ."))
 row("`grep -r` in 100 files in 10 folders, first time", TREE)(
-    sh("grep -r line ."))
+    about(sh("grep -r line .")))
 row("`grep -r` in 100 files in 10 folders, again", TREE, warm=True)(
     sh("grep -r line ."))
 
@@ -113,7 +120,7 @@ REPO = ("export GIT_AUTHOR_DATE='1700000000 +0000' "
         "git config user.name n; git config user.email e@x; "
         "git config gc.auto 0; git add .; git commit -qm one")
 row("`git status` of 100 files, first time", REPO)(
-    sh("git --no-optional-locks status"))
+    about(sh("git --no-optional-locks status")))
 row("`git status` again", REPO, warm=True)(
     sh("git --no-optional-locks status"))
 row("`git status` again, with its lock on the index", REPO, warm=True)(
@@ -121,6 +128,7 @@ row("`git status` again, with its lock on the index", REPO, warm=True)(
 
 
 @row("`git commit` of one file", REPO)
+@about
 def commit():
     sh("git commit -qm two --allow-empty; git status; echo x >> d1/f1")()
     before = snapshot()
@@ -180,23 +188,38 @@ def snapshot():
     return ops, trips - ops.pop("statfs", 0)
 
 
+def settle():
+    """What nobody waits for is on its way, too, and what follows it, such as
+    the closing of a file: a command is answered behind all that.  Returns
+    what that cost."""
+    before = snapshot()
+    mount.run("t", "true")
+    after = snapshot()
+    return after[0]["exec"] - before[0].get("exec", 0), after[1] - before[1]
+
+
 def cost(nr, prepare, warm, fn):
-    where = mount.path("t", "workspace", "r%d" % nr)
-    mount.run("t", "mkdir r%d; cd r%d; %s" % (nr, nr, prepare))
+    # none beside it: else whoever reads here has walked here
+    where = mount.path("t", "workspace", "r%d" % nr, "r")
+    mount.run("t", "mkdir -p r%d/r; cd r%d/r; %s" % (nr, nr, prepare))
     os.chdir(where)
     try:
-        # whether its attributes are still trusted is a matter of time;
-        # after this they are, and what is in it is not known
-        os.path.exists("none")
         if getattr(fn, "known", False):
             os.listdir(".")
             for name in os.listdir("."):
                 os.stat(name)
         if warm:
             fn()
+        settle()
+        # whether its attributes are still trusted is a matter of time;
+        # after this they are, and what is in it is not known
+        os.stat(".")
         before = snapshot()
         inner = fn()
+        execs, trips = settle()
         after = snapshot()
+        after[0]["exec"] -= execs
+        after = after[0], after[1] - trips
     finally:
         os.chdir("/")
     if type(inner) is tuple:
@@ -217,8 +240,20 @@ def measure(row):
     name, prepare, warm, each, fn = row
     folders += 1
     requests, trips = cost(folders, prepare, warm, fn)
-    return "| %s | %s | %s |" % (name, number(requests, each),
-                                 number(trips, each))
+    more = "about " if getattr(fn, "about", False) else ""
+    return "| %s | %s%s | %s%s |" % (name, more, number(requests, each), more,
+                                     number(trips, each))
+
+
+def is_in(row, written):
+    def parts(line):
+        found = re.fullmatch(r"(\| .* \|) about (\d+) \| about (\d+) \|", line)
+        return found and (found[1], int(found[2]), int(found[3]))
+    mine = parts(row)
+    return row in written or mine is not None and any(
+        p[0] == mine[0] and all(abs(a - b) <= max(1, b // 4)
+                                for a, b in zip(mine[1:], p[1:]))
+        for p in map(parts, written) if p)
 
 
 def check(written):
@@ -227,9 +262,9 @@ def check(written):
     wrong = 0
     for row in rows:
         seen = []
-        while len(seen) < 4 and (not seen or seen[-1] not in written):
+        while len(seen) < 4 and (not seen or not is_in(seen[-1], written)):
             seen.append(measure(row))
-        if seen[-1] not in written:
+        if not is_in(seen[-1], written):
             print("not in tests/README.md:", *set(seen), sep="\n  ")
             wrong += 1
     return wrong

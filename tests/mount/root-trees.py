@@ -70,8 +70,11 @@ class Trees:
         self.m.run("t", "kill -9 %d" % pid)
 
         def gone():
-            return str(pid) not in os.listdir(proc) or \
-                self.read("/proc/%d/cmdline" % pid) == b""
+            try:
+                return str(pid) not in os.listdir(proc) or \
+                    self.read("/proc/%d/cmdline" % pid) == b""
+            except FileNotFoundError:
+                return True
         wait_for(gone)
 
     def test_files_without_size_are_read_whole(self):

@@ -659,6 +659,75 @@ static void test_opened_there_before_the_answer(void **state)
 	n->ops->release(again, n, &r->fi);
 }
 
+/* A file whose content came with the look-up. */
+static struct sfs_node *found_with_content(struct sfs_node *top)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	fuse_req_t r = lookup(top, "f");
+
+	a.size = 4;
+	fake_answer_content(f, &a, "data");
+	return node_of(r);
+}
+
+/* Nobody waits for its opening and reading, but both are made known. */
+static void test_content_comes_with_a_lookup(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *n = found_with_content(root());
+	fuse_req_t r = req(), rd = req(), end = req();
+	struct fuse_file_info fi = {0};
+
+	n->ops->open(r, n, &fi);
+	assert_int_equal(r->replies, 1);
+	assert_int_equal(f->sent[SBX_OP_OPEN], 1);
+	assert_int_equal(f->sent[SBX_OP_READ], 0);
+	n->ops->read(rd, n, 4096, 0, &r->fi);
+	assert_int_equal(rd->replies, 1);
+	assert_int_equal(rd->len, 4);
+	assert_memory_equal(rd->bytes, "data", 4);
+	assert_int_equal(f->sent[SBX_OP_READ], 1);
+	a.size = 4;
+	fake_answer(f, SBX_OP_OPEN, 0, &a);
+	fake_answer(f, SBX_OP_READ, -EIO, NULL);
+	n->ops->release(end, n, &r->fi);
+	assert_int_equal(f->sent[SBX_OP_CLOSE], 1);
+	assert_int_equal(f->fs.readahead, 0);
+}
+
+static void test_changed_content_is_not_used(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *n = found_with_content(root());
+	fuse_req_t r = req(), end = req();
+	struct fuse_file_info fi = {0};
+
+	a.size = 4;
+	assert_int_equal(f->fs.readahead, 4);
+	fake_change(f, SBX_DIR_WORKSPACE, "f", SBX_CHANGE_DATA, &a);
+	assert_int_equal(f->fs.readahead, 0);
+	n->ops->open(r, n, &fi);
+	assert_int_equal(r->replies, 0);
+	fake_answer(f, SBX_OP_OPEN, 0, &a);
+	assert_int_equal(r->replies, 1);
+	n->ops->release(end, n, &r->fi);
+}
+
+/* What a change of ours that is under way will make of it is not known. */
+static void test_content_is_not_older_than_a_change(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = root();
+	fuse_req_t r = lookup(top, "f"), m = req();
+
+	top->ops->mkdir(m, top, "d", 0755);
+	a.size = 4;
+	fake_answer_content(f, &a, "data");
+	node_of(r);
+	assert_int_equal(f->fs.readahead, 0);
+	fake_answer(f, SBX_OP_MKDIR, -EEXIST, NULL);
+}
+
 /* What was exchanged in the sandbox stays what it is. */
 static void exchanged(mode_t mode, mode_t mode2)
 {
@@ -747,6 +816,9 @@ int main(void)
 		T(test_hostile_listing_is_refused),
 		T(test_renamed_while_it_is_told),
 		T(test_content_before_size),
+		T(test_content_comes_with_a_lookup),
+		T(test_changed_content_is_not_used),
+		T(test_content_is_not_older_than_a_change),
 		T(test_opened_there_before_the_answer),
 		T(test_exchanged_are_the_same_nodes),
 		T(test_exchanged_directories_are_the_same),

@@ -1,0 +1,38 @@
+/*
+ * The content of small files before somebody opens them.  Whoever reads one
+ * file of a folder after the other, or walks through a tree, finds the next
+ * ones here, so that a thousand files cost a few round trips.
+ *
+ * It is as true as what is fetched for an open file: it is used only while
+ * events cover the file and tell of no change, and as long as nothing of our
+ * own was sent that changes it.  The sandbox does not count it as read until
+ * it is.  Bounded: see limits.h, and fs.readahead.  Loop thread only.
+ */
+#ifndef SFS_AHEAD_H
+#define SFS_AHEAD_H
+
+#include "fuse/call.h"
+
+struct sfs_ahead;
+
+/* Its content is on its way: calls c->resume(c, 0) when it is here, or will
+ * not be.  False: it is not on its way. */
+bool sfs_ahead_wait(struct sfs_call *c);
+/* Hands the content over to a handle, if it is here and true. */
+bool sfs_ahead_take(struct sfs_handle *h);
+/* Somebody opens this file to read it; hit: its content was here.  Asks for
+ * what may be read next. */
+void sfs_ahead_opened(struct sfs_inode *i, bool hit);
+/* A look-up brought the content of what it found. */
+void sfs_ahead_found(struct sfs_inode *i, const uint8_t *data, size_t len);
+/* How much a look-up in this directory shall bring; 0: nothing. */
+uint32_t sfs_ahead_size(const struct sfs_dir *d);
+
+/* What is here of it is not true any more, or not of use. */
+void sfs_ahead_drop(struct sfs_inode *i);
+/* Drops what nobody came for, until so many bytes are free, if it can. */
+void sfs_ahead_yield(struct sfs_files *f, size_t len);
+/* Nothing is under way any more: frees all. */
+void sfs_ahead_end(struct sfs_files *f);
+
+#endif

@@ -80,6 +80,8 @@ static void child_finish(struct helper *h, struct child *c, int status)
 	int r = WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
 
 	watch_sync(h);
+	if (c->waits)
+		request_waits(h, c->id, false);
 	reply_begin(h, c->id, 0);
 	if (!r)
 		r = c->done(h, c);
@@ -130,6 +132,7 @@ void children_cancel(struct helper *h, struct handle *hd,
 		while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
 			;
 		*at = c->next;
+		request_waits(h, c->id, false);
 		reply_error(h, c->id, -EINTR);
 		handle_unuse(h, c->hd);
 		free(c);

@@ -40,7 +40,8 @@ static void find_self(struct helper *h)
 	}
 }
 
-int helper_init(struct helper *h, const char *session)
+int helper_init(struct helper *h, const char *session,
+		const struct handover *how)
 {
 	int r;
 
@@ -60,7 +61,7 @@ int helper_init(struct helper *h, const char *session)
 	changes_init(&h->changes);
 	ports_init(h);
 	report_init(h);
-	r = peer_init(h);
+	r = peer_init(h, how);
 	if (r < 0)
 		return r;
 	watch_init(h);
@@ -122,6 +123,7 @@ void helper_run(struct helper *h)
 		if (h->changes.overflow && !peer_is_full(h))
 			changes_flush(h);
 		peer_pump(h);
+		batch_check(h);
 		run_resume(h);
 		more |= h->tasks && !peer_is_busy(h);
 	}

@@ -37,7 +37,23 @@ struct job;
 struct child;
 struct creds;
 
+struct handover;
+
+/* Streams that carry one batch (proto.h). */
+struct batch {
+	bool on;
+	bool eof;   /* all of it has come */
+	bool ended; /* its last word is queued */
+	size_t given, hello, max;
+	bool timed;	    /* the time to wait for answers is over */
+	int64_t park_until; /* loop_clock_ms */
+	struct loop_timer timer;
+};
+
 struct peer {
+	struct batch batch;
+	size_t frame_max;
+	int64_t linger_ms;
 	struct sbx_link *link;
 	struct loop_fd in, out;
 	bool same_fd; /* one descriptor is both */
@@ -80,6 +96,9 @@ struct helper {
 	struct ports ports;
 	struct report report;
 	struct sbx_buf reply, later, event; /* messages being written */
+	/* requests without an answer so far, and those among them that may wait
+	 * for ever: for locks, or for room in a pipe */
+	size_t owed, patient;
 
 	/* how it was started */
 	char session[33];
@@ -102,7 +121,9 @@ struct helper {
 };
 
 /* Serves until it ends; the streams, if any, are attached before. */
-int helper_init(struct helper *h, const char *session);
+/* how: in which way the first streams will be used */
+int helper_init(struct helper *h, const char *session,
+		const struct handover *how);
 void helper_release(struct helper *h);
 void helper_run(struct helper *h);
 /* Memory for what must not be lost is missing: ends, so that the client
@@ -110,14 +131,24 @@ void helper_run(struct helper *h);
 void helper_out_of_memory(struct helper *h);
 
 /* peer.c */
-int peer_init(struct helper *h);
+int peer_init(struct helper *h, const struct handover *how);
 void peer_release(struct helper *h);
 /* Takes both descriptors. */
-int peer_attach(struct helper *h, int in, int out);
+int peer_attach(struct helper *h, int in, int out, const struct handover *how);
+
 void peer_detach(struct helper *h);
 void peer_send(struct helper *h, const struct sbx_buf *msg);
 void peer_pump(struct helper *h); /* writes what there is */
 bool peer_is_busy(const struct helper *h);
 bool peer_is_full(const struct helper *h);
+
+/* batch.c */
+void batch_init(struct helper *h);
+/* New streams; hello: bytes of ours that come before anything else. */
+void batch_begin(struct helper *h, const struct handover *how, size_t hello);
+/* How much of max may still be given. */
+size_t batch_room(const struct helper *h, size_t max);
+/* Gives streams up that carried a batch, once that is answered. */
+void batch_check(struct helper *h);
 
 #endif

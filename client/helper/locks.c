@@ -129,7 +129,10 @@ static int lock_set(struct req *q, struct handle *hd, int fd,
 		if (q->in_batch)
 			return -EOPNOTSUPP;
 		r = children_start(q->h, &c, fd, lock_wait, l);
-		return r < 0 ? -ENOLCK : REQ_LATER;
+		if (r < 0)
+			return -ENOLCK;
+		request_waits(q->h, q->id, true);
+		return REQ_LATER;
 	}
 	if (r < 0)
 		return r;

@@ -3,15 +3,19 @@
  * be the workspace.
  *
  *	sbxfs-helper SESSION [--remove-self]
+ *	sbxfs-helper SESSION --batch WAIT_MS PARK_MS MAX_BYTES MARK
  *
  * speaks client/wire/proto.h on its standard input and output.
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "client/helper/batch_call.h"
 #include "client/helper/session.h"
+#include "client/helper/socket.h"
 
 static int is_session(const char *s)
 {
@@ -29,6 +33,28 @@ static int have_streams(void)
 	return 1;
 }
 
+/* At most nine digits. */
+static int get_number(const char *s, uint32_t *ret)
+{
+	size_t len = strlen(s);
+
+	if (!len || len > 9 || strspn(s, "0123456789") != len)
+		return 0;
+	*ret = (uint32_t)strtoul(s, NULL, 10);
+	return 1;
+}
+
+static int run_batch(char **argv)
+{
+	struct handover how = {.batch = 1};
+
+	if (!is_session(argv[1]) || !get_number(argv[3], &how.wait_ms) ||
+	    !get_number(argv[4], &how.park_ms) ||
+	    !get_number(argv[5], &how.max_bytes) || how.max_bytes < BATCH_LEAST)
+		return 2;
+	return batch_call(argv[1], &how, argv[6]);
+}
+
 int main(int argc, char **argv)
 {
 	int remove = argc == 3 && !strcmp(argv[2], "--remove-self");
@@ -39,6 +65,8 @@ int main(int argc, char **argv)
 	}
 	if (!have_streams())
 		return 1;
+	if (argc == 7 && !strcmp(argv[2], "--batch"))
+		return run_batch(argv);
 	if (argc < 2 || argc > 3 || (argc == 3 && !remove) ||
 	    !is_session(argv[1])) {
 		fputs("usage: sbxfs-helper SESSION [--remove-self]\n"

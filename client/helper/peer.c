@@ -14,6 +14,7 @@
 #include "client/helper/creds.h"
 #include "client/helper/helper.h"
 #include "client/helper/request.h"
+#include "client/helper/socket.h"
 #include "client/wire/msg.h"
 #include "client/wire/proto.h"
 
@@ -160,9 +161,13 @@ static int on_control(void *arg, const uint8_t *data, size_t len)
 	if (h->peer.greeted)
 		return 0;
 	h->peer.greeted = true;
-	/* what it received from another instance says nothing of ours */
-	if (c.instance != h->peer.instance)
+	/* what it received from another instance says nothing of ours, nor
+	 * is what follows meant for us */
+	if (c.instance != h->peer.instance) {
 		c.received = 0;
+		if (c.instance && h->peer.batch.on)
+			sbx_link_deafen(h->peer.link);
+	}
 	return sbx_link_resume(h->peer.link, (uint32_t)c.received);
 }
 
@@ -180,7 +185,7 @@ static void on_linger(void *arg)
 {
 	struct helper *h = arg;
 	int64_t silent = loop_clock_ms() - h->peer.heard_ms;
-	int64_t left = SBX_HELPER_LINGER_S * 1000 - silent;
+	int64_t left = h->peer.linger_ms - silent;
 
 	if (left <= 0)
 		h->ended = true;
@@ -199,8 +204,9 @@ static uint64_t random_number(void)
 	return n;
 }
 
-int peer_init(struct helper *h)
+int peer_init(struct helper *h, const struct handover *how)
 {
+	struct peer *p = &h->peer;
 	struct sbx_link_conf conf = {.frame_max_out = SBX_FRAME_MAX_TO_CLIENT,
 				     .frame_max_in = SBX_FRAME_MAX_TO_HELPER,
 				     .window_out = SBX_WINDOW_TO_CLIENT,
@@ -208,8 +214,14 @@ int peer_init(struct helper *h)
 				     .on_message = on_message,
 				     .on_control = on_control,
 				     .arg = h};
-	struct peer *p = &h->peer;
 
+	/* a batch's answer is at least two frames */
+	if (how->batch && how->max_bytes / 2 < conf.frame_max_out)
+		conf.frame_max_out = how->max_bytes / 2;
+	p->frame_max = conf.frame_max_out;
+	p->linger_ms =
+		(how->batch ? SBX_BATCH_LINGER_S : SBX_HELPER_LINGER_S) * 1000;
+	batch_init(h);
 	p->in = (struct loop_fd){.fd = -1, .fn = on_in, .arg = h};
 	p->out = (struct loop_fd){.fd = -1, .fn = on_out, .arg = h};
 	p->linger = (struct loop_timer){.fn = on_linger, .arg = h};
@@ -220,7 +232,7 @@ int peer_init(struct helper *h)
 	p->output = malloc(OUTPUT_SIZE);
 	if (!p->link || !p->input || !p->output)
 		return -ENOMEM;
-	loop_timer_set(&h->loop, &p->linger, SBX_HELPER_LINGER_S * 1000);
+	loop_timer_set(&h->loop, &p->linger, p->linger_ms);
 	return 0;
 }
 
@@ -230,6 +242,7 @@ void peer_release(struct helper *h)
 
 	peer_detach(h);
 	loop_timer_del(&h->loop, &p->linger);
+	loop_timer_del(&h->loop, &p->batch.timer);
 	p->link = sbx_link_free(p->link);
 	free(p->input);
 	free(p->output);
@@ -245,6 +258,7 @@ void peer_detach(struct helper *h)
 	p->attached = false;
 	p->greeted = false;
 	p->out_len = p->out_off = 0;
+	loop_timer_stop(&p->batch.timer);
 	sbx_link_detach(p->link);
 	loop_del(&h->loop, &p->in);
 	loop_del(&h->loop, &p->out);
@@ -263,7 +277,7 @@ static void set_nonblocking(int fd)
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-int peer_attach(struct helper *h, int in, int out)
+int peer_attach(struct helper *h, int in, int out, const struct handover *how)
 {
 	struct peer *p = &h->peer;
 	struct sbx_buf hello;
@@ -272,8 +286,9 @@ int peer_attach(struct helper *h, int in, int out)
 	peer_detach(h);
 	set_nonblocking(in);
 	set_nonblocking(out);
-	sbx_buf_init(&hello, SBX_FRAME_MAX_TO_CLIENT / 2);
+	sbx_buf_init(&hello, p->frame_max / 2);
 	hello_write(h, &hello);
+	batch_begin(h, how, sbx_buf_len(&hello));
 	r = hello.err;
 	if (!r)
 		r = sbx_link_attach(p->link, sbx_buf_at(&hello),
@@ -319,6 +334,11 @@ static void on_in(void *arg, short revents)
 	n = read(p->in.fd, p->input, INPUT_SIZE);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n == 0 && p->batch.on) {
+		p->batch.eof = true;
+		loop_set(&h->loop, &p->in, -1);
+		return;
+	}
 	if (n <= 0) {
 		peer_detach(h);
 		return;
@@ -369,8 +389,9 @@ void peer_pump(struct helper *h)
 	while (p->attached) {
 		if (p->out_off == p->out_len) {
 			p->out_off = 0;
-			p->out_len = sbx_link_output(p->link, p->output,
-						     OUTPUT_SIZE);
+			p->out_len = sbx_link_output(
+				p->link, p->output, batch_room(h, OUTPUT_SIZE));
+			p->batch.given += p->out_len;
 			if (!p->out_len)
 				break;
 			p->said_ms = loop_clock_ms();

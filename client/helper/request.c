@@ -87,9 +87,16 @@ static void reply_send(struct helper *h, struct sbx_buf *b, uint32_t id)
 {
 	if (!id)
 		return;
+	h->owed--;
 	if (b->err == -EMSGSIZE)
 		reply_head(b, id, -EMSGSIZE, 0);
 	peer_send(h, b);
+}
+
+void request_waits(struct helper *h, uint32_t id, bool on)
+{
+	if (id)
+		h->patient += on ? 1u : -1u;
 }
 
 struct sbx_buf *reply_begin(struct helper *h, uint32_t id, uint32_t n)
@@ -168,6 +175,8 @@ int request_message(struct helper *h, const uint8_t *data, size_t len)
 		sbx_msg_release(&m);
 		return -EPROTO;
 	}
+	if (q.id)
+		h->owed++;
 	r = -EOPNOTSUPP;
 	if (op_exists(q.op)) {
 		reply_head(&h->reply, q.id, 0, ops[q.op].results);

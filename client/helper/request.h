@@ -34,6 +34,10 @@ typedef int req_fn(struct req *q);
 /* A message from the client; a negative errno breaks the link. */
 int request_message(struct helper *h, const uint8_t *data, size_t len);
 
+/* This request was left for what may never come; later (on false), it is
+ * about to be answered. */
+void request_waits(struct helper *h, uint32_t id, bool on);
+
 /* The reply of a request left for later: begin, put the n results, end. */
 struct sbx_buf *reply_begin(struct helper *h, uint32_t id, uint32_t n);
 void reply_end(struct helper *h, uint32_t id);

@@ -35,7 +35,7 @@ static int attach_and_wait(int sock)
 	char byte;
 	int r;
 
-	r = socket_send_streams(sock, 0, 1);
+	r = socket_send_streams(sock, 0, 1, &(struct handover){0});
 	if (r < 0)
 		return 1;
 	/* ends with the streams, whichever side gave them up */
@@ -70,6 +70,7 @@ static void on_conn(void *arg, short revents)
 {
 	struct conn *c = arg;
 	struct helper *h = &c->daemon->helper;
+	struct handover how;
 	int in, out;
 
 	if (c->attached) {
@@ -77,12 +78,12 @@ static void on_conn(void *arg, short revents)
 		peer_detach(h);
 		return;
 	}
-	if (socket_take_streams(c->in.fd, &in, &out) < 0) {
+	if (socket_take_streams(c->in.fd, &in, &out, &how) < 0) {
 		conn_close(c);
 		return;
 	}
 	peer_detach(h);
-	if (peer_attach(h, in, out) < 0)
+	if (peer_attach(h, in, out, &how) < 0)
 		conn_close(c);
 	else
 		c->attached = true;
@@ -141,13 +142,14 @@ static void leave_parent(int keep)
 	close_others(keep);
 }
 
-static struct daemon *daemon_new(const char *session, bool remove_self)
+static struct daemon *daemon_new(const char *session, bool remove_self,
+				 const struct handover *how)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return NULL;
-	if (helper_init(&d->helper, session) < 0) {
+	if (helper_init(&d->helper, session, how) < 0) {
 		helper_release(&d->helper);
 		free(d);
 		return NULL;
@@ -157,13 +159,14 @@ static struct daemon *daemon_new(const char *session, bool remove_self)
 	return d;
 }
 
-static void daemon_main(const char *session, bool remove_self, int listening)
+static void daemon_main(const char *session, bool remove_self,
+			const struct handover *how, int listening)
 {
 	struct daemon *d;
 	int i;
 
 	leave_parent(listening);
-	d = daemon_new(session, remove_self);
+	d = daemon_new(session, remove_self, how);
 	if (!d)
 		return;
 	d->helper.on_detached = on_detached;
@@ -199,10 +202,10 @@ static int serve_direct(const char *session, bool remove_self)
 		return 1;
 	dup2(null, 0);
 	dup2(null, 1);
-	d = daemon_new(session, remove_self);
+	d = daemon_new(session, remove_self, &(struct handover){0});
 	if (!d)
 		return 1;
-	if (peer_attach(&d->helper, in, out) == 0) {
+	if (peer_attach(&d->helper, in, out, &(struct handover){0}) == 0) {
 		d->helper.on_detached = on_detached_direct;
 		helper_run(&d->helper);
 	}
@@ -214,27 +217,34 @@ static int serve_direct(const char *session, bool remove_self)
 
 /* ---- which of them ---- */
 
-int session_run(const char *session, bool remove_self)
+int session_join(const char *session, bool remove_self,
+		 const struct handover *how)
 {
 	int listening = -1, sock;
 	pid_t pid;
 
 	sock = socket_join(session, &listening);
-	if (sock < 0)
-		return serve_direct(session, remove_self);
-	if (listening < 0)
-		return attach_and_wait(sock);
+	if (sock < 0 || listening < 0)
+		return sock;
 	pid = fork();
 	if (pid == 0) {
 		close(sock);
-		daemon_main(session, remove_self, listening);
-		return 0;
+		daemon_main(session, remove_self, how, listening);
+		_exit(0);
 	}
 	close(listening);
-	if (pid < 0) {
-		socket_remove(session);
-		close(sock);
+	if (pid > 0)
+		return sock;
+	socket_remove(session);
+	close(sock);
+	return -EAGAIN;
+}
+
+int session_run(const char *session, bool remove_self)
+{
+	int sock = session_join(session, remove_self, &(struct handover){0});
+
+	if (sock < 0)
 		return serve_direct(session, remove_self);
-	}
 	return attach_and_wait(sock);
 }

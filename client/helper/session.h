@@ -8,7 +8,15 @@
 
 #include <stdbool.h>
 
+struct handover;
+
 /* Returns the exit status of this process. */
 int session_run(const char *session, bool remove_self);
+/*
+ * A connection to the session's daemon, which is started if there is none,
+ * for streams to be used in the way of how; negative: none can be had.
+ */
+int session_join(const char *session, bool remove_self,
+		 const struct handover *how);
 
 #endif

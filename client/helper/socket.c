@@ -174,12 +174,12 @@ union control {
 	char bytes[CMSG_SPACE(STREAMS * sizeof(int))];
 };
 
-int socket_send_streams(int sock, int in, int out)
+int socket_send_streams(int sock, int in, int out, const struct handover *how)
 {
 	int fds[STREAMS] = {in, out};
 	union control control = {0};
-	char byte = 0;
-	struct iovec iov = {&byte, 1};
+	struct handover copy = *how;
+	struct iovec iov = {&copy, sizeof(copy)};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = control.bytes,
@@ -190,30 +190,35 @@ int socket_send_streams(int sock, int in, int out)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(fds));
 	memcpy(CMSG_DATA(c), fds, sizeof(fds));
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+	if (sendmsg(sock, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(copy))
+		return 0;
+	return -ECONNRESET;
 }
 
-int socket_take_streams(int sock, int *ret_in, int *ret_out)
+int socket_take_streams(int sock, int *ret_in, int *ret_out,
+			struct handover *ret_how)
 {
 	int fds[STREAMS];
 	union control control = {0};
-	char byte;
-	struct iovec iov = {&byte, 1};
+	struct iovec iov = {ret_how, sizeof(*ret_how)};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = control.bytes,
 			     .msg_controllen = sizeof(control.bytes)};
 	struct cmsghdr *c;
+	ssize_t got;
 	size_t n;
 
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
+	got = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+	if (got <= 0)
 		return -ECONNRESET;
 	c = CMSG_FIRSTHDR(&msg);
 	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 		return -EPROTO;
 	n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 	memcpy(fds, CMSG_DATA(c), (n < STREAMS ? n : STREAMS) * sizeof(int));
-	if (n == STREAMS && !(msg.msg_flags & MSG_CTRUNC)) {
+	if (n == STREAMS && !(msg.msg_flags & MSG_CTRUNC) &&
+	    got == (ssize_t)sizeof(*ret_how)) {
 		*ret_in = fds[0];
 		*ret_out = fds[1];
 		return 0;

@@ -6,6 +6,13 @@
 #define HELPER_SOCKET_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+/* How the streams that are handed over are to be used (proto.h, BATCH). */
+struct handover {
+	uint32_t batch; /* 0: until they end, and the rest is 0 */
+	uint32_t wait_ms, park_ms, max_bytes;
+};
 
 /*
  * A connection to the session's daemon.  If there is none, *ret_listening is
@@ -16,7 +23,8 @@ int socket_join(const char *session, int *ret_listening);
 void socket_remove(const char *session);
 /* The process at the other end is of the same user. */
 bool socket_peer_is_us(int sock);
-int socket_send_streams(int sock, int in, int out);
-int socket_take_streams(int sock, int *ret_in, int *ret_out);
+int socket_send_streams(int sock, int in, int out, const struct handover *how);
+int socket_take_streams(int sock, int *ret_in, int *ret_out,
+			struct handover *ret_how);
 
 #endif

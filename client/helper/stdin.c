@@ -42,6 +42,7 @@ static void answer(struct job *j, int err)
 	if (!j->asks)
 		j->asks_end = &j->asks;
 	j->ask_count--;
+	request_waits(j->h, a->id, false);
 	if (err < 0) {
 		reply_error(j->h, a->id, err);
 	} else {
@@ -152,6 +153,7 @@ int op_stdin(struct req *q)
 	*j->asks_end = a;
 	j->asks_end = &a->next;
 	j->ask_count++;
+	request_waits(q->h, q->id, true);
 	stdin_flush(j);
 	return REQ_LATER;
 }

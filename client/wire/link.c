@@ -33,7 +33,7 @@ struct sbx_link {
 	uint64_t answered; /* in.bytes when we last sent an ack */
 	unsigned streams;  /* counts attach and detach */
 	uint64_t frames, pings;
-	bool attached, resumed, want_empty, broken;
+	bool attached, resumed, want_empty, broken, deaf;
 };
 
 struct sbx_link *sbx_link_new(const struct sbx_link_conf *conf)
@@ -116,21 +116,45 @@ void sbx_link_detach(struct sbx_link *l)
 	l->streams++;
 	l->attached = false;
 	l->resumed = false;
+	l->deaf = false;
 	l->answered = l->in.bytes;
 	link_drop_controls(l);
 	sbx_buf_clear(&l->partial);
 }
 
-int sbx_link_resume(struct sbx_link *l, uint32_t peer_received)
+int sbx_link_confirm(struct sbx_link *l, uint32_t peer_received)
 {
 	/* what was acknowledged is gone and cannot be sent again */
 	if (sbx_seq_diff(peer_received, l->out.acked) < 0)
 		return -EPROTO;
-	if (sbx_sendq_ack(&l->out, peer_received) < 0)
-		return -EPROTO;
+	return sbx_sendq_ack(&l->out, peer_received);
+}
+
+int sbx_link_resume(struct sbx_link *l, uint32_t peer_received)
+{
+	int r = sbx_link_confirm(l, peer_received);
+
+	if (r < 0)
+		return r;
 	sbx_sendq_rewind(&l->out);
 	l->resumed = true;
 	return 0;
+}
+
+int sbx_link_attach_known(struct sbx_link *l, const void *hello, size_t len)
+{
+	int r = sbx_link_attach(l, hello, len);
+
+	if (r < 0)
+		return r;
+	sbx_sendq_rewind(&l->out);
+	l->resumed = true;
+	return 0;
+}
+
+void sbx_link_deafen(struct sbx_link *l)
+{
+	l->deaf = true;
 }
 
 void sbx_link_reset(struct sbx_link *l)
@@ -321,7 +345,7 @@ int sbx_link_input(struct sbx_link *l, const void *data, size_t len)
 	int64_t n;
 	int r;
 
-	while (len) {
+	while (len && !l->deaf) {
 		bool direct = !sbx_buf_len(&l->partial);
 
 		n = direct ? link_direct(l, p, len, &size)
@@ -341,7 +365,7 @@ int sbx_link_input(struct sbx_link *l, const void *data, size_t len)
 		if (r < 0)
 			return r;
 		/* a handler changed the streams: the rest is of the old ones */
-		if (streams != l->streams)
+		if (streams != l->streams || l->deaf)
 			return 0;
 		if (!direct)
 			sbx_buf_clear(&l->partial);

@@ -39,6 +39,18 @@ void sbx_link_detach(struct sbx_link *l);
  * send the rest again.  -EPROTO for a number that was never sent.
  */
 int sbx_link_resume(struct sbx_link *l, uint32_t peer_received);
+/*
+ * For a carrier whose streams are short (proto.h, BATCH): the same as attach,
+ * but what is not acknowledged follows the hello at once, since the peer is
+ * taken to be the one that is known.
+ */
+int sbx_link_attach_known(struct sbx_link *l, const void *hello, size_t len);
+/* It is: its hello says that it has received up to this number.  -EPROTO as
+ * with resume. */
+int sbx_link_confirm(struct sbx_link *l, uint32_t peer_received);
+/* It is not, said the peer's hello: what else comes is dropped until the next
+ * attach. */
+void sbx_link_deafen(struct sbx_link *l);
 /* Forgets both directions: the peer starts from nothing. */
 void sbx_link_reset(struct sbx_link *l);
 uint32_t sbx_link_received(const struct sbx_link *l);

@@ -48,6 +48,21 @@
  * SBX_PING_S seconds; the helper answers an empty control frame with one if
  * it has sent nothing for a second.
  *
+ * BATCH.  Where a carrier has no streams but commands that are run to their
+ * end, the client starts "helper SESSION --batch WAIT_MS PARK_MS MAX_BYTES
+ * MARK" for each exchange.  Its stdin is, as base64, a hello and at once all
+ * that is not acknowledged and what is new; its stdout is, in lines of base64
+ * between a line MARK and a line "MARK LENGTH", the helper's hello and frames,
+ * and as the last ones a control frame {more: bool, owed: u32} and an empty
+ * one.  So a lost answer is simply asked for again.  The streams are given up
+ * when every request of the batch is answered that can be answered now
+ * (waiting for locks, or for room in a pipe, is not waited for), or after
+ * WAIT_MS, or when MAX_BYTES are full: more says that something is queued, owed
+ * how many requests are being worked on.  With PARK_MS they are kept that long
+ * until there is something to say.  A hello of another instance than the
+ * helper's (not 0): what follows it is dropped.  Such a helper ends after
+ * SBX_BATCH_LINGER_S seconds without a batch.
+ *
  * Hello (control frame, seq 0), a map with string keys, unknown keys ignored:
  *   client: {v: 1, session: str, instance: u64 (0 at first), received: u32}
  *   helper: {v: 1, session: str, instance: u64, received: u32, version: str,
@@ -101,6 +116,7 @@
 #define SBX_WINDOW_TO_HELPER (4 * 1024 * 1024)
 #define SBX_WINDOW_TO_CLIENT (4 * 1024 * 1024)
 #define SBX_HELPER_LINGER_S  40
+#define SBX_BATCH_LINGER_S   3600
 #define SBX_PING_S	     10
 #define SBX_WRITE_MAX	     32000	   /* bytes of data in one request */
 #define SBX_READ_PIECE	     (64 * 1024)   /* data of one part or reply */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "client/exchange.h"
+#include "client/hello.h"
 #include "client/log.h"
 #include "client/plain.h"
 #include "client/upload.h"
@@ -33,7 +35,7 @@ struct sbx_channel {
 	uv_loop_t *loop;
 	struct sbx_service *svc;
 	char *id;
-	char session[33];
+	char session[SBX_SESSION_SIZE];
 	const struct sbx_channel_handler *h;
 	void *arg;
 
@@ -45,9 +47,10 @@ struct sbx_channel {
 	struct sbx_link *link;
 	uint64_t instance; /* of the helper; 0: none so far */
 	struct sbx_remote_info info;
-	struct sbx_error error;	 /* why the stream is being given up */
-	struct sbx_plain *plain; /* instead of a helper, or NULL */
-	unsigned int died;	 /* helpers that ended before their hello */
+	struct sbx_error error;	       /* why the stream is being given up */
+	struct sbx_plain *plain;       /* instead of a helper, or NULL */
+	struct sbx_exchange *exchange; /* instead of streams, or NULL */
+	unsigned int died; /* helpers that ended before their hello */
 
 	uv_timer_t tick, retry;
 	uv_prepare_t flush; /* sends what one turn of the loop has queued */
@@ -74,97 +77,7 @@ static void channel_enter(struct sbx_channel *c, enum phase phase)
 
 /* ---- the helper's hello ---- */
 
-static void copy_text(char *dst, size_t size, struct sbx_rd *rd)
-{
-	size_t len;
-	const uint8_t *p = sbx_get_bin(rd, &len);
-
-	if (len >= size || (p && memchr(p, 0, len))) {
-		rd->err = -EPROTO;
-		return;
-	}
-	if (p)
-		memcpy(dst, p, len);
-	dst[p ? len : 0] = '\0';
-}
-
-static void hello_groups(struct sbx_remote_info *info, struct sbx_rd *rd)
-{
-	struct sbx_rd a = sbx_get_array(rd);
-	const size_t max = sizeof(info->groups) / sizeof(info->groups[0]);
-
-	while (a.left && info->nr_groups < max)
-		info->groups[info->nr_groups++] = sbx_get_u32(&a);
-	if (a.err)
-		rd->err = a.err;
-}
-
-struct hello {
-	struct sbx_remote_info info;
-	uint32_t version, received;
-	uint64_t instance;
-	char session[33];
-};
-
-static void hello_member(struct hello *h, const char *key, struct sbx_rd *rd)
-{
-	struct sbx_remote_info *info = &h->info;
-
-	if (!strcmp(key, "v"))
-		h->version = sbx_get_u32(rd);
-	else if (!strcmp(key, "session"))
-		copy_text(h->session, sizeof(h->session), rd);
-	else if (!strcmp(key, "instance"))
-		h->instance = sbx_get_u64(rd);
-	else if (!strcmp(key, "received"))
-		h->received = sbx_get_u32(rd);
-	else if (!strcmp(key, "version"))
-		copy_text(info->version, sizeof(info->version), rd);
-	else if (!strcmp(key, "machine"))
-		copy_text(info->machine, sizeof(info->machine), rd);
-	else if (!strcmp(key, "cwd"))
-		copy_text(info->cwd, sizeof(info->cwd), rd);
-	else if (!strcmp(key, "home"))
-		copy_text(info->home, sizeof(info->home), rd);
-	else if (!strcmp(key, "pid"))
-		info->pid = sbx_get_u32(rd);
-	else if (!strcmp(key, "uid"))
-		info->uid = sbx_get_u32(rd);
-	else if (!strcmp(key, "gid"))
-		info->gid = sbx_get_u32(rd);
-	else if (!strcmp(key, "features"))
-		info->features = sbx_get_u32(rd);
-	else if (!strcmp(key, "groups"))
-		hello_groups(info, rd);
-	else
-		sbx_get_skip(rd);
-}
-
-static int hello_parse(struct hello *h, const uint8_t *data, size_t len)
-{
-	struct sbx_msg m;
-	struct sbx_rd top = {0}, map;
-	char key[16];
-	int r;
-
-	memset(h, 0, sizeof(*h));
-	r = sbx_msg_parse(&m, data, len);
-	if (r < 0)
-		return -EPROTO;
-	top.at = &m.root;
-	top.left = 1;
-	map = sbx_get_map(&top);
-	while (map.left >= 2 && !map.err) {
-		copy_text(key, sizeof(key), &map);
-		if (!map.err)
-			hello_member(h, key, &map);
-	}
-	r = top.err ? top.err : map.err;
-	sbx_msg_release(&m);
-	return r;
-}
-
-static int channel_resume(struct sbx_channel *c, const struct hello *h)
+static int channel_resume(struct sbx_channel *c, const struct sbx_hello *h)
 {
 	bool fresh = c->instance && c->instance != h->instance;
 	int r;
@@ -189,16 +102,15 @@ static int channel_resume(struct sbx_channel *c, const struct hello *h)
 static int on_link_control(void *arg, const uint8_t *data, size_t len)
 {
 	struct sbx_channel *c = arg;
-	struct hello h;
+	struct sbx_hello h;
 	int r;
 
 	if (c->phase != PHASE_HELLO)
 		return -EPROTO;
-	r = hello_parse(&h, data, len);
+	r = sbx_hello_parse(&h, data, len);
 	if (r < 0)
 		return r;
-	if (h.version != SBX_WIRE_VERSION || !h.instance ||
-	    strcmp(h.session, c->session) != 0)
+	if (!sbx_hello_fits(&h, c->session))
 		return -EPROTO;
 	return channel_resume(c, &h);
 }
@@ -218,15 +130,7 @@ static int channel_hello(struct sbx_channel *c)
 	int r;
 
 	sbx_buf_init(&b, 1024);
-	sbx_put_map(&b, 4);
-	sbx_put_str(&b, "v");
-	sbx_put_u64(&b, SBX_WIRE_VERSION);
-	sbx_put_str(&b, "session");
-	sbx_put_str(&b, c->session);
-	sbx_put_str(&b, "instance");
-	sbx_put_u64(&b, c->instance);
-	sbx_put_str(&b, "received");
-	sbx_put_u64(&b, sbx_link_received(c->link));
+	sbx_hello_put(&b, c->session, c->instance, sbx_link_received(c->link));
 	r = b.err ? b.err
 		  : sbx_link_attach(c->link, sbx_buf_at(&b), sbx_buf_len(&b));
 	sbx_buf_release(&b);
@@ -378,23 +282,14 @@ static void channel_release(struct sbx_channel *c)
 	uv_close((uv_handle_t *)&c->flush, channel_freed);
 }
 
-static int make_session(char *dst)
-{
-	uint8_t raw[16];
-	size_t i;
-
-	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
-		return -EIO;
-	for (i = 0; i < sizeof(raw); i++)
-		sprintf(dst + 2 * i, "%02x", raw[i]);
-	return 0;
-}
-
 /* ---- without a helper ---- */
 
 void sbx_channel_set_plain(struct sbx_channel *c, const char *why)
 {
-	if (!c->plain)
+	/* which needs streams: without them there is a helper or nothing */
+	if (c->exchange)
+		sbx_exchange_refuse(c->exchange, why);
+	else if (!c->plain)
 		c->plain = sbx_plain_new(c->loop, c->svc, c->id, why,
 					 c->instance != 0, c->h, c->arg);
 }
@@ -427,7 +322,7 @@ static bool channel_go_plain(struct sbx_channel *c, enum phase phase,
 static void channel_new_session(struct sbx_channel *c)
 {
 	sbx_link_reset(c->link);
-	make_session(c->session);
+	sbx_session_make(c->session);
 }
 
 static void on_stream_end(void *arg, int exit_code,
@@ -602,9 +497,15 @@ struct sbx_channel *sbx_channel_new(uv_loop_t *loop, struct sbx_service *svc,
 	c->h = h;
 	c->arg = arg;
 	c->id = strdup(id);
-	c->link = sbx_link_new(&conf);
-	c->unit = malloc(svc->type->max_unit);
-	if (!c->id || !c->link || !c->unit || make_session(c->session) < 0) {
+	if (svc->type->run) {
+		c->exchange = sbx_exchange_new(loop, svc, id, h, arg);
+	} else {
+		c->link = sbx_link_new(&conf);
+		c->unit = malloc(svc->type->max_unit);
+	}
+	if (!c->id || sbx_session_make(c->session) < 0 ||
+	    (!c->exchange && (!c->link || !c->unit))) {
+		sbx_exchange_close(c->exchange, NULL, NULL);
 		sbx_link_free(c->link);
 		free(c->unit);
 		free(c->id);
@@ -621,6 +522,10 @@ void sbx_channel_start(struct sbx_channel *c)
 		sbx_plain_start(c->plain);
 		return;
 	}
+	if (c->exchange) {
+		sbx_exchange_start(c->exchange);
+		return;
+	}
 	if (c->started || c->phase == PHASE_CLOSING)
 		return;
 	c->started = true;
@@ -635,19 +540,18 @@ static void channel_quit(struct sbx_channel *c)
 	struct sbx_buf b;
 
 	sbx_buf_init(&b, 64);
-	sbx_put_map(&b, 1);
-	sbx_put_str(&b, "quit");
-	sbx_put_bool(&b, true);
+	sbx_hello_put_quit(&b);
 	sbx_link_send_control(c->link, sbx_buf_at(&b), sbx_buf_len(&b));
 	sbx_buf_release(&b);
 	channel_pump(c);
 }
 
-static void on_plain_closed(void *arg)
+static void on_other_closed(void *arg)
 {
 	struct sbx_channel *c = arg;
 
 	c->plain = NULL;
+	c->exchange = NULL;
 	channel_release(c);
 }
 
@@ -661,7 +565,11 @@ void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 	uv_timer_stop(&c->retry);
 	channel_enter(c, PHASE_CLOSING);
 	if (c->plain) {
-		sbx_plain_close(c->plain, on_plain_closed, c);
+		sbx_plain_close(c->plain, on_other_closed, c);
+		return;
+	}
+	if (c->exchange) {
+		sbx_exchange_close(c->exchange, on_other_closed, c);
 		return;
 	}
 	if (!c->stream) {
@@ -684,6 +592,8 @@ int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len)
 
 	if (c->plain)
 		return sbx_plain_send(c->plain, data, len);
+	if (c->exchange)
+		return sbx_exchange_send(c->exchange, data, len);
 	r = sbx_link_send(c->link, data, len);
 	if (r == 0)
 		channel_flush_later(c);
@@ -694,6 +604,8 @@ void sbx_channel_expect(struct sbx_channel *c, bool expecting)
 {
 	bool news = expecting && !c->expecting;
 
+	if (c->exchange)
+		sbx_exchange_expect(c->exchange, expecting);
 	c->expecting = expecting;
 	if (!news)
 		return;
@@ -705,6 +617,8 @@ void sbx_channel_expect(struct sbx_channel *c, bool expecting)
 
 bool sbx_channel_is_up(const struct sbx_channel *c)
 {
+	if (c->exchange)
+		return sbx_exchange_is_up(c->exchange);
 	return c->plain ? sbx_plain_is_up(c->plain) : c->phase == PHASE_UP;
 }
 
@@ -712,6 +626,8 @@ bool sbx_channel_is_trying(const struct sbx_channel *c)
 {
 	if (c->plain)
 		return sbx_plain_is_trying(c->plain);
+	if (c->exchange)
+		return sbx_exchange_is_trying(c->exchange);
 	return c->started && c->phase != PHASE_UP;
 }
 
@@ -719,6 +635,8 @@ const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c)
 {
 	if (c->plain)
 		return sbx_plain_info(c->plain);
+	if (c->exchange)
+		return sbx_exchange_info(c->exchange);
 	return c->instance ? &c->info : NULL;
 }
 
@@ -726,5 +644,12 @@ size_t sbx_channel_unsent(const struct sbx_channel *c)
 {
 	if (c->plain)
 		return sbx_plain_unsent(c->plain);
+	if (c->exchange)
+		return sbx_exchange_unsent(c->exchange);
 	return sbx_link_queued(c->link) + sbx_link_unacked(c->link);
+}
+
+uint64_t sbx_channel_heard_ms(const struct sbx_channel *c)
+{
+	return c->exchange ? sbx_exchange_heard_ms(c->exchange) : UINT64_MAX;
 }

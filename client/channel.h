@@ -44,6 +44,9 @@ bool sbx_channel_is_up(const struct sbx_channel *c);
 /* connecting, or waiting to try again */
 bool sbx_channel_is_trying(const struct sbx_channel *c);
 const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c);
+/* The loop's time when everything that had happened there was known here;
+ * UINT64_MAX: it is told as it happens. */
+uint64_t sbx_channel_heard_ms(const struct sbx_channel *c);
 /* messages queued and frames not acknowledged, in bytes */
 size_t sbx_channel_unsent(const struct sbx_channel *c);
 

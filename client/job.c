@@ -514,7 +514,7 @@ static void job_set_name(struct sbx_job *j, const struct sbx_job_conf *conf)
 
 static void job_exec(struct sbx_job *j, const struct sbx_job_conf *conf)
 {
-	struct sbx_buf *b = sbx_remote_begin(j->r, SBX_OP_EXEC, 8);
+	struct sbx_buf *b = sbx_remote_begin(j->r, SBX_OP_EXEC, 9);
 	size_t i, n = list_len(conf->argv);
 
 	sbx_put_u64(b, j->number);
@@ -527,6 +527,7 @@ static void job_exec(struct sbx_job *j, const struct sbx_job_conf *conf)
 	sbx_put_u64(b, conf->cols);
 	sbx_put_u64(b, conf->rows);
 	sbx_put_u64(b, CREDIT);
+	sbx_put_u64(b, conf->timeout_ms);
 	sbx_job_ref(j);
 	sbx_remote_submit(j->r, on_started, NULL, j);
 }
@@ -682,10 +683,14 @@ int sbx_job_hangup(struct sbx_job *j)
 
 int sbx_job_signal(struct sbx_job *j, int signo)
 {
+	const struct sbx_remote_info *info;
 	struct sbx_buf *b;
 
 	if (!j->r || j->state == SBX_JOB_ENDED)
 		return -ESRCH;
+	info = sbx_remote_info(j->r);
+	if (info && info->runs && j->state == SBX_JOB_RUNNING)
+		return -EOPNOTSUPP;
 	b = sbx_remote_begin(j->r, SBX_OP_SIGNAL, 2);
 	sbx_put_u64(b, j->number);
 	sbx_put_u64(b, (uint64_t)signo);

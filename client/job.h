@@ -20,6 +20,9 @@ struct sbx_job_conf {
 	const char *const *env;	 /* "NAME=value", NULL-ended, or NULL */
 	unsigned int flags;	 /* SBX_EXEC_* */
 	unsigned int cols, rows; /* of a terminal; 0: 80x24 */
+	/* the owner kills it then; where no signal reaches it, it is done
+	 * there; 0: never */
+	unsigned int timeout_ms;
 	/* not 0: that much of the output is kept, and a slow reader loses the
 	 * oldest instead of holding the command back */
 	size_t keep;
@@ -89,6 +92,7 @@ long sbx_job_write(struct sbx_job *j, const void *data, size_t len);
 int sbx_job_can_write(const struct sbx_job *j);
 /* Nobody wants stream 1 or 2 any more: writing to it fails there. */
 int sbx_job_close_output(struct sbx_job *j, unsigned int stream);
+/* -ESRCH; -EOPNOTSUPP: nothing reaches the commands of this service. */
 int sbx_job_signal(struct sbx_job *j, int signo);
 /* Hangs its terminal up, as closing a terminal window does. */
 int sbx_job_hangup(struct sbx_job *j);

@@ -463,6 +463,11 @@ size_t sbx_remote_unsent(const struct sbx_remote *r)
 	       (r->channel ? sbx_channel_unsent(r->channel) : 0);
 }
 
+uint64_t sbx_remote_heard_ms(const struct sbx_remote *r)
+{
+	return r->channel ? sbx_channel_heard_ms(r->channel) : UINT64_MAX;
+}
+
 uint64_t sbx_remote_number(struct sbx_remote *r)
 {
 	return ++r->last_number;

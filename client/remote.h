@@ -35,6 +35,9 @@ struct sbx_remote_info {
 	char version[32], machine[32];
 	char cwd[4096], home[4096]; /* of the sandbox, absolute */
 	char plain[240];	    /* why there is no helper; "": there is */
+	bool runs;   /* commands are the service's own: once they run, neither
+			input nor a signal reaches them */
+	bool silent; /* what happens is told when something is asked only */
 };
 
 /* What the owner of the caches wants to hear.  All members may be NULL. */
@@ -90,6 +93,11 @@ uint32_t sbx_remote_epoch(const struct sbx_remote *r);
 const struct sbx_error *sbx_remote_error(const struct sbx_remote *r);
 /* bytes of changes not yet acknowledged by the helper */
 size_t sbx_remote_unsent(const struct sbx_remote *r);
+/*
+ * The loop's time when everything that had happened in the sandbox was told;
+ * UINT64_MAX: it is told as it happens.
+ */
+uint64_t sbx_remote_heard_ms(const struct sbx_remote *r);
 /* A number never given before: for directories, handles and jobs. */
 uint64_t sbx_remote_number(struct sbx_remote *r);
 

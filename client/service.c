@@ -40,6 +40,11 @@ const struct sbx_service_type *sbx_service_nth(size_t n)
 	t->open = checked_open;
 	t->close = sbx_check_close;
 	t->submit = sbx_check_submit;
+	if (t->run) {
+		t->run = sbx_check_run;
+		t->run_cancel = sbx_check_run_cancel;
+		return t;
+	}
 	t->stream_open = sbx_check_stream_open;
 	t->stream_send = sbx_check_stream_send;
 	t->stream_pause = sbx_check_stream_pause;
@@ -147,6 +152,16 @@ int sbx_sandbox_copy(struct sbx_sandbox *to, const struct sbx_sandbox *from)
 	}
 	*to = s;
 	return 0;
+}
+
+/* ---- runs ---- */
+
+void sbx_run_release(struct sbx_run *run)
+{
+	free(run->out);
+	free(run->err);
+	run->out = run->err = NULL;
+	run->out_len = run->err_len = 0;
 }
 
 /* ---- calls ---- */

@@ -4,6 +4,8 @@
  * Everything else (files, jobs, terminals, ports) is the helper's, above.
  * All on the loop thread; nothing blocks.
  *
+ * Or, if it has no such streams, to run one to its end (sbx_run).
+ *
  * Order of calls: open, then calls and streams in any number, then close.
  * close ends what is still under way (done and on_end are still called,
  * with -ECANCELED) and then calls on_closed.
@@ -136,6 +138,44 @@ struct sbx_stream_handler {
 };
 #define SBX_STREAM_QUEUE (256 * 1024)
 
+/*
+ * One command that is run to its end, for a service without streams.  The
+ * caller allocates and fills it; running lends it to the service until done
+ * is called, exactly once (never before run returns).  Results belong to the
+ * run: sbx_run_release frees them.
+ */
+struct sbx_run {
+	const char *command; /* for a POSIX shell, in the workspace */
+	const char *input;   /* its stdin, visible ASCII and line ends; NULL: it
+				ends at once */
+	unsigned int timeout_ms; /* 0: as long as the service allows */
+	bool ours;  /* not the user's: marked so (SBX_RUN_MARK), where the
+		       service keeps a list of commands */
+	bool parks; /* may wait for something else, and hinders no others */
+	void (*done)(struct sbx_run *run);
+	void *arg;
+
+	struct sbx_error error; /* .err is 0 if it ran to its end */
+	bool maybe_done;	/* failed, but may have run, or yet run */
+	int exit_code;		/* 0 to 255 */
+	char *out, *err;	/* stdout, stderr; NUL-ended; NULL: nothing */
+	size_t out_len, err_len;
+
+	void *priv; /* the service's while it has the run */
+};
+/* Frees the results. */
+void sbx_run_release(struct sbx_run *run);
+#define SBX_RUN_MARK ": sbxfs;"
+
+struct sbx_run_limits {
+	size_t command, input;	/* bytes of each */
+	size_t output;		/* bytes of stdout that may be counted on */
+	unsigned int gather_ms; /* worth waiting for more to go along */
+	bool parks;		/* a run that waits hinders no others */
+	/* commands of the user are runs of their own, not the helper's */
+	bool commands;
+};
+
 struct sbx_service_type {
 	const char *name;      /* scheme word in SOURCE */
 	uint32_t calls;	       /* 1 << SBX_CALL_*: what it can do */
@@ -170,6 +210,17 @@ struct sbx_service_type {
 	void (*stream_pause)(struct sbx_stream *s, bool paused);
 	/* breaks the connection; on_end(-ECANCELED) follows later */
 	void (*stream_close)(struct sbx_stream *s);
+
+	/*
+	 * Instead of streams (stream_open is NULL then; exchange.h makes do
+	 * with it).  id is borrowed for the call, the run's strings until
+	 * done.  run_cancel: nobody waits for it any more; done(-ECANCELED)
+	 * follows later.
+	 */
+	const struct sbx_run_limits *run_limits;
+	void (*run)(struct sbx_service *svc, const char *id,
+		    struct sbx_run *run);
+	void (*run_cancel)(struct sbx_service *svc, struct sbx_run *run);
 };
 
 /* first member of every service's own struct */

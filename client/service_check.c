@@ -10,7 +10,7 @@
 struct check {
 	struct sbx_service base;
 	struct sbx_service *inner;
-	size_t nr_calls, nr_streams; /* under way */
+	size_t nr_calls, nr_streams; /* under way; runs count as streams */
 	bool closing;
 	void (*on_closed)(void *arg);
 	void *closed_arg;
@@ -224,6 +224,66 @@ void sbx_check_stream_close(struct sbx_stream *stream)
 	struct check_stream *s = (struct check_stream *)stream;
 
 	s->check->inner->type->stream_close(s->inner);
+}
+
+/* ---- runs ---- */
+
+struct check_run {
+	struct check *check;
+	void (*done)(struct sbx_run *run);
+	void *arg;
+	bool starting;
+};
+
+static void on_run_done(struct sbx_run *run)
+{
+	struct check_run *cr = run->arg;
+	const struct sbx_error *e = &run->error;
+
+	assert(!cr->starting);
+	assert(e->err <= 0 && (!e->err || e->text[0]));
+	assert(e->err || (run->exit_code >= 0 && run->exit_code <= 255));
+	assert(run->out || !run->out_len);
+	assert(run->err || !run->err_len);
+	sbx_log(SBX_LOG_DEBUG, "service", "run: %s (%d, %zu bytes)",
+		e->err ? e->text : "it ended", run->exit_code, run->out_len);
+	cr->check->nr_streams--;
+	run->done = cr->done;
+	run->arg = cr->arg;
+	free(cr);
+	run->done(run);
+}
+
+void sbx_check_run(struct sbx_service *svc, const char *id, struct sbx_run *run)
+{
+	struct check *k = (struct check *)svc;
+	const struct sbx_run_limits *lim = svc->type->run_limits;
+	struct check_run *cr = calloc(1, sizeof(*cr));
+
+	assert(!k->closing && id && run->command && run->done);
+	assert(strlen(run->command) <= lim->command);
+	assert(!run->input || strlen(run->input) <= lim->input);
+	assert(lim->parks || !run->parks);
+	if (!cr) {
+		k->inner->type->run(k->inner, id, run);
+		return;
+	}
+	cr->check = k;
+	cr->done = run->done;
+	cr->arg = run->arg;
+	cr->starting = true;
+	run->done = on_run_done;
+	run->arg = cr;
+	k->nr_streams++;
+	k->inner->type->run(k->inner, id, run);
+	cr->starting = false;
+}
+
+void sbx_check_run_cancel(struct sbx_service *svc, struct sbx_run *run)
+{
+	struct check *k = (struct check *)svc;
+
+	k->inner->type->run_cancel(k->inner, run);
 }
 
 /* ---- the service ---- */

@@ -25,5 +25,8 @@ struct sbx_stream *sbx_check_stream_open(struct sbx_service *svc,
 int sbx_check_stream_send(struct sbx_stream *s, const void *data, size_t len);
 void sbx_check_stream_pause(struct sbx_stream *s, bool paused);
 void sbx_check_stream_close(struct sbx_stream *s);
+void sbx_check_run(struct sbx_service *svc, const char *id,
+		   struct sbx_run *run);
+void sbx_check_run_cancel(struct sbx_service *svc, struct sbx_run *run);
 
 #endif

@@ -229,6 +229,7 @@ static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
 		.flags = spec->flags,
 		.cols = j->cols,
 		.rows = j->rows,
+		.timeout_ms = spec->timeout_ms,
 		.keep = j->name ? SFS_TERMINAL_KEEP : 0,
 	};
 

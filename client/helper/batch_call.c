@@ -14,7 +14,7 @@
 #include "client/wire/base64.h"
 #include "client/wire/buf.h"
 
-#define LINE 4096 /* some carriers do not like long lines */
+#define LINE 4095 /* some carriers do not like long lines; no padding inside */
 
 /* What went, and what came. */
 struct exchange {

@@ -11,6 +11,8 @@ struct sbx_helper_blob {
 	const char *machine; /* as uname -m prints it; NULL ends the table */
 	const unsigned char *data;
 	size_t size;
+	const unsigned char *gz; /* the same, compressed by gzip */
+	size_t gz_size;
 	const char *sha256; /* hexadecimal */
 };
 

@@ -309,7 +309,8 @@ enum sbx_wire_op {
 	 * commands.  Job numbers are the client's, never 0, not used again.
 	 * EXEC [job u32, [argv ...], cwd (bin; empty: workspace, relative ones
 	 *      from there), {name: value} set over the inherited environment,
-	 *      flags SBX_EXEC_*, cols, rows, credit u32] -> pid
+	 *      flags SBX_EXEC_*, cols, rows, credit u32, timeout_ms u32 (for
+	 *      exchange.h; the helper lets it run)] -> pid
 	 *      Own session and process group.  The errno is that of a failed
 	 *      chdir or execve (found out before the answer).
 	 * STDIN [job, data (empty: end of input)] answered when the bytes are

@@ -59,6 +59,11 @@ const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c)
 	return &info;
 }
 
+uint64_t sbx_channel_heard_ms(const struct sbx_channel *c)
+{
+	return UINT64_MAX;
+}
+
 size_t sbx_channel_unsent(const struct sbx_channel *c)
 {
 	return 0;

@@ -46,6 +46,11 @@ struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
 	return &scratch;
 }
 
+const struct sbx_remote_info *sbx_remote_info(const struct sbx_remote *r)
+{
+	return NULL;
+}
+
 uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 			   sbx_part_fn *part, void *arg)
 {

@@ -1,0 +1,128 @@
+/*
+ * The inside of an exchange, shared by exchange*.c.  Nobody else includes
+ * this.
+ */
+#ifndef SBX_EXCHANGE_INT_H
+#define SBX_EXCHANGE_INT_H
+
+#include "client/exchange.h"
+#include "client/hello.h"
+#include "client/helper/blob.h"
+#include "client/wire/link.h"
+
+#define EXCHANGE_COMMAND (16 * 1024) /* bytes of a script of ours */
+
+/* ---- scripts: exchange_script.c ---- */
+
+/* Where the helper is to be brought, as the sandbox's shell said. */
+struct exchange_upload {
+	const struct sbx_helper_blob *blob; /* NULL: nothing to bring */
+	const unsigned char *data;
+	size_t size, sent; /* of data */
+	unsigned int folder;
+	bool gz;
+	unsigned int rounds; /* how often it was begun */
+};
+
+struct exchange_call {
+	const char *session, *mark;
+	unsigned int wait_ms, park_ms;
+	size_t max_bytes;
+};
+
+/* Calls the helper with a batch as input, or says what is missing. */
+void exchange_put_call(struct sbx_buf *b, const struct exchange_call *c);
+/* Brings the next piece, at most "piece" bytes, written to input as text. */
+void exchange_put_piece(struct sbx_buf *b, struct sbx_buf *input,
+			struct exchange_upload *u,
+			const struct exchange_call *c, size_t piece);
+
+enum exchange_said {
+	EXCHANGE_SAID_NOTHING,	  /* none of what the scripts say */
+	EXCHANGE_SAID_BATCH,	  /* an answer, in *ret_data (malloced) */
+	EXCHANGE_SAID_NEED,	  /* u: what to bring where */
+	EXCHANGE_SAID_HAVE,	  /* u->sent: so much is there */
+	EXCHANGE_SAID_DONE,	  /* the helper is there */
+	EXCHANGE_SAID_IMPOSSIBLE, /* reterr */
+};
+/* What a script of ours printed. */
+enum exchange_said exchange_parse(const char *out, const char *mark,
+				  struct exchange_upload *u, uint8_t **ret_data,
+				  size_t *ret_len, struct sbx_error *reterr);
+
+/* ---- exchange.c ---- */
+
+enum exchange_what {
+	EXCHANGE_CALL,
+	EXCHANGE_PIECE,
+	EXCHANGE_QUIT,
+};
+
+/* One run of ours.  There are two: one may be parked beside the other. */
+struct exchange_run {
+	struct sbx_run run;
+	struct sbx_exchange *x;
+	bool busy;
+	enum exchange_what what;
+	char mark[SBX_SESSION_SIZE];
+	struct sbx_buf command, input;
+};
+
+struct exchange_job;
+struct exchange_asked;
+
+struct sbx_exchange {
+	uv_loop_t *loop;
+	struct sbx_service *svc;
+	const struct sbx_run_limits *lim;
+	char *id;
+	char session[SBX_SESSION_SIZE];
+	const struct sbx_channel_handler *h;
+	void *arg;
+
+	struct sbx_link *link;
+	uint64_t instance; /* of the helper; 0: none so far */
+	struct sbx_remote_info info;
+	struct exchange_upload upload;
+	struct exchange_run runs[2];
+	struct exchange_run *current; /* the link is attached to it, or NULL */
+	uint8_t *unit;		      /* a batch being written */
+
+	bool started, up, expecting, closing, refused, told_down;
+	bool quits;	     /* the helper is to be told that it shall end */
+	bool greeted, ended; /* by the answer at hand */
+	bool more;	     /* there is more to be had at once */
+	unsigned int failures, nonsense, polls;
+	uint64_t heard_ms;
+	struct sbx_error error;
+	uv_timer_t due;
+	bool gathering, pausing, polling; /* why it runs */
+
+	struct exchange_job *jobs, *job; /* job: the one that runs */
+	struct exchange_asked *asked, **asked_end;
+	uv_timer_t late; /* for what was asked */
+	unsigned int open_handles;
+	void (*on_closed)(void *arg);
+	void *closed_arg;
+};
+
+/* Something may be due: looks what is to be run next. */
+void exchange_plan(struct sbx_exchange *x);
+/* A message as if the helper had sent it. */
+void exchange_deliver(struct sbx_exchange *x, const struct sbx_buf *msg);
+/* A run of ours or of the user's is over: x may be freed by this. */
+void exchange_run_over(struct sbx_exchange *x);
+
+/* ---- jobs: exchange_jobs.c ---- */
+
+/* Takes a request about commands; -EOPNOTSUPP: it is for the helper. */
+int exchange_jobs_send(struct sbx_exchange *x, const void *data, size_t len);
+/* The next command, if there is one; false: there is none. */
+bool exchange_jobs_run(struct sbx_exchange *x);
+/* An exchange has been answered. */
+void exchange_jobs_told(struct sbx_exchange *x);
+/* Starts nothing any more; x->job ends later. */
+void exchange_jobs_close(struct sbx_exchange *x);
+void exchange_jobs_free(struct sbx_exchange *x);
+
+#endif

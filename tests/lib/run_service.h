@@ -1,0 +1,33 @@
+/*
+ * A service for unit tests that runs commands to their end, here, in a
+ * folder, one at a time or two, and loses answers when told to.
+ */
+#ifndef TEST_RUN_SERVICE_H
+#define TEST_RUN_SERVICE_H
+
+#include "client/service.h"
+
+enum run_fault {
+	RUN_WELL,
+	RUN_LOST_BEFORE, /* never run; the outcome is unknown */
+	RUN_LOST_AFTER,	 /* run, and the answer lost */
+	RUN_REFUSED,	 /* certainly not run */
+	RUN_CUT,	 /* the second half of its output is missing */
+	RUN_NOISE,	 /* something else is printed around it */
+};
+
+/* folder: the workspace; input: bytes of a run's input */
+struct sbx_service *run_service_new(uv_loop_t *loop, const char *folder,
+				    size_t input, size_t output, bool parks);
+void run_service_free(struct sbx_service *svc);
+/* What happens to the next n runs. */
+void run_service_fault(struct sbx_service *svc, enum run_fault fault,
+		       unsigned int n);
+/* Runs so far; those of the user among them; most at once. */
+unsigned int run_service_runs(const struct sbx_service *svc);
+unsigned int run_service_commands(const struct sbx_service *svc);
+unsigned int run_service_most(const struct sbx_service *svc);
+/* The last command of the user. */
+const char *run_service_last(const struct sbx_service *svc);
+
+#endif

@@ -76,6 +76,10 @@ struct sfs_dir *sfs_dir_of(struct sfs_inode *i);
 void sfs_dir_used(struct sfs_dir *d);
 struct sfs_dir *sfs_dir_by_number(const struct sfs_files *f, uint64_t number);
 int sfs_dir_give_number(struct sfs_dir *d);
+/* The number it has there already; it must have none. */
+int sfs_dir_set_number(struct sfs_dir *d, uint64_t number);
+/* The other side need not remember it. */
+void sfs_number_forget(struct sfs_files *f, uint64_t number);
 
 /* New attributes of an inode (how: enum sfs_put). */
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,

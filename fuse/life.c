@@ -49,23 +49,37 @@ static int numbers_grow(struct sfs_files *f)
 	return 0;
 }
 
+int sfs_dir_set_number(struct sfs_dir *d, uint64_t number)
+{
+	struct sfs_files *f = d->inode->files;
+
+	if (f->nr_dirs >= f->nr_number_slots && numbers_grow(f) < 0)
+		return -ENOMEM;
+	d->number = number;
+	d->number_next = *number_slot(f, number);
+	*number_slot(f, number) = d;
+	return 0;
+}
+
 int sfs_dir_give_number(struct sfs_dir *d)
 {
 	struct sfs_files *f = d->inode->files;
 
 	if (d->number)
 		return 0;
-	if (f->nr_dirs >= f->nr_number_slots && numbers_grow(f) < 0)
-		return -ENOMEM;
 	if (d->inode == f->root[0])
-		d->number = SBX_DIR_WORKSPACE;
-	else if (d->inode == f->root[1])
-		d->number = SBX_DIR_ROOT;
-	else
-		d->number = sbx_remote_number(f->remote);
-	d->number_next = *number_slot(f, d->number);
-	*number_slot(f, d->number) = d;
-	return 0;
+		return sfs_dir_set_number(d, SBX_DIR_WORKSPACE);
+	if (d->inode == f->root[1])
+		return sfs_dir_set_number(d, SBX_DIR_ROOT);
+	return sfs_dir_set_number(d, sbx_remote_number(f->remote));
+}
+
+void sfs_number_forget(struct sfs_files *f, uint64_t number)
+{
+	if (f->closed || number < SBX_DIR_FIRST)
+		return;
+	sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_FORGET, 1), number);
+	sbx_remote_submit_quiet(f->remote);
 }
 
 static void number_drop(struct sfs_dir *d)
@@ -79,12 +93,8 @@ static void number_drop(struct sfs_dir *d)
 		at = &(*at)->number_next;
 	*at = d->number_next;
 	/* also if it was told in vain: the other side remembers why */
-	if (!f->closed && d->epoch == sbx_remote_epoch(f->remote) &&
-	    d->number >= SBX_DIR_FIRST) {
-		sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_FORGET, 1),
-			    d->number);
-		sbx_remote_submit_quiet(f->remote);
-	}
+	if (!f->closed && d->epoch == sbx_remote_epoch(f->remote))
+		sfs_number_forget(f, d->number);
 	d->number = 0;
 }
 

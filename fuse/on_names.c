@@ -205,8 +205,10 @@ static void made(struct sfs_call *c, int err, struct sbx_rd *rd)
 		return;
 	}
 	i = sfs_inode_ref(e->inode);
-	sfs_call_entry(c, d, i);
 	/* it will be filled next */
+	if (sfs_inode_is_dir(i) && sbx_get_bool(rd))
+		sfs_dir_born(i, c->rdev, sbx_get_bool(rd));
+	sfs_call_entry(c, d, i);
 	if (sfs_inode_is_dir(i))
 		sfs_list_ahead(i);
 	sfs_inode_unref(i);
@@ -263,12 +265,15 @@ static void make_go(struct sfs_call *c, mode_t type,
 static int mkdir_send(struct sfs_call *c)
 {
 	struct sbx_buf *b = NULL;
-	int err = make_begin(c, SBX_OP_MKDIR, 4, &b);
+	int err;
 
+	c->rdev = sbx_remote_number(c->files->remote); /* the directory's */
+	err = make_begin(c, SBX_OP_MKDIR, 5, &b);
 	if (err < 0)
 		return err;
 	put_name(b, c);
 	put_mode(b, c);
+	sbx_put_u64(b, c->rdev);
 	return make_submit(c);
 }
 

@@ -125,6 +125,20 @@ int sfs_dir_tell_again(struct sfs_inode *i)
 	return sfs_dir_tell(i);
 }
 
+void sfs_dir_born(struct sfs_inode *i, uint64_t number, bool empty)
+{
+	struct sfs_dir *d = sfs_dir_of(i);
+
+	if (!d || d->number || sfs_dir_set_number(d, number) < 0) {
+		sfs_number_forget(i->files, number);
+		return;
+	}
+	d->told = true;
+	dir_watched(d, true);
+	d->complete = empty;
+	d->listed_ms = (uint32_t)files_now(i->files);
+}
+
 int sfs_root_tell(struct sfs_files *f, uint8_t tree, sbx_reply_fn *fn,
 		  void *arg)
 {

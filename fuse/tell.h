@@ -13,6 +13,9 @@
 int sfs_dir_tell(struct sfs_inode *i);
 /* The same, and asks for the watch anew. */
 int sfs_dir_tell_again(struct sfs_inode *i);
+/* It was just made, and given this number and a watch there; empty: nothing
+ * was in it then. */
+void sfs_dir_born(struct sfs_inode *i, uint64_t number, bool empty);
 /* For sfs_files_lookup_root: asks for a tree's root, the first time. */
 int sfs_root_tell(struct sfs_files *f, uint8_t tree, sbx_reply_fn *fn,
 		  void *arg);

@@ -15,9 +15,11 @@
 #include "client/helper/at.h"
 #include "client/helper/attr.h"
 #include "client/helper/creds.h"
+#include "client/helper/dirread.h"
 #include "client/helper/handles.h"
 #include "client/helper/helper.h"
 #include "client/helper/openflags.h"
+#include "client/wire/proto.h"
 
 #define TRIES_MAX  8
 #define TARGET_MAX 4096
@@ -169,9 +171,65 @@ static int make_begin(struct req *q, const struct at *at, uint32_t mask)
 	return maker_begin(q->h, mask);
 }
 
+/* Numbers and watches a directory that was just made; NULL: that cannot be. */
+static struct dir *dir_born(struct helper *h, const struct at *at,
+			    uint64_t number)
+{
+	struct dir *d;
+	int fd;
+
+	if (number < SBX_DIR_FIRST || dirs_enter(h, at->dir) < 0)
+		return NULL;
+	fd = open(at->name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || dirs_put(h, number, at->dir, at->name, fd, &d) < 0)
+		return NULL;
+	if (watch_add(h, d) == 0)
+		return d;
+	dirs_forget(h, number);
+	return NULL;
+}
+
+static bool dir_is_empty(struct helper *h, struct dir *d)
+{
+	static struct dirread read;
+	const char *name;
+	bool refill;
+	int r;
+
+	dirread_init(&read);
+	r = dirread_open(h, d, &read);
+	if (!r)
+		r = dirread_next(&read, &name, &refill) ? -ENOTEMPTY : 0;
+	dirread_close(&read);
+	return !r;
+}
+
+/* Others may have put something in it, or in its place, by now. */
+static int dir_made(struct req *q, const struct at *at, uint64_t number)
+{
+	struct dir *d = number ? dir_born(q->h, at, number) : NULL;
+	bool empty = d && dir_is_empty(q->h, d);
+	struct sbx_attr attr;
+	int r;
+
+	watch_own_end(q->h);
+	r = at_attr(q->h, at, &attr);
+	if (d && (r < 0 || attr.ino != d->ino)) {
+		dirs_forget(q->h, number);
+		d = NULL;
+	}
+	if (r < 0)
+		return r;
+	sbx_put_attr(q->out, &attr);
+	sbx_put_bool(q->out, d);
+	sbx_put_bool(q->out, d && empty);
+	return 0;
+}
+
 int op_mkdir(struct req *q)
 {
 	uint32_t mode, mask;
+	uint64_t number;
 	struct at at;
 	int r;
 
@@ -180,8 +238,13 @@ int op_mkdir(struct req *q)
 		return r;
 	mode = sbx_get_u32(&q->rd);
 	mask = sbx_get_u32(&q->rd);
+	number = sbx_get_u64(&q->rd);
 	r = make_begin(q, &at, mask);
-	return r < 0 ? r : made(q, &at, mkdir(at.name, mode & 07777));
+	if (r < 0)
+		return r;
+	r = mkdir(at.name, mode & 07777) < 0 ? -errno : 0;
+	maker_end(q->h);
+	return r < 0 ? r : dir_made(q, &at, number);
 }
 
 int op_mknod(struct req *q)

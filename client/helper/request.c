@@ -37,7 +37,7 @@ static const struct {
 	[SBX_OP_SETXATTR] = {op_setxattr, 1, CHANGES},
 	[SBX_OP_REMOVEXATTR] = {op_removexattr, 1, CHANGES},
 	[SBX_OP_CREATE] = {op_create, 2, CHANGES},
-	[SBX_OP_MKDIR] = {op_mkdir, 1, CHANGES},
+	[SBX_OP_MKDIR] = {op_mkdir, 3, CHANGES},
 	[SBX_OP_MKNOD] = {op_mknod, 1, CHANGES},
 	[SBX_OP_SYMLINK] = {op_symlink, 1, CHANGES},
 	[SBX_OP_LINK] = {op_link, 1, CHANGES},

@@ -224,7 +224,11 @@ enum sbx_wire_op {
 	 *        -> attr, created bool;
 	 *        open(2) with O_CREAT; flags may hold O_EXCL, O_TRUNC,
 	 *        O_APPEND; O_TMPFILE: name is empty
-	 * MKDIR C [dir, name, mode, umask] -> attr
+	 * MKDIR C [dir, name, mode, umask, new u64] -> attr, watched bool,
+	 *        empty bool
+	 *        gives it the number new and watches it, as DIR, unless new
+	 *        is 0; watched false: it has no number.  empty: still, when
+	 *        it was watched
 	 * MKNOD C [dir, name, mode, rdev, umask] -> attr
 	 * SYMLINK C [dir, name, target] -> attr
 	 * LINK C [at(3), dir, name] -> attr

@@ -237,7 +237,9 @@ class Attrs(HelperTest):
             os.chown(run, 1234, 1234)
             h = Helper(self.work, run, uid=1234).attach()
             self.addCleanup(h.quit)
-        h.call(MKDIR, WORKSPACE, "d", 0)
+        self.assertEqual(h.call(MKDIR, WORKSPACE, "d", 0, 0, 30)[1:],
+                         [False, False])
+        self.fails(errno.ESTALE, h.list, 30)
         attr, watched = h.dir(20, WORKSPACE, "d", 0)
         self.assertFalse(watched)
         self.assertEqual(stat.S_IMODE(attr.mode), 0)

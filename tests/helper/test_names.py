@@ -46,6 +46,9 @@ class Names(HelperTest):
         a = Attr(self.h.call(MKDIR, WORKSPACE, "d", 0o1770)[0])
         self.assertEqual(a.mode, stat.S_IFDIR | 0o1770)
         self.fails(errno.EEXIST, self.h.call, MKDIR, WORKSPACE, "d", 0o755)
+        self.fails(errno.EEXIST, self.h.call, MKDIR, WORKSPACE, "d", 0o755, 0,
+                   30)
+        self.fails(errno.ESTALE, self.h.list, 30)
         a = Attr(self.h.call(MKNOD, WORKSPACE, "p", stat.S_IFIFO | 0o622,
                              0)[0])
         self.assertEqual(a.mode, stat.S_IFIFO | 0o622)

@@ -182,6 +182,28 @@ class Watch(HelperTest):
         self.assertLess(rss, 64 * 1024)
 
 
+class Born(HelperTest):
+    def test_directory_is_watched_when_it_is_made(self):
+        attr, watched, empty = self.h.call(MKDIR, WORKSPACE, "d", 0o755, 0, 30)
+        self.assertEqual(Attr(attr).ino, os.stat(self.path("d")).st_ino)
+        self.assertEqual((watched, empty), (True, True))
+        self.make("d/f", b"x")
+        self.assertIn((30, b"f"), self.h.changes())
+        self.assertEqual(set(self.h.list(30)), {b"f"})
+        # what we make in it is no news
+        self.h.changes()
+        attr, *born = self.h.call(MKDIR, 30, "e", 0o755, 0, 31)
+        self.assertEqual(born, [True, True])
+        self.assertEqual(self.h.changes(), {})
+
+    def test_without_a_number(self):
+        self.assertEqual(self.h.call(MKDIR, WORKSPACE, "d", 0o755)[1:],
+                         [False, False])
+        self.assertEqual(
+            self.h.call(MKDIR, WORKSPACE, "e", 0o755, 0, 2)[1:],
+            [False, False])
+
+
 class Tree(HelperTest):
     def grow(self):
         os.makedirs(self.path("a/b/c"))

@@ -55,6 +55,35 @@ class Coherence(unittest.TestCase):
         st = os.stat(self.path("young"))
         self.assertEqual([st.st_nlink, int(st.st_mtime)], [4, int(there[1])])
 
+    def test_made_here_and_filled_there(self):
+        """at once, by somebody who waits for it"""
+        os.mkdir(self.path("in"))
+        self.run_("cat > fill.py <<'E'\n"
+                  "import os\n"
+                  "for i in range(200):\n"
+                  "    while True:\n"
+                  "        try:\n"
+                  "            open('in/d%d/x' % i, 'w').close()\n"
+                  "            break\n"
+                  "        except FileNotFoundError:\n"
+                  "            if os.path.exists('enough'):\n"
+                  "                raise SystemExit\n"
+                  "E\n"
+                  "python3 fill.py > /dev/null 2>&1 &")
+        try:
+            for i in range(200):
+                d = self.path("in/d%d" % i)
+                os.mkdir(d)
+                os.path.exists(d + "/x")
+
+                def is_there():
+                    return os.path.exists(d + "/x") and \
+                        os.listdir(d) == ["x"]
+                wait_for(is_there)
+        finally:
+            self.run_("touch enough; rm -f fill.py")
+            self.run_("rm enough")
+
     def test_opened_here_and_replaced_there(self):
         """an open file is what it was when it was opened"""
         for i in range(10):

@@ -9,12 +9,15 @@ answers come 20 ms late.
 """
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import collections, ctypes, errno, mmap, random, threading, time, unittest
+import collections, ctypes, errno, fcntl, mmap, random, struct, threading, time
+import unittest
 from sbxactors import Inside
 from sbxmount import Mount
 
 PAGE = mmap.PAGESIZE
 KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32
+FICLONE, FICLONERANGE, FIDEDUPERANGE = 0x40049409, 0x4020940d, 0xc0189436
+MS_INVALIDATE, MS_SYNC = 2, 4
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long,
                            ctypes.c_long)
@@ -38,7 +41,7 @@ class File:
         self.log = collections.deque(maxlen=60)
         self.limit = limit or PAGE * rnd.choice((3, 40, 200, 200, 1500))
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        self.second = self.append = None
+        self.second = self.append = self.direct = None
         self.map = None  # one that stays, of all pages there are
         self.missing = set()
         self.ops = [self.read] * 6 + [self.write] * 10 + [
@@ -46,19 +49,21 @@ class File:
             self.zero, self.copy, self.copy, self.sync, self.reopen,
             self.append_write, self.append_write, self.holes, self.check,
             self.open_truncate, self.collapse, self.insert, self.size,
-            self.many]
+            self.many, self.vectors, self.vectors, self.append_once,
+            self.through_pipe, self.forget, self.clone, self.direct_write,
+            self.direct_write, self.direct_read, self.written_through]
         if maps:
             self.ops += [self.map_read] * 4 + [self.map_write] * 6 + [
                 self.map_keep, self.map_keep_write, self.map_keep_write,
-                self.map_private]
+                self.map_private, self.map_invalidate]
         if inside:
             self.ops += [self.other] * 6
 
     def close(self):
-        for fd in (self.fd, self.second, self.append):
+        for fd in (self.fd, self.second, self.append, self.direct):
             if fd is not None:
                 os.close(fd)
-        self.fd = self.second = self.append = None
+        self.fd = self.second = self.append = self.direct = None
         if self.map:
             self.map.close()
             self.map = None
@@ -161,6 +166,120 @@ class File:
         if at != len(self.model):
             raise Wrong("position %d after an append to %d"
                         % (at, len(self.model)))
+
+    def vectors(self):
+        """several buffers at once, read or written"""
+        off, n = self.span(self.limit)
+        cuts = sorted(self.r.randrange(n + 1) for _ in range(4))
+        sizes = [b - a for a, b in zip([0] + cuts, cuts + [n])]
+        self.note("vectors", off, sizes)
+        if self.r.randrange(2):
+            bufs = [bytearray(k) for k in sizes]
+            k = os.preadv(self.any_fd(), bufs, off)
+            self.same(b"".join(bufs)[:k], off, n, "preadv")
+            return
+        bufs = [self.some(k) for k in sizes]
+        flags = self.r.choice((0, 0, os.RWF_DSYNC, os.RWF_SYNC))
+        if os.pwritev(self.any_fd(), bufs, off, flags) != n:
+            raise Wrong("short pwritev")
+        self.put(off, b"".join(bufs))
+
+    def append_once(self):
+        """by a descriptor that does not append otherwise"""
+        n = min(self.r.randrange(1, 2 * PAGE), self.limit - len(self.model))
+        if n <= 0:
+            return
+        data = self.some(n)
+        self.note("RWF_APPEND", len(self.model), n)
+        os.pwritev(self.any_fd(), [data], 0, os.RWF_APPEND)
+        self.model += data
+
+    def through_pipe(self):
+        """pages that change hands: splice and sendfile"""
+        off, n = self.span(self.limit)
+        n = min(n, 8 * PAGE)
+        how = self.r.choice(("splice from", "splice to", "sendfile"))
+        self.note(how, off, n)
+        r, w = os.pipe()
+        try:
+            if how == "splice to":
+                data, k = self.some(n), 0
+                os.write(w, data)
+                while k < n:
+                    k += os.splice(r, self.any_fd(), n - k,
+                                   offset_dst=off + k)
+                self.put(off, data)
+                return
+            if how == "sendfile":
+                k = os.sendfile(w, self.any_fd(), off, n)
+            else:
+                k = os.splice(self.any_fd(), w, n, offset_src=off)
+            if off < len(self.model) and not k:
+                raise Wrong("nothing spliced")
+            if k:
+                self.same(os.read(r, k), off, k, how)
+        finally:
+            os.close(r)
+            os.close(w)
+
+    def forget(self):
+        """the kernel need not keep its pages"""
+        self.note("fadvise")
+        os.posix_fadvise(self.any_fd(), 0, 0, self.r.choice(
+            (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_WILLNEED,
+             os.POSIX_FADV_RANDOM, os.POSIX_FADV_NORMAL)))
+
+    def clone(self):
+        """shares nothing here: refused, and nothing is changed by it"""
+        self.note("clone")
+        n = len(self.model)
+        tries = ((FICLONE, self.fd),
+                 (FICLONERANGE, struct.pack("qQQQ", self.fd, 0, 0, 0)),
+                 (FIDEDUPERANGE, struct.pack("QQHHIqQQiI", 0, n, 1, 0, 0,
+                                             self.fd, n, 0, 0, 0)))
+        for request, arg in tries:
+            try:
+                fcntl.ioctl(self.any_fd(), request, arg)
+            except OSError as e:
+                if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL,
+                                   errno.ENOTTY):
+                    raise
+
+    def direct_fd(self):
+        if self.direct is None:
+            self.direct = os.open(self.path, os.O_RDWR | os.O_DIRECT)
+        return self.direct
+
+    def direct_write(self):
+        pages = self.r.randrange(1, min(40, self.limit // PAGE) + 1)
+        off = self.r.randrange(self.limit // PAGE - pages + 1) * PAGE
+        data = self.some(pages * PAGE)
+        self.note("O_DIRECT write", off, len(data))
+        with mmap.mmap(-1, len(data)) as buf:
+            buf[:] = data
+            if os.pwrite(self.direct_fd(), buf, off) != len(data):
+                raise Wrong("short write")
+        self.put(off, data)
+
+    def direct_read(self):
+        off = self.r.randrange(self.limit // PAGE) * PAGE
+        n = self.r.randrange(1, 40) * PAGE
+        self.note("O_DIRECT read", off, n)
+        with mmap.mmap(-1, n) as buf:
+            k = os.preadv(self.direct_fd(), [buf], off)
+            self.same(buf[:k], off, n, "O_DIRECT read")
+
+    def written_through(self):
+        off, n = self.span(self.limit)
+        data = self.some(n)
+        self.note("O_SYNC write", off, n)
+        fd = os.open(self.path, os.O_WRONLY |
+                     self.r.choice((os.O_SYNC, os.O_DSYNC)))
+        try:
+            os.pwrite(fd, data, off)
+        finally:
+            os.close(fd)
+        self.put(off, data)
 
     def truncate(self):
         n = self.offset(self.limit)
@@ -268,9 +387,10 @@ class File:
             self.second = None
         if self.r.randrange(2):
             self.second = os.open(self.path, os.O_RDWR)
-        if self.append is not None:
-            os.close(self.append)
-            self.append = None
+        for name in ("append", "direct"):
+            if getattr(self, name) is not None:
+                os.close(getattr(self, name))
+                setattr(self, name, None)
 
     def size(self):
         self.note("stat")
@@ -339,6 +459,22 @@ class File:
                        offset=base) as m:
             self.same(m[off - base:], off, n, "private")
             m[off - base:] = bytes(n)
+
+    def map_invalidate(self):
+        """what others wrote must be seen in a mapping, too"""
+        if not self.model:
+            return
+        off, n = self.span(len(self.model))
+        self.note("mapinvalidate", off, n)
+        base = off - off % PAGE
+        with mmap.mmap(self.fd, off + n - base, offset=base) as m:
+            view = (ctypes.c_char * len(m)).from_buffer(m)
+            at = ctypes.c_void_p(ctypes.addressof(view))
+            length = ctypes.c_size_t(len(m))
+            del view
+            if libc.msync(at, length, MS_SYNC | MS_INVALIDATE):
+                raise OSError(ctypes.get_errno(), "msync")
+            self.same(m[off - base:], off, n, "invalidated")
 
     def map_keep(self):
         self.note("mapkeep")

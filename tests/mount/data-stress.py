@@ -26,7 +26,7 @@ fds = []
 expected = {getattr(errno, e) for e in
     "ENOENT EEXIST ENOTDIR EISDIR ENOTEMPTY ELOOP EINVAL ENODATA EXDEV "
     "EPERM EACCES EAGAIN ESTALE ENXIO EBUSY EOPNOTSUPP ETXTBSY ERANGE "
-    "EMLINK ESPIPE EBADF".split()}
+    "EMLINK ESPIPE EBADF ENOTTY".split()}
 def name():
     return r.choice(dirs) + "/" + r.choice("fghijk") + str(r.randrange(3))
 def any_dir():
@@ -147,11 +147,59 @@ def seek():
               r.choice((os.SEEK_DATA, os.SEEK_HOLE, os.SEEK_END))))
 def statfs():
     os.statvfs(any_dir())
+def vectors():
+    at = r.randrange(60000)
+    if r.randrange(2):
+        with_file(lambda fd: os.preadv(fd, [bytearray(r.randrange(1, 9000))
+                                            for _ in range(3)], at))
+    else:
+        with_file(lambda fd: os.pwritev(fd, [r.randbytes(r.randrange(1, 9000))
+            for _ in range(3)], at, r.choice((0, os.RWF_DSYNC, os.RWF_APPEND))))
+def splice():
+    a, b = os.pipe()
+    try:
+        os.write(b, r.randbytes(r.randrange(1, 9000)))
+        with_file(lambda fd: os.splice(a, fd, 5000,
+                                       offset_dst=r.randrange(60000)))
+        with_file(lambda fd: os.splice(fd, b, 5000,
+                                       offset_src=r.randrange(60000)))
+    finally:
+        os.close(a)
+        os.close(b)
+def fdatasync():
+    with_file(os.fdatasync)
+def chown():
+    os.lchown(name(), r.choice((-1, os.getuid())), -1)
+def map_read():
+    p = any_dir() + "/m%d" % seed
+    fd = os.open(p, os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        if size:
+            with mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) as m:
+                m[r.randrange(size):]
+    finally:
+        os.close(fd)
+def direct():
+    with mmap.mmap(-1, 8192) as buf:
+        buf[:] = r.randbytes(8192)
+        fd = os.open(name(), os.O_RDWR | os.O_DIRECT | os.O_NONBLOCK)
+        try:
+            os.pwrite(fd, buf, 4096 * r.randrange(10))
+            os.preadv(fd, [buf], 4096 * r.randrange(10))
+        finally:
+            os.close(fd)
+def impossible():
+    # FIEMAP, FS_IOC_GETFLAGS, FICLONE
+    request = r.choice((0xc020660b, 0x80086601, 0x40049409))
+    arg = 0 if request == 0x40049409 else bytes(64)
+    with_file(lambda fd: fcntl.ioctl(fd, request, arg))
 ops = [creat, creat, keep, write, write, write, append, read, read, truncate,
        falloc, mapped, link, rename, rename, rename2, rename_dir, unlink,
        unlink, symlink, readlink, mkdir, rmdir, mknod, chmod, utime, setx,
        getx, remx, stat, stat, readdir, readdir, fsync, syncdir, copy, lock,
-       seek, statfs]
+       seek, statfs, vectors, vectors, splice, fdatasync, chown, map_read,
+       direct, impossible]
 if not links:
     ops.remove(link)
 for d in dirs[1:]:

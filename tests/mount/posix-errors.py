@@ -5,7 +5,8 @@ sockets without a peer, bad addresses and numbers, removed folders, files
 without a name, and a read-only mount."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import ctypes, errno, fcntl, mmap, shutil, socket, stat, subprocess, threading
+import ctypes, errno, fcntl, mmap, shutil, socket, stat, struct, subprocess
+import threading
 from posixdiff import A, UTIME_NOW, Diff, libc, main
 
 NOW = (0, UTIME_NOW)
@@ -411,6 +412,50 @@ def one_mount(d):
                 (ref.f_blocks * ref.f_frsize, ref.f_files, ref.f_namemax))
 
 
+def impossible(d):
+    """what no FUSE file system can do is refused, and changes nothing"""
+    libc.fallocate.argtypes = (ctypes.c_int,) * 2 + (ctypes.c_long,) * 2
+
+    def fallocate(fd, mode):
+        if libc.fallocate(fd, mode, 0, 4096):
+            raise OSError(ctypes.get_errno(), "fallocate")
+
+    def whiteout(fd):
+        if libc.renameat2(-100, b"x", -100, b"y", 5):
+            raise OSError(ctypes.get_errno(), "renameat2")
+    with d.group("impossible"):
+        d.do("put", "x", b"x" * 9000)
+        d.do("put", "y", b"y" * 9000)
+        os.chdir(os.fsdecode(d.sides[1].dir))
+        fd = os.open("x", os.O_RDWR)
+        other = os.open("y", os.O_RDWR)
+        fiemap = struct.pack("QQIIII", 0, 1 << 60, 0, 0, 0, 0)
+        for name, fn in (
+                ("EOPNOTSUPP", lambda: os.open(".", os.O_TMPFILE | os.O_RDWR)),
+                ("EOPNOTSUPP", lambda: fcntl.ioctl(fd, 0x40049409, other)),
+                ("EOPNOTSUPP", lambda: fcntl.ioctl(fd, 0xc020660b, fiemap)),
+                ("ENOTTY", lambda: fcntl.ioctl(fd, 0x80086601, bytes(8))),
+                ("ENOTTY", lambda: fcntl.ioctl(fd, 0x40086602, bytes(8))),
+                ("ENOTTY", lambda: fcntl.ioctl(fd, 0x801c581f, bytes(28))),
+                ("ENOTTY", lambda: fcntl.ioctl(fd, 0x8008abcd, bytes(8))),
+                ("EOPNOTSUPP", lambda: fallocate(fd, 8)),
+                ("EOPNOTSUPP", lambda: fallocate(fd, 32)),
+                ("EEXIST", lambda: whiteout(fd))):
+            try:
+                fn()
+                err = 0
+            except OSError as e:
+                err = e.errno
+            d.check("%s: %s" % (name, errno.errorcode.get(err, err)),
+                    err == getattr(errno, name))
+        os.close(fd)
+        os.close(other)
+        for n in "xy":
+            with open(n, "rb") as f:
+                d.check("unchanged", f.read() == n.encode() * 9000)
+        os.chdir("/")
+
+
 def read_only(root):
     """everything that changes says EROFS"""
     d = Diff.as_root() if root else Diff.as_user()
@@ -470,6 +515,7 @@ def run(d, root):
     programs(d)
     pipes(d)
     one_mount(d)
+    impossible(d)
     d.failures += read_only(root)
 
 

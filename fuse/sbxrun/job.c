@@ -142,6 +142,46 @@ static void *on_output(void *arg)
 	return NULL;
 }
 
+/* ---- the size of the terminal ---- */
+
+/* For a signal handler, as all that is called by on_signal. */
+static char *put_number(char *to, unsigned int n)
+{
+	char digits[12], *d = digits;
+
+	do
+		*d++ = (char)('0' + n % 10);
+	while (n /= 10);
+	while (d > digits)
+		*to++ = *--d;
+	return to;
+}
+
+static void forward_size(unsigned int cols, unsigned int rows)
+{
+	char text[32], *end;
+
+	if (!job.o->tty || !cols || !rows)
+		return;
+	end = put_number(text, cols);
+	*end++ = ' ';
+	end = put_number(end, rows);
+	*end = 0;
+	job_tell(&job, "size", text);
+}
+
+/* What is typed in a new window must not overtake its size, which a signal
+ * tells to the other thread. */
+static void forward_new_size(void)
+{
+	static unsigned int cols, rows;
+	unsigned int was_cols = cols, was_rows = rows;
+
+	term_size(&cols, &rows);
+	if (cols != was_cols || rows != was_rows)
+		forward_size(cols, rows);
+}
+
 /* In the background a terminal cannot be read: until it can. */
 static bool input_may_come(int err)
 {
@@ -162,6 +202,8 @@ static void *on_input(void *arg)
 		n = read(p->from, p->data, PIECE);
 		if (n < 0 && input_may_come(errno))
 			continue;
+		if (p->job->o->tty)
+			forward_new_size();
 		if (n <= 0 || write_all(p->to, p->data, (size_t)n))
 			break;
 	}
@@ -176,41 +218,15 @@ static const int forwarded[] = {
 };
 #define NR_FORWARDED (sizeof(forwarded) / sizeof(forwarded[0]))
 
-/* For a signal handler, as all that is called by on_signal. */
-static char *put_number(char *to, unsigned int n)
-{
-	char digits[12], *d = digits;
-
-	do
-		*d++ = (char)('0' + n % 10);
-	while (n /= 10);
-	while (d > digits)
-		*to++ = *--d;
-	return to;
-}
-
-static void forward_size(void)
-{
-	unsigned int cols, rows;
-	char text[32], *end;
-
-	term_size(&cols, &rows);
-	if (!job.o->tty || !cols || !rows)
-		return;
-	end = put_number(text, cols);
-	*end++ = ' ';
-	end = put_number(end, rows);
-	*end = 0;
-	job_tell(&job, "size", text);
-}
-
 static void on_signal(int signo)
 {
+	unsigned int cols, rows;
 	int saved = errno;
 	char number[12];
 
 	if (signo == SIGWINCH) {
-		forward_size();
+		term_size(&cols, &rows);
+		forward_size(cols, rows);
 	} else if (signo == SIGTSTP) {
 		/* it has no terminal that would stop it, so TSTP would not */
 		job_tell(&job, "signal", "STOP\n");

@@ -3,7 +3,7 @@
 ran here: streams, exit status, signals, terminal.  MB= makes it more."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import fcntl, hashlib, pty, signal, struct, subprocess, termios, threading
+import fcntl, hashlib, pty, re, signal, struct, subprocess, termios, threading
 import unittest
 from sbxmount import BUILD, Mount, wait_for
 
@@ -236,6 +236,34 @@ class Run(unittest.TestCase):
         until(b"ready")
         os.write(master, b"\x03")
         self.assertEqual(p.wait(60), 130)
+        os.close(slave)
+        os.close(master)
+
+    def test_input_does_not_overtake_a_new_size(self):
+        # as when the signal for it comes late: here it never does
+        def on_terminal():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+        master, slave = pty.openpty()
+        size = struct.pack("4H", 33, 77, 0, 0)
+        fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+        p = subprocess.Popen(
+            [SBXRUN, "sh", "-c", "while read x; do stty size; done"],
+            cwd=self.path(), stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True, preexec_fn=on_terminal)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        seen = b""
+        for rows in 33, 40, 50:
+            size = struct.pack("4H", rows, 77, 0, 0)
+            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+            os.write(master, b"\n")
+            while not re.search(rb"\d+ 77\r\n\Z", seen):
+                seen += os.read(master, 1000)
+            self.assertIn(b"%d 77" % rows, seen)
+            seen = b""
+        os.write(master, b"\x04")
+        self.assertEqual(p.wait(60), 0)
         os.close(slave)
         os.close(master)
 

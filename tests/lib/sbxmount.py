@@ -10,9 +10,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 BUILD = os.environ["SBXFS_BUILD"]
+# seconds between two cuts of every connection; 0: none is cut
+CUT_EVERY = float(os.environ.get("CUT_EVERY", "0"))
 SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
 
 
@@ -50,6 +53,9 @@ class Mount:
         self.agent_args = list(agent_args)
         self.agent = self.daemon = None
         self.port = 0
+        self.stop_cutting = threading.Event()
+        self.cutter = None
+        self.cuts = 0
         alive.add(self)
         os.mkdir(self.mnt)
         os.mkdir(os.path.join(self.dir, "sandboxes"))
@@ -61,6 +67,22 @@ class Mount:
         except BaseException:
             self.close()
             raise
+        if CUT_EVERY:
+            self.cut_every(CUT_EVERY)
+
+    # everything again while the connection is lost again and again
+
+    def cut_every(self, seconds):
+        """Cuts all connections to the agent that often, until close()."""
+        def cut():
+            while not self.stop_cutting.wait(seconds):
+                try:
+                    self.control("fault cut")
+                    self.cuts += 1
+                except OSError:
+                    pass  # the agent was ended by the test
+        self.cutter = threading.Thread(target=cut)
+        self.cutter.start()
 
     # the agent
 
@@ -203,6 +225,9 @@ class Mount:
 
     def close(self):
         bad = []
+        self.stop_cutting.set()
+        if self.cutter:
+            self.cutter.join()
         if self.is_mounted():
             if subprocess.run(["fusermount3", "-u", self.mnt]).returncode:
                 subprocess.run(["fusermount3", "-uz", self.mnt])

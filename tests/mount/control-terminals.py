@@ -168,17 +168,22 @@ class Terminals(unittest.TestCase):
         t = self.new("top")
         t.type("top -d 1\n")
         t.shows(r"PID +USER")
+        late = Terminal(self.path("terminals", "top"))
+        self.addCleanup(late.close)
+        late.shows(r"\Atop - [^\n]*\nTasks:[^$]*PID +USER")
         t.type("q")
+        late.shows(r"(?m)^ready> *$")
         t.shows(r"(?m)^ready> *$")
 
     def test_job_control(self):
         t = self.new("jc")
-        # what it prints shows that it is in the foreground by then
-        t.type("sh -c 'trap \"echo contin\"ued CONT; echo star\"\"ted; "
-               "while :; do sleep 0.1; done'\n")
+        # what it prints shows that it is in the foreground by then; no shell:
+        # one that is just starting a program cannot be stopped (vfork(2))
+        t.type("perl -e '$| = 1; $SIG{CONT} = sub {print \"contin\".\"ued\\n\"}; "
+               "print \"star\".\"ted\\n\"; sleep 1 while 1'\n")
         t.shows("(?m)^started")
         t.type("\x1a")
-        t.shows(r"Stopped +sh -c")
+        t.shows(r"Stopped +perl -e")
         t.type("clear; fg\n")
         t.shows(r"(?m)^continued")
         t.type("\x03")
@@ -189,6 +194,41 @@ class Terminals(unittest.TestCase):
         t.shows(r"(?m)^itcat")
         t.type("some line\n\x04")
         t.shows(r"some line\s+some line\s+ready>")
+
+    def test_vim_stopped_and_continued_in_another_size(self):
+        t = self.new("fg")
+        t.type("vim -u NONE -i NONE -n\n")
+        t.shows("VIM - Vi IMproved")
+        t.type("iunsaved text\x1b")
+        t.shows(r"(?m)\Aunsaved text *$")
+        t.type("\x1a")
+        t.shows(r"Stopped +vim")
+        t.screen.resize(15, 70)
+        self.write("70 15\n", "terminals", "fg", "size")
+        t.type("clear; stty size\n")
+        t.shows(r"\A15 70 *\nready>")
+        t.type("fg\n")
+        t.shows(r"\Aunsaved text *\n(~ *\n){13}")
+        t.type(":set columns? lines?\n")
+        t.shows(r"lines=15")
+        t.type("\x1b:q!\n")
+        t.shows(r"(?m)^ready> *$")
+
+    def test_less(self):
+        t = self.new("less")
+        t.type("seq 1 300 >n; LESS= less n\n")
+        t.shows(r"\A" + "".join(r"%d *\n" % i for i in range(1, 24)))
+        t.type("100g")
+        t.shows(r"\A" + "".join(r"%d *\n" % i for i in range(100, 123)))
+        t.screen.reset()
+        t.screen.resize(10, 40)
+        self.write("40 10\n", "terminals", "less", "size")
+        t.type("r")  # it overlooks a signal just before it reads
+        t.shows(r"\A" + "".join(r"%d *\n" % i for i in range(100, 109)))
+        t.type("G")
+        t.shows(r"299 *\n300 *\n")
+        t.type("q")
+        t.shows(r"(?m)^ready> *$")
 
     def test_attach_again_and_two_readers(self):
         t = self.new("att")

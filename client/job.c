@@ -366,8 +366,9 @@ static void job_end(struct sbx_job *j, int exit_code, int error)
 		return;
 	j->state = SBX_JOB_ENDED;
 	j->exit_code = exit_code;
+	/* to whoever reads EAGAIN says that there will be more */
 	if (error)
-		j->error = error;
+		j->error = error == -EAGAIN ? -EBUSY : error;
 }
 
 static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
@@ -760,6 +761,14 @@ int64_t sbx_job_duration_ms(const struct sbx_job *j)
 size_t sbx_job_kept(const struct sbx_job *j)
 {
 	return j->head ? (size_t)(j->end - j->head->start) : 0;
+}
+
+void sbx_job_keep(struct sbx_job *j, size_t size)
+{
+	if (j->lossy)
+		return;
+	j->keep = size < KEEP ? size : KEEP;
+	job_drop_head(j);
 }
 
 uint64_t sbx_job_length(const struct sbx_job *j, unsigned which)

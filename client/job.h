@@ -51,14 +51,18 @@ void sbx_job_watch_del(struct sbx_job *j, struct sbx_job_watch *w);
 enum sbx_job_state { SBX_JOB_STARTING, SBX_JOB_RUNNING, SBX_JOB_ENDED };
 enum sbx_job_state sbx_job_state(const struct sbx_job *j);
 int sbx_job_exit_code(const struct sbx_job *j); /* 128 + signal; -1: none */
-/* why it could not start; 0.  If it was the command's fault there is an exit
- * code, too, 127 or 126, and a sentence on stderr, as env(1) has it. */
+/* why it could not start; 0.  -EBUSY: too many run there.  If it was the
+ * command's fault there is an exit code, too, 127 or 126, and a sentence on
+ * stderr, as env(1) has it. */
 int sbx_job_error(const struct sbx_job *j);
 uint32_t sbx_job_pid(const struct sbx_job *j);
 int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
 int64_t sbx_job_duration_ms(const struct sbx_job *j);
 /* bytes of output that are kept for late readers */
 size_t sbx_job_kept(const struct sbx_job *j);
+/* From now on no more than that, and no more than 1 MiB; readers that are
+ * there lose nothing. */
+void sbx_job_keep(struct sbx_job *j, size_t size);
 /* bytes that it has printed so far, and whether that was all; which as below
  */
 uint64_t sbx_job_length(const struct sbx_job *j, unsigned which);

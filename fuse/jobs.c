@@ -90,10 +90,11 @@ int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr)
 		return 0;
 	if (j->sb && j->sb->gone)
 		return sbx_error_set(reterr, -ESTALE, "the sandbox is gone");
-	return sbx_error_set(
-		reterr, j->error, "exec: the command could not be run: %s",
-		e && e->err && j->exit_code < 0 ? e->text
-						: strerror(-j->error));
+	return sbx_error_set(reterr, j->error,
+			     "exec: the command could not be run: %s",
+			     e && e->err && j->exit_code < 0 ? e->text
+			     : j->error == -EBUSY ? "too many run there already"
+						  : strerror(-j->error));
 }
 
 /* ---- waiting ---- */
@@ -151,23 +152,58 @@ static void job_feed(struct sfs_job *j)
 	}
 }
 
-/* Output of old commands goes first: a record costs little. */
+/* The more of them run, the less of each is kept. */
+static void jobs_share(struct sfs_sandbox *sb)
+{
+	struct sfs_job *j;
+	size_t running = 0;
+
+	for (j = sb->jobs.newest; j; j = j->next)
+		running += j->state != SBX_JOB_ENDED;
+	for (j = sb->jobs.newest; j; j = j->next)
+		if (j->state != SBX_JOB_ENDED && j->job)
+			sbx_job_keep(j->job, SFS_MAX_RUNNING_OUTPUT / running);
+}
+
+/* Of those that have ended, the one that did so first; NULL: none. */
+static struct sfs_job *jobs_oldest(struct sfs_sandbox *sb, bool with_output)
+{
+	struct sfs_job *j, *oldest = NULL;
+
+	for (j = sb->jobs.newest; j; j = j->next)
+		if (j->ended && (j->job || !with_output) &&
+		    (!oldest || j->ended < oldest->ended))
+			oldest = j;
+	return oldest;
+}
+
+/* Output goes first: a record costs little. */
 static void jobs_trim(struct sfs_sandbox *sb)
 {
-	struct sfs_job *j, *next;
+	struct sfs_job *j;
 	unsigned int records = 0;
 	size_t kept = 0;
 
-	for (j = sb->jobs.newest; j; j = next) {
-		next = j->next;
-		if (j->state != SBX_JOB_ENDED)
-			continue;
-		if (++records > SFS_MAX_JOB_RECORDS)
-			sfs_jobs_remove(sb, j);
-		else if (j->job &&
-			 (kept += sbx_job_kept(j->job)) > SFS_MAX_JOB_OUTPUT)
-			job_drop_output(j);
+	for (j = sb->jobs.newest; j; j = j->next) {
+		records += j->ended != 0;
+		kept += j->ended && j->job ? sbx_job_kept(j->job) : 0;
 	}
+	while (kept > SFS_MAX_JOB_OUTPUT && (j = jobs_oldest(sb, true))) {
+		kept -= sbx_job_kept(j->job);
+		job_drop_output(j);
+	}
+	for (; records > SFS_MAX_JOB_RECORDS; records--)
+		sfs_jobs_remove(sb, jobs_oldest(sb, false));
+}
+
+static void job_ended(struct sfs_job *j)
+{
+	job_stop_timer(j);
+	job_drop_input(j);
+	if (!j->sb || !j->number || j->name)
+		return;
+	j->ended = ++j->sb->jobs.ends;
+	jobs_trim(j->sb);
 }
 
 static void on_news(void *arg)
@@ -183,12 +219,10 @@ static void on_news(void *arg)
 		j->exit_code = sbx_job_exit_code(j->job);
 		j->pid = sbx_job_pid(j->job);
 		j->duration_ms = sbx_job_duration_ms(j->job);
-		if (j->state == SBX_JOB_ENDED) {
-			job_stop_timer(j);
-			job_drop_input(j);
-		}
 		if (j->state != before && j->sb && j->number)
 			sfs_feed_job(j->sb, j);
+		if (j->state == SBX_JOB_ENDED)
+			job_ended(j);
 		job_wake(j);
 	}
 	sfs_job_unref(j);
@@ -307,7 +341,10 @@ int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	j->number = ++sb->jobs.last_number;
 	j->next = sb->jobs.newest;
 	sb->jobs.newest = j;
-	jobs_trim(sb);
+	if (j->state == SBX_JOB_ENDED)
+		job_ended(j);
+	else
+		jobs_share(sb);
 	*ret = j;
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * The commands started in one sandbox through this mount, numbered from 1.
  * Records stay after the end, at most SFS_MAX_JOB_RECORDS; the output of the
- * newest ones stays as far as SFS_MAX_JOB_OUTPUT bytes go.  Loop thread.
+ * newest ones stays as far as SFS_MAX_JOB_OUTPUT bytes go.  Those that run
+ * share SFS_MAX_RUNNING_OUTPUT.  Loop thread.
  */
 #ifndef SFS_JOBS_H
 #define SFS_JOBS_H
@@ -11,8 +12,9 @@
 #include "client/job.h"
 #include "client/spec.h"
 
-#define SFS_MAX_JOB_RECORDS 1000
-#define SFS_MAX_JOB_OUTPUT  (16 * 1024 * 1024)
+#define SFS_MAX_JOB_RECORDS    1000
+#define SFS_MAX_JOB_OUTPUT     (16 * 1024 * 1024)
+#define SFS_MAX_RUNNING_OUTPUT (64 * 1024 * 1024)
 
 struct ctl_node;
 struct sfs_sandbox;
@@ -26,7 +28,7 @@ struct sfs_job {
 	struct sbx_job_watch watch;
 	struct sfs_job_wait *waits;
 	struct ctl_node *nodes;
-	struct sfs_job *next; /* an older one */
+	struct sfs_job *next; /* one that was started before */
 
 	/* the record; valid without job, too */
 	char *command, *cwd;
@@ -35,6 +37,7 @@ struct sfs_job {
 	unsigned int cols, rows; /* of its terminal */
 	uint64_t length[2];	 /* of what it printed */
 	enum sbx_job_state state;
+	uint64_t ended; /* as the how manieth one; 0: not yet, or a terminal */
 	int error, exit_code;
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
@@ -50,6 +53,7 @@ struct sfs_job {
 struct sfs_jobs {
 	struct sfs_job *newest;
 	uint32_t last_number;
+	uint64_t ends; /* so many have ended */
 };
 
 /* Starts a command and takes the spec's content; whoever takes it in has had

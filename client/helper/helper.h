@@ -71,7 +71,8 @@ struct ports {
 	struct loop_timer timer;
 	uint16_t *open; /* sorted */
 	size_t n;
-	bool on;
+	bool watching, is_quick;
+	int64_t quick_until_ms; /* looked at more often until then */
 };
 
 struct helper {

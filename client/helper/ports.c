@@ -14,11 +14,14 @@
 #include "client/helper/request.h"
 #include "client/wire/proto.h"
 
-#define LISTEN_MAX  1024
-#define LOOK_MS	    200
-#define PROCESS_MAX 512 /* with more, whose port it is costs too much */
-#define HIDDEN_MAX  64
-#define TCP_LISTEN  0x0a
+#define LISTEN_MAX 1024
+#define LOOK_MS	   200
+/* While no command starts or prints for so long, no server is likely to. */
+#define QUICK_MS     5000
+#define LOOK_IDLE_MS 1000
+#define PROCESS_MAX  512 /* with more, whose port it is costs too much */
+#define HIDDEN_MAX   64
+#define TCP_LISTEN   0x0a
 
 struct listener {
 	uint16_t port;
@@ -298,7 +301,21 @@ static void on_timer(void *arg)
 	/* nobody would take it: looked at when there is room again */
 	if (!peer_is_busy(h))
 		ports_look(h);
-	loop_timer_set(&h->loop, &h->ports.timer, LOOK_MS);
+	h->ports.is_quick = loop_clock_ms() < h->ports.quick_until_ms;
+	loop_timer_set(&h->loop, &h->ports.timer,
+		       h->ports.is_quick ? LOOK_MS : LOOK_IDLE_MS);
+}
+
+void ports_hurry(struct helper *h)
+{
+	struct ports *p = &h->ports;
+
+	if (!p->watching)
+		return;
+	p->quick_until_ms = loop_clock_ms() + QUICK_MS;
+	if (!p->is_quick)
+		loop_timer_set(&h->loop, &p->timer, LOOK_MS);
+	p->is_quick = true;
 }
 
 int op_port_watch(struct req *q)
@@ -313,9 +330,11 @@ int op_port_watch(struct req *q)
 	if (on && !p->open)
 		return -ENOMEM;
 	loop_timer_stop(&p->timer);
+	p->watching = on;
 	if (on) {
 		/* first each open one */
 		p->n = 0;
+		ports_hurry(q->h);
 		loop_timer_set(&q->h->loop, &p->timer, 0);
 	}
 	return 0;

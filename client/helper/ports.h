@@ -6,5 +6,8 @@ struct helper;
 
 void ports_init(struct helper *h);
 void ports_release(struct helper *h);
+/* Something starts or prints: who watches them looks more often for a
+ * while. */
+void ports_hurry(struct helper *h);
 
 #endif

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/helper/helper.h"
+#include "client/helper/ports.h"
 #include "client/helper/request.h"
 #include "client/helper/spawn.h"
 #include "client/helper/stdin.h"
@@ -55,6 +56,14 @@ static void job_free(struct job *j)
 	free(j);
 }
 
+/* 0 or a negative errno */
+static int job_kill(const struct job *j, int signo)
+{
+	if (!j->pid)
+		return -ESRCH;
+	return kill(-j->pid, signo) < 0 ? -errno : 0;
+}
+
 /* ---- how it ends ---- */
 
 static void job_send_exit(struct job *j)
@@ -95,16 +104,17 @@ static size_t stream_waiting(const struct stream *s)
 	return (size_t)n;
 }
 
+/* Of what the process itself printed: others may go on for ever. */
 static bool stream_comes(const struct stream *s)
 {
-	return s->credit && stream_waiting(s);
+	return s->credit && s->owed && stream_waiting(s);
 }
 
 static void on_exit_timer(void *arg)
 {
 	struct job *j = arg;
 
-	/* what it printed is still on its way: not held by others */
+	/* what it printed is still on its way */
 	if (stream_comes(&j->out[0]) || stream_comes(&j->out[1]))
 		loop_timer_set(&j->h->loop, &j->timer, EXIT_MS);
 	else if (!j->exit_sent)
@@ -126,6 +136,11 @@ void run_reaped(struct helper *h, pid_t pid, int status)
 		return;
 	j->exited = true;
 	j->status = status;
+	for (i = 0; i < 2; i++)
+		j->out[i].owed = stream_waiting(&j->out[i]);
+	/* its number may become another's */
+	if (kill(-pid, 0) < 0 && errno == ESRCH)
+		j->pid = 0;
 	j->duration_ms = loop_clock_ms() - j->started_ms;
 	if (job_is_open(j))
 		loop_timer_set(&h->loop, &j->timer, EXIT_MS);
@@ -142,6 +157,7 @@ static void send_output(struct stream *s, uint32_t number, const uint8_t *data,
 
 	/* read first, then looked: what it did before is announced before */
 	watch_sync(h);
+	ports_hurry(h);
 	sbx_buf_clear(b);
 	sbx_put_array(b, 5);
 	sbx_put_u64(b, SBX_MSG_OUTPUT);
@@ -197,6 +213,7 @@ static void stream_read(struct stream *s)
 		return;
 	}
 	s->credit -= (uint64_t)n;
+	s->owed -= (size_t)n < s->owed ? (size_t)n : s->owed;
 	send_output(s, s->number, piece, (size_t)n, false);
 	stream_poll(s);
 }
@@ -292,7 +309,7 @@ static int job_start(struct job *j, struct spawn *s)
 	if (!r)
 		r = job_listen(j, 1, &s->err);
 	if (r < 0)
-		kill(-j->pid, SIGKILL);
+		job_kill(j, SIGKILL);
 	return r;
 }
 
@@ -315,6 +332,7 @@ int op_exec(struct req *q)
 		r = -EAGAIN;
 	if (r < 0)
 		goto out;
+	ports_hurry(h);
 	j = job_new(h, number, credit);
 	r = j ? job_start(j, &s) : -ENOMEM;
 	if (r < 0 && j)
@@ -337,8 +355,8 @@ void run_release(struct helper *h, int signo)
 			i++;
 			continue;
 		}
-		kill(-j->pid, signo);
-		kill(-j->pid, SIGCONT);
+		job_kill(j, signo);
+		job_kill(j, SIGCONT);
 		job_free(j);
 	}
 	map_release(&h->jobs);
@@ -355,7 +373,7 @@ int op_signal(struct req *q)
 		return -EINVAL;
 	if (!j)
 		return -ESRCH;
-	return kill(-j->pid, (int)signo) < 0 ? -errno : 0;
+	return job_kill(j, (int)signo);
 }
 
 int op_resize(struct req *q)
@@ -382,8 +400,8 @@ int op_hangup(struct req *q)
 		return -EINVAL;
 	if (!j)
 		return -ESRCH;
-	kill(-j->pid, SIGHUP);
-	kill(-j->pid, SIGCONT);
+	job_kill(j, SIGHUP);
+	job_kill(j, SIGCONT);
 	if (!j->tty)
 		return 0;
 	/* with our last descriptor of it the kernel tells all the others */

@@ -21,13 +21,14 @@ struct stream {
 	struct job *job;
 	struct loop_fd in; /* fd -1: ended, or never was */
 	uint64_t credit;
+	size_t owed;	 /* of what it held when the process ended */
 	uint32_t number; /* 1, 2 */
 };
 
 struct job {
 	struct helper *h;
 	uint32_t number;
-	pid_t pid; /* of its first process, and of its group */
+	pid_t pid; /* of its first process, and of its group; 0: both gone */
 	bool tty, merged;
 	bool exited, exit_sent;
 	int status;

@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""Commands in large numbers, with much output, without readers or with slow
+ones: what is kept is bounded, what is refused says so, and who only waits
+costs nothing.  MB= makes the floods larger."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import errno, re, select, time, unittest
+from sbxmount import Mount, wait_for
+
+MB = int(os.environ.get("MB", "16")) << 20
+SHARE = 64 << 20  # what running commands may keep together
+MOST = 1024  # commands at once in one sandbox
+
+
+class Bounds(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount()
+        cls.addClassCleanup(cls.m.close)
+        cls.m.create("t")
+        cls.m.run("t", "true")
+
+    def path(self, *parts):
+        return self.m.path("t", *parts)
+
+    def start(self, command):
+        with open(self.path("jobs", "new"), "r+b", buffering=0) as f:
+            f.write(command.encode())
+            return f.read(100).decode().strip()
+
+    def text(self, *parts):
+        with open(self.path(*parts)) as f:
+            return f.read()
+
+    def ends(self, n, seconds=60):
+        """its exit status, or the errno instead"""
+        fd = os.open(self.path("jobs", n, "exit_code"),
+                     os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            p = select.poll()
+            p.register(fd, select.POLLIN)
+            self.assertTrue(p.poll(seconds * 1000), "it does not end")
+            return int(os.read(fd, 10))
+        except OSError as e:
+            return -e.errno
+        finally:
+            os.close(fd)
+
+    def memory(self, pid, what="VmHWM"):
+        with open("/proc/%d/status" % pid) as f:
+            return int(re.search(what + r":\s+(\d+) kB", f.read())[1]) << 10
+
+    def clear_marks(self):
+        """of the most memory used so far"""
+        for pid in [self.m.daemon.pid] + self.m.helpers():
+            with open("/proc/%d/clear_refs" % pid, "w") as f:
+                f.write("5")
+
+    def grown(self, before):
+        if self.is_sanitized():
+            return 0
+        return max(self.memory(p) - m for p, m in before.items())
+
+    def is_sanitized(self):
+        with open("/proc/%d/maps" % self.m.daemon.pid) as f:
+            return "asan" in f.read()
+
+    def resident(self):
+        self.clear_marks()
+        return {p: self.memory(p, "VmRSS")
+                for p in [self.m.daemon.pid] + self.m.helpers()}
+
+    def test_floods_are_not_kept(self):
+        flood = "head -c %d /dev/zero & head -c %d /dev/zero >&2; wait" % (
+            MB, MB)
+        before = self.resident()
+        self.assertEqual(self.ends(self.start(flood)), 0)
+        self.assertLess(self.grown(before), 12 << 20)
+        # nor for a reader who is slow, who holds it back
+        n = self.start(flood)
+        with open(self.path("jobs", n, "stdout"), "rb", buffering=0) as out:
+            with open(self.path("jobs", n, "stderr"), "rb",
+                      buffering=0) as err:
+                for i in range(50):
+                    self.assertTrue(out.read(1000) and err.read(500))
+                self.assertIn("running", self.text("jobs", n, "status"))
+            self.assertLess(self.grown(before), 16 << 20)
+        self.assertEqual(self.ends(n), 0)
+        self.assertEqual(os.stat(self.path("jobs", n, "output")).st_size,
+                         2 * MB)
+
+    def test_many_that_run_share_what_is_kept(self):
+        before = self.resident()
+        each = 1500000
+        ns = [self.start("head -c %d /dev/zero; exec sleep 1000" % each)
+              for i in range(150)]
+
+        def have_printed():
+            return all(os.stat(self.path("jobs", n, "stdout")).st_size == each
+                       for n in ns)
+        wait_for(have_printed)
+        self.assertLess(self.grown(before), SHARE + (32 << 20))
+        with open(self.path("jobs", ns[0], "stdout"), "rb",
+                  buffering=0) as f:
+            self.assertRegex(f.read(1000), rb"\A\[sbxfs: the first \d+ bytes "
+                                           rb"were not kept\]\n\0+\Z")
+        for n in ns:
+            os.rmdir(self.path("jobs", n))
+
+    def test_too_many_at_once(self):
+        held = [self.start("exec sleep 1000") for i in range(MOST)]
+        wait_for(lambda: all("running" in self.text("jobs", n, "status")
+                             for n in held))
+        helper = [len(os.listdir("/proc/%d/fd" % h)) for h in self.m.helpers()]
+        n = self.start("echo one too many")
+        self.assertEqual(self.ends(n), -errno.EBUSY)
+        self.assertIn("too many run there", self.text("status"))
+        self.assertIn("state: failed", self.text("jobs", n, "status"))
+        for name in "jobs/%s/stdout" % n, "exec":  # and nobody waits for it
+            with self.assertRaises(OSError) as e:
+                self.text(name)
+            self.assertEqual(e.exception.errno, errno.EBUSY)
+        fd = os.open(self.path("exec"), os.O_RDWR)
+        os.write(fd, b"echo the same")
+        with self.assertRaises(OSError) as e:
+            os.read(fd, 100)
+        self.assertEqual(e.exception.errno, errno.EBUSY)
+        os.close(fd)
+        for n in held:
+            os.rmdir(self.path("jobs", n))
+
+        def is_well():
+            try:
+                return self.m.run("t", "echo well") == b"well\n"
+            except OSError as e:
+                self.assertEqual(e.errno, errno.EBUSY)
+        wait_for(is_well)
+        # nothing of them is left there
+        left = [len(os.listdir("/proc/%d/fd" % h)) for h in self.m.helpers()]
+        self.assertLess(max(left), max(helper) - MOST)
+
+    def test_a_thousand_one_after_the_other(self):
+        for i in range(20):  # what is used for the first time
+            self.ends(self.start("echo out; echo err >&2"))
+        early = self.start('{"command": "echo early; read x; exit 0", '
+                           '"stdin": true}')
+        before = self.resident()
+        for i in range(0, 1050, 50):
+            ns = [self.start("echo %d; echo err >&2; exit %d" % (i, i % 50))
+                  for i in range(i, i + 50)]
+            for k, n in enumerate(ns):
+                self.assertEqual(self.ends(n), k)
+            self.assertEqual(self.text("jobs", ns[-1], "stdout"),
+                             "%d\n" % (i + 49))
+        self.assertLess(self.grown(before), 8 << 20)
+        names = set(os.listdir(self.path("jobs"))) - {"new", "last"}
+        self.assertEqual(len(names), 1000 + 1)
+        # what ended first is forgotten, not what was started first
+        with open(self.path("jobs", early, "stdin"), "w"):
+            pass
+        self.assertEqual(self.ends(early), 0)
+        self.assertEqual(self.text("jobs", early, "stdout"), "early\n")
+        self.assertIn(early, os.listdir(self.path("jobs")))
+
+    def test_others_that_go_on_printing_hold_no_end_up(self):
+        n = self.start("for i in 1 2 3 4 5 6 7 8; do yes & done; exit 3")
+        fd = os.open(self.path("jobs", n, "exit_code"), os.O_RDONLY)
+        p = select.poll()
+        p.register(fd, select.POLLIN)
+        printed = os.stat(self.path("jobs", n, "stdout")).st_size
+        while not p.poll(0):
+            now = os.stat(self.path("jobs", n, "stdout")).st_size
+            self.assertLess(now - printed, 1 << 30, "it does not end")
+            p.poll(100)
+        self.assertEqual(os.read(fd, 10), b"3\n")
+        os.close(fd)
+        self.m.run("t", "pkill yes")
+
+    def test_who_only_waits_costs_nothing(self):
+        n = self.start("exec sleep 1000")
+        names = ["events", "jobs/%s/stdout" % n, "jobs/%s/exit_code" % n,
+                 "exec"]
+        fds = [os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK)
+               for name in names for i in range(10)]
+        for fd in fds:
+            self.addCleanup(os.close, fd)
+        p = select.poll()
+        for fd in fds:
+            p.register(fd, select.POLLIN)
+
+        def switches():
+            total = 0
+            for pid in [self.m.daemon.pid] + self.m.helpers():
+                for t in os.listdir("/proc/%d/task" % pid):
+                    with open("/proc/%d/task/%s/status" % (pid, t)) as f:
+                        total += int(re.search(
+                            r"\nvoluntary_ctxt_switches:\s+(\d+)",
+                            f.read())[1])
+            return total
+
+        def are_quiet():
+            """in 2 s no more than the keepalives of the connection and a
+            look at the ports take, however many they are"""
+            for fd in fds[:10]:  # the command's own start, and the like
+                try:
+                    os.read(fd, 65536)
+                except BlockingIOError:
+                    pass
+            if p.poll(0):  # asks for each of them
+                return False
+            before = switches()
+            time.sleep(2)  # nothing is waited for: it is measured
+            return switches() - before <= 2 * 3
+        wait_for(are_quiet)
+        os.rmdir(self.path("jobs", n))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -39,7 +39,9 @@ int dirread_open_shut(struct helper *h, struct dir *d, struct dirread *r)
 	/* "." would be a name in it */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	r->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return r->fd < 0 ? -errno : 0;
+	if (r->fd < 0)
+		return errno == ENOENT ? -EACCES : -errno; /* no /proc */
+	return 0;
 }
 
 void dirread_close(struct dirread *r)

@@ -21,6 +21,7 @@ struct sfs_ahead {
 	uint32_t gen;	   /* sfs_file.gen */
 	uint32_t doubt;	   /* sfs_files.gen */
 	bool arrived, stale;
+	bool written; /* here: it tells nothing of what is read next */
 	uint8_t *data;
 };
 
@@ -119,23 +120,6 @@ bool sfs_ahead_wait(struct sfs_call *c)
 	sfs_calls_add(&a->waiting, c);
 	sfs_call_waits(c);
 	return true;
-}
-
-bool sfs_ahead_take(struct sfs_handle *h)
-{
-	struct sfs_ahead *a = ahead_of(h->inode);
-	uint8_t *data;
-	bool taken;
-
-	if (!a || !a->arrived)
-		return false;
-	data = a->data;
-	taken = ahead_is_true(a) &&
-		sfs_fetch_adopt(h, data, a->len, a->answered);
-	if (taken)
-		a->data = NULL;
-	ahead_free(a);
-	return taken;
 }
 
 /* data NULL: it could not be had */
@@ -249,8 +233,7 @@ static bool is_full(const struct sfs_files *f, size_t len)
 	       f->fs->readahead + len > sfs_fetch_ahead_max(f->fs) / 2;
 }
 
-/* Whether there is room for so much; what nobody came for makes way. */
-static bool has_room(struct sfs_files *f, size_t len)
+bool sfs_ahead_has_room(struct sfs_files *f, size_t len)
 {
 	if (is_full(f, len))
 		sfs_ahead_yield(f, len);
@@ -294,7 +277,7 @@ static void look_ask(struct look *l, struct sfs_dir *d, struct sfs_inode *i)
 	/* (of several names the first is the one that is sent) */
 	if (!is_of_use(i) || i->names->dir != d)
 		return;
-	l->full = !l->room || !has_room(l->files, (size_t)i->size);
+	l->full = !l->room || !sfs_ahead_has_room(l->files, (size_t)i->size);
 	if (l->full)
 		return;
 	k = look_asking(l, d);
@@ -462,7 +445,7 @@ static bool is_read_on(struct sfs_files *f, const struct sfs_dir *d)
 	return on;
 }
 
-void sfs_ahead_opened(struct sfs_inode *i, bool hit)
+static void opened(struct sfs_inode *i, bool hit)
 {
 	const struct sfs_entry *e = i->names;
 	struct sfs_files *f = i->files;
@@ -490,6 +473,29 @@ void sfs_ahead_opened(struct sfs_inode *i, bool hit)
 		look_from(e, left);
 }
 
+void sfs_ahead_missed(struct sfs_inode *i)
+{
+	opened(i, false);
+}
+
+bool sfs_ahead_take(struct sfs_handle *h)
+{
+	struct sfs_ahead *a = ahead_of(h->inode);
+	bool taken, written;
+
+	if (!a || !a->arrived)
+		return false;
+	written = a->written;
+	taken = ahead_is_true(a) &&
+		sfs_fetch_adopt(h, a->data, a->len, a->answered);
+	if (taken)
+		a->data = NULL;
+	ahead_free(a);
+	if (taken && !written)
+		opened(h->inode, true);
+	return taken;
+}
+
 /* ---- with a look-up ---- */
 
 uint32_t sfs_ahead_size(const struct sfs_dir *d)
@@ -503,9 +509,28 @@ void sfs_ahead_found(struct sfs_inode *i, const uint8_t *data, size_t len)
 
 	/* something of ours that was sent after the look-up may change it */
 	if (i->files->changes || !is_of_use(i) || len != i->size ||
-	    !has_room(i->files, len))
+	    !sfs_ahead_has_room(i->files, len))
 		return;
 	a = ahead_new(i);
 	if (a)
 		arrived(a, data, len);
+}
+
+/* ---- what was written here ---- */
+
+void sfs_ahead_keep(struct sfs_inode *i, uint8_t *data, size_t len)
+{
+	struct sfs_ahead *a = NULL;
+
+	if (!i->file->ahead && sfs_inode_is_known(i) &&
+	    sfs_ahead_has_room(i->files, len))
+		a = ahead_new(i);
+	if (!a) {
+		free(data);
+		return;
+	}
+	a->data = data;
+	a->arrived = a->written = true;
+	/* it may never be read: the first to make way */
+	a->ms = files_now(i->files) - SFS_AHEAD_MS;
 }

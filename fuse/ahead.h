@@ -18,18 +18,22 @@ struct sfs_ahead;
 /* Its content is on its way: calls c->resume(c, 0) when it is here, or will
  * not be.  False: it is not on its way. */
 bool sfs_ahead_wait(struct sfs_call *c);
-/* Hands the content over to a handle, if it is here and true. */
+/* Hands the content over to a handle that was opened to read it, if it is
+ * here and true, and asks for what may be read next. */
 bool sfs_ahead_take(struct sfs_handle *h);
-/* Somebody opens this file to read it; hit: its content was here.  Asks for
- * what may be read next. */
-void sfs_ahead_opened(struct sfs_inode *i, bool hit);
+/* It was not: asks for what may be read next if that can be told. */
+void sfs_ahead_missed(struct sfs_inode *i);
 /* A look-up brought the content of what it found. */
 void sfs_ahead_found(struct sfs_inode *i, const uint8_t *data, size_t len);
+/* This is all that the file holds (taken). */
+void sfs_ahead_keep(struct sfs_inode *i, uint8_t *data, size_t len);
 /* How much a look-up in this directory shall bring; 0: nothing. */
 uint32_t sfs_ahead_size(const struct sfs_dir *d);
 
 /* What is here of it is not true any more, or not of use. */
 void sfs_ahead_drop(struct sfs_inode *i);
+/* Whether there is room for so much; what nobody came for makes way. */
+bool sfs_ahead_has_room(struct sfs_files *f, size_t len);
 /* Drops what nobody came for, until so many bytes are free, if it can. */
 void sfs_ahead_yield(struct sfs_files *f, size_t len);
 /* Nothing is under way any more: frees all. */

@@ -98,6 +98,7 @@ void sfs_cache_changed(struct sfs_inode *i, unsigned int diff)
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how)
 {
+	uint64_t size = i->size;
 	unsigned int diff;
 
 	if ((attr->mode & S_IFMT) != (i->mode & S_IFMT))
@@ -107,7 +108,8 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 	else if (how & SFS_PUT_DATA || sfs_inode_differs(i, attr))
 		sfs_shown_keep(i);
 	diff = sfs_inode_set(i, attr);
-	if (diff & SFS_DIFF_DATA)
+	/* (what we change there ourselves we know, but for the size) */
+	if (diff & SFS_DIFF_DATA && (!(how & SFS_PUT_OWN) || size != i->size))
 		sfs_ahead_drop(i);
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
@@ -146,7 +148,8 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 	*e->prev_name = e->next_name;
 	if (e->next_name)
 		e->next_name->prev_name = e->prev_name;
-	sfs_ahead_drop(i);
+	if (!(how & SFS_PUT_OWN) || (!i->names && !(how & SFS_PUT_MOVED)))
+		sfs_ahead_drop(i);
 	if (!(how & SFS_PUT_MOVED)) {
 		if (i->nlink)
 			i->nlink--;
@@ -312,6 +315,9 @@ struct sfs_entry *sfs_cache_put_inode(struct sfs_dir *d, const char *name,
 	e->seen = true;
 	if (i)
 		name_link(e, i);
+	/* nobody watches over it there */
+	if (i && !sfs_dir_is_true(d))
+		sfs_ahead_drop(i);
 	return e;
 }
 

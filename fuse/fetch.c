@@ -423,8 +423,10 @@ static void window_set(struct sfs_handle *h, const struct sfs_call *c)
 
 	if (!reads_in_sequence(h, c)) {
 		h->window = 0;
-		/* the first one finds what was fetched on opening */
-		keep = !h->expect && !c->offset;
+		/* the first one finds what was fetched on opening, or
+		 * handed over: the kernel may have the beginning */
+		keep = !h->expect &&
+		       (!c->offset || (h->fetches && h->fetches->quiet));
 		h->expect = end;
 		if (!keep)
 			sfs_fetch_drop(h);

@@ -12,6 +12,7 @@
 #include "fuse/caller.h"
 #include "fuse/locks.h"
 #include "fuse/tell.h"
+#include "fuse/written.h"
 
 /* What an open file is there: not what has done its work when it was first
  * opened (O_TRUNC), nor the kernel's own (running a program adds one). */
@@ -39,6 +40,7 @@ void sfs_file_put(struct sfs_inode *i)
 	if (!f || f->handles || f->pieces || f->shown || f->dropping ||
 	    f->ahead)
 		return;
+	sfs_written_drop(f, i->files->fs);
 	i->file = NULL;
 	free(f);
 }

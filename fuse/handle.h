@@ -14,6 +14,7 @@ struct sfs_fetch;
 struct sfs_lock_owner;
 struct sfs_piece;
 struct sfs_shown;
+struct sfs_written;
 
 /* A regular file's part that exists while it is open, or written, or the
  * kernel is dropping its pages. */
@@ -36,7 +37,8 @@ struct sfs_file {
 	uint32_t whole_gen;
 	struct sfs_shown *shown; /* shown.h; NULL: what it is is shown */
 	uint32_t dropping;
-	struct sfs_ahead *ahead; /* ahead.h */
+	struct sfs_ahead *ahead;     /* ahead.h */
+	struct sfs_written *written; /* written.h */
 };
 
 struct sfs_handle {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fuse/ahead.h"
 #include "fuse/cache.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
@@ -156,8 +157,11 @@ void sfs_dir_free(struct sfs_dir *d)
 	struct sfs_files *f = d->inode->files;
 	struct sfs_entry *e;
 
-	while ((e = sfs_entries_last(&d->entries)))
+	while ((e = sfs_entries_last(&d->entries))) {
+		if (e->inode)
+			sfs_ahead_drop(e->inode);
 		sfs_cache_remove_entry(d, e, SFS_PUT_OWN | SFS_PUT_MOVED);
+	}
 	sfs_entries_release(&d->entries);
 	number_drop(d);
 	lru_del(f, d);

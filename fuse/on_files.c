@@ -13,6 +13,7 @@
 #include "fuse/locks.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
+#include "fuse/written.h"
 
 /* ---- open ---- */
 
@@ -159,7 +160,8 @@ static void open_on(struct sfs_call *c, int none)
 		if (err < 0)
 			on_told(c, err);
 	}
-	sfs_ahead_opened(i, hit);
+	if (!hit)
+		sfs_ahead_missed(i);
 	sfs_inode_unref(i);
 }
 
@@ -317,6 +319,7 @@ static void on_flushed(struct sfs_call *c, int err)
 	int werr = take_error(c);
 
 	sfs_file_waited(c->inode);
+	sfs_written_end(c->inode);
 	sfs_locks_drop(c->inode, c->rdev);
 	sfs_call_err(c, werr ? werr : err);
 }

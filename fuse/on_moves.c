@@ -21,6 +21,23 @@ static struct sfs_entry *entry_of(struct sfs_inode *dir, const char *name,
 
 /* ---- unlink, rmdir ---- */
 
+/* It loses this name only: its links and ctime will be others. */
+static void touch_other_name(struct sfs_inode *i, const struct sfs_entry *e)
+{
+	const struct sfs_entry *o = i->names;
+	struct sfs_at at = {0};
+
+	if (o == e)
+		o = o->next_name;
+	if (!o || !sfs_inode_is_held(i) || !sfs_dir_is_told(o->dir))
+		return;
+	at.dir = o->dir->number;
+	at.name = o->name;
+	at.len = o->len;
+	at.ino = i->ino;
+	sfs_attr_touch_at(i, &at);
+}
+
 static int remove_send(struct sfs_call *c)
 {
 	struct sfs_entry *e;
@@ -43,6 +60,8 @@ static int remove_send(struct sfs_call *c)
 	sbx_put_u64(b, c->tries && e && e->inode ? e->inode->ino : 0);
 	sfs_call_submit(c, NULL);
 	sfs_attr_touch_dir(c->inode);
+	if (e && e->inode)
+		touch_other_name(e->inode, e);
 	return 0;
 }
 

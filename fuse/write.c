@@ -15,6 +15,7 @@
 #include "fuse/caller.h"
 #include "fuse/handle.h"
 #include "fuse/shown.h"
+#include "fuse/written.h"
 
 struct sfs_piece {
 	struct sfs_piece *next;
@@ -290,6 +291,7 @@ void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
 	int err = 0;
 
 	sfs_file_stale(h->inode);
+	sfs_written_add(h, data, size, offset);
 	sfs_shown_end(h->inode);
 	c->size = size;
 	c->left = 1; /* ours, so that it does not end before we do */

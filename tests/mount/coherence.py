@@ -55,6 +55,17 @@ class Coherence(unittest.TestCase):
         st = os.stat(self.path("young"))
         self.assertEqual([st.st_nlink, int(st.st_mtime)], [4, int(there[1])])
 
+    def test_mode_that_it_has_already(self):
+        """nobody waits for it, but for the ctime that comes of it"""
+        with open(self.path("mode"), "w") as f:
+            mode = os.fstat(f.fileno()).st_mode
+            self.run_("true")
+            os.fchmod(f.fileno(), mode & 0o7777)
+            st = os.fstat(f.fileno())
+            s, ns = self.run_("stat -c %.9Z mode").strip().split(b".")
+            self.assertEqual(st.st_ctime_ns, int(s) * 10**9 + int(ns))
+            self.assertEqual(st.st_mode, mode)
+
     def test_made_here_and_filled_there(self):
         """at once, by somebody who waits for it"""
         os.mkdir(self.path("in"))

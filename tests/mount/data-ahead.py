@@ -160,6 +160,87 @@ class Ahead(unittest.TestCase):
         self.assertEqual(self.get(b), b"ol\0\0")
         self.assertEqual(self.get(d), b"old%s\n" % c[1:].encode())
 
+    def put(self, name, data):
+        with open(self.path(name), "wb") as f:
+            f.write(data)
+
+    def test_written_here_and_read_again(self):
+        """nobody waits for what was just written, under whatever name"""
+        os.listdir(self.dir)
+        for size in 1, 4096, 5000, 60000:
+            data = os.urandom(size)
+            self.put("new", data)
+            os.utime(self.path("new"), (1, 2))
+            os.link(self.path("new"), self.path("other"))
+            os.rename(self.path("new"), self.path("name"))
+            os.stat(self.path("name"))
+            before = self.stats()["round_trips"]
+            self.assertEqual(self.get("name"), data)
+            self.assertEqual(self.stats()["round_trips"], before)
+            self.assertEqual(self.run_("cat name"), data)
+            os.unlink(self.path("name"))
+            self.assertEqual(self.get("other"), data)
+            os.unlink(self.path("other"))
+
+    def test_written_here_and_changed_there(self):
+        os.listdir(self.dir)
+        for change, expected in (
+                ("echo NEW > f", b"NEW\n"), ("echo more >> f", b"old\nmore\n"),
+                ("echo new > x; mv x f", b"new\n"),
+                ("touch -r f ref; echo NEW > f; touch -r ref f", b"NEW\n"),
+                ("truncate -s 2 f", b"ol"),
+                ("mv f x; mkdir -p away; mv x away/f; echo NEW > away/f; "
+                 "mv away/f f", b"NEW\n")):
+            self.put("f", b"old\n")
+            self.run_(change)
+            self.assertEqual(self.get("f"), expected, change)
+
+    def test_written_here_in_parts(self):
+        """over and over, cut, with holes, by two at once"""
+        os.listdir(self.dir)
+        with open(self.path("f"), "wb", buffering=0) as f:
+            f.write(b"0123456789")
+            f.seek(2)
+            f.write(b"ab")
+        self.assertEqual(self.get("f"), b"01ab456789")
+        with open(self.path("f"), "r+b", buffering=0) as f:
+            f.write(b"xy")
+        self.assertEqual(self.get("f"), b"xyab456789")
+        with open(self.path("f"), "wb", buffering=0) as f:
+            f.write(b"0123456789")
+            f.truncate(4)
+            f.truncate(6)
+        self.assertEqual(self.get("f"), b"0123\0\0")
+        with open(self.path("f"), "wb", buffering=0) as f:
+            f.write(b"01")
+            with open(self.path("f"), "r+b", buffering=0) as g:
+                g.seek(2)
+                g.write(b"23")
+            f.write(b"45")
+        self.assertEqual(self.get("f"), b"0145")
+        with open(self.path("f"), "ab", buffering=0) as f:
+            f.write(b"67")
+        self.assertEqual(self.get("f"), b"014567")
+
+    def test_written_here_and_there_at_a_time(self):
+        os.listdir(self.dir)
+        with open(self.path("f"), "wb", buffering=0) as f:
+            f.write(b"old\n")
+            self.run_("echo NEW > f")
+        self.assertEqual(self.get("f"), b"NEW\n")
+        with open(self.path("f"), "wb", buffering=0) as f:
+            f.write(b"01")
+            self.run_("printf XY | dd of=f conv=notrunc 2> /dev/null")
+            f.write(b"23")
+        self.assertEqual(self.get("f"), b"XY23")
+
+    def test_written_to_a_folder_nobody_watches_then(self):
+        self.run_("mkdir o")
+        self.put("f", b"old\n")
+        os.rename(self.path("f"), self.path("o/f"))
+        self.run_("touch -r o/f ref; echo NEW > o/f; touch -r ref o/f")
+        self.assertEqual(self.get("o/f"), b"NEW\n")
+
     def test_other_name_of_the_file(self):
         """a change by way of another name, in another folder"""
         self.fill(more="mkdir ../o; for f in f*; do ln $f ../o/$f; done")

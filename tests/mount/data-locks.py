@@ -278,7 +278,7 @@ class Locks(LockTest):
 
     def test_like_a_local_disk(self):
         """the same random calls on a file here and on one of the mount"""
-        seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+        seed = int(os.environ.get("SEED", "1"))
         r = random.Random(seed)
         with tempfile.TemporaryDirectory() as tmp:
             local = os.path.join(tmp, "f")

@@ -310,7 +310,7 @@ class Stress(unittest.TestCase):
     def test_all_at_once(self):
         env = os.environ
         seconds = float(env.get("SECONDS", "5"))
-        self.seed = int(env.get("SEED", random.randrange(1 << 30)))
+        self.seed = int(env.get("SEED", "1"))
         self.m = m = Mount()
         self.addCleanup(m.close)
         self.box = box = m.create("t")

@@ -31,10 +31,10 @@ void sfs_open_flags(const struct sfs_inode *i, struct fuse_file_info *fi)
 	fi->direct_io = i->flags & SFS_INODE_VOLATILE ||
 			(fi->flags & writes) == (O_WRONLY | O_APPEND);
 	fi->keep_cache = can_cache && !(fi->flags & O_TRUNC);
-	/* Nothing to wait for; but closing any of its open files ends all
-	 * locks of a process, so once one has been taken each is told. */
-	fi->noflush =
-		(fi->flags & O_ACCMODE) == O_RDONLY && !i->files->lock_serial;
+	/* Closing any of its open files ends all locks of a process, so each
+	 * is told: also of those who were here before the first lock. */
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY &&
+		      i->files->fs->local_locks;
 }
 
 static void open_reply(fuse_req_t req, struct sfs_handle *h,
@@ -316,7 +316,9 @@ static int take_error(struct sfs_call *c)
 
 static void on_flushed(struct sfs_call *c, int err)
 {
-	int werr = take_error(c);
+	bool reads = (c->handle->flags & O_ACCMODE) == O_RDONLY;
+	/* a reader's close does not fail by what others could not write */
+	int werr = reads ? 0 : take_error(c);
 
 	sfs_file_waited(c->inode);
 	sfs_written_end(c->inode);
@@ -331,7 +333,11 @@ void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 	if (!c)
 		return;
 	c->rdev = fi->lock_owner;
-	if (!sfs_file_is_dirty(c->inode)) {
+	/* A reader has nothing to wait for; but a lock is not given up before
+	 * what was written under it is there. */
+	if (!sfs_file_is_dirty(c->inode) ||
+	    ((c->handle->flags & O_ACCMODE) == O_RDONLY &&
+	     !sfs_locks_find(c->inode, c->rdev))) {
 		on_flushed(c, 0);
 		return;
 	}

@@ -188,6 +188,21 @@ class Locks(LockTest):
             self.assertEqual(b("lockf(1, EX | NB)"), "EAGAIN")
             a("ofd(1, 2)")
 
+    def test_files_of_before_the_first_lock(self):
+        """end it, too, when they are closed"""
+        box = self.m.create("first")
+        self.addCleanup(os.rmdir, box)
+        top = os.path.join(box, "workspace")
+        a, b = Here(top), Inside(box)
+        for x in (a, b):
+            self.addCleanup(x.close)
+            x("op(1, 'f', os.O_RDWR | os.O_CREAT)")
+        a("op(2, 'f', os.O_RDONLY)")
+        self.assertIsNone(a("lockf(1, EX)"))
+        self.assertEqual(b("lockf(1, EX | NB)"), "EAGAIN")
+        a("cl(2)")
+        self.assertIsNone(b("lockf(1, EX | NB)"))
+
     def test_files_of_one_process_do_not_conflict(self):
         a, b = self.here(), self.inside()
         a("op(2, 'f', os.O_RDONLY)")

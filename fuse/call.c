@@ -166,7 +166,12 @@ static uint64_t status_mask(const char *text, const char *key)
 	return at ? strtoull(at + strlen(key), NULL, 16) : 0;
 }
 
-/* Whether a signal waits for the thread that it does not handle. */
+/*
+ * Whether a signal waits for the thread that it does not handle.  The thread
+ * waits for us, so it is there; where we cannot see it (another's, in a /proc
+ * with hidepid; in a pid namespace that is not below ours) it is taken for one
+ * that handles its signals, which has a little longer.
+ */
 static bool is_dying(pid_t tid)
 {
 	char path[40], text[4096];
@@ -177,11 +182,11 @@ static bool is_dying(pid_t tid)
 	snprintf(path, sizeof(path), "/proc/%ld/status", (long)tid);
 	fd = tid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0)
-		return true;
+		return false;
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (n <= 0)
-		return true;
+		return n < 0 && errno == ESRCH;
 	text[n] = '\0';
 	pending =
 		status_mask(text, "\nSigPnd:") | status_mask(text, "\nShdPnd:");

@@ -170,8 +170,8 @@ class Mount:
 
     # the mount
 
-    def start(self, options=()):
-        args = [os.path.join(BUILD, "sbxfs"), "-f"]
+    def start(self, options=(), wrapper=()):
+        args = [*wrapper, os.path.join(BUILD, "sbxfs"), "-f"]
         if options:
             args += ["-o", ",".join(options)]
         args += ["xgen+http://127.0.0.1:%d" % self.port, self.mnt]

@@ -143,6 +143,26 @@ class Faults(unittest.TestCase):
         p.wait(60)
         self.m.control("fault blackhole off")
 
+    @unittest.skipIf(os.getuid(), "only root can make a pid namespace")
+    def test_a_handled_signal_of_who_cannot_be_seen(self):
+        """ends nothing at once, as in a /proc that hides others"""
+        self.m.create("hidden")
+        self.m.run("hidden", "mkdir d; touch d/a")
+        self.m.unmount()
+        self.m.start(wrapper=["unshare", "--pid", "--fork", "--kill-child"])
+        top = self.m.path("hidden", "workspace", "d")
+        os.listdir(os.path.dirname(top))
+        hits = []
+        old = signal.signal(signal.SIGALRM, lambda *a: hits.append(1))
+        self.m.control("fault delay 200")
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            os.stat(top + "/a")
+        finally:
+            self.m.control("fault delay 0")
+            signal.signal(signal.SIGALRM, old)
+        self.assertEqual(hits, [1])
+
     def test_unmount_works_while_dead(self):
         self.m.control("fault blackhole on")
         begin = time.monotonic()

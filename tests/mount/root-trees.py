@@ -95,6 +95,11 @@ class Trees:
         r, out = self.sh("find root/proc -maxdepth 2 -name status | wc -l")
         self.assertGreater(int(out), 2)
         self.assertEqual(self.sh("find root/sys -maxdepth 3 >/dev/null")[0], 0)
+        out = self.sh("for f in root/proc/*/task/*/mem; do head -c 10 $f; "
+                      "done; du -s root/dev root/proc/1; "
+                      "tar cf - root/dev root/proc/1/task 2>/dev/null | wc -c")[1]
+        self.assertIn(b"root/dev\n", out)
+        self.assertGreater(int(out.split()[-1]), 0)
 
     # what may wait
 

@@ -1,9 +1,12 @@
 /* fuse/files: what is asked of the sandbox, what is told to the kernel, and
  * what is remembered, with the sandbox played by the test */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fuse/cache.h"
 #include "fuse/list.h"
@@ -287,6 +290,27 @@ static void test_restart_repeats_and_compares(void **state)
 	assert_true(fake_is_idle(f));
 }
 
+/* A process that a signal is about to end; process_end ends it at last. */
+static pid_t process_dying(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid)
+		for (;;)
+			pause();
+	kill(pid, SIGSTOP);
+	assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
+	kill(pid, SIGTERM); /* waits while it is stopped */
+	return pid;
+}
+
+static void process_end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void test_interrupted_mkdir_is_told_afterwards(void **state)
 {
 	struct sfs_node *top = root();
@@ -295,12 +319,13 @@ static void test_interrupted_mkdir_is_told_afterwards(void **state)
 
 	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
 	r = req();
-	r->ctx.pid = 0; /* a process that is not there: it was killed */
+	r->ctx.pid = process_dying();
 	top->ops->mkdir(r, top, "d", 0755);
 	r->interrupt(r, r->data);
 	assert_int_equal(r->replies, 0); /* it may soon be known */
 	while (!r->replies)
 		uv_run(&f->loop, UV_RUN_ONCE);
+	process_end(r->ctx.pid);
 	assert_int_equal(r->err, EINTR);
 	told_is("");
 	fake_answer(f, SBX_OP_MKDIR, 0, &a);
@@ -312,9 +337,23 @@ static void test_interrupted_lookup_is_given_up(void **state)
 	struct sfs_node *top = root();
 	fuse_req_t r = lookup(top, "d");
 
+	r->ctx.pid = process_dying();
 	r->interrupt(r, r->data);
+	process_end(r->ctx.pid);
 	assert_int_equal(r->err, EINTR);
 	assert_true(fake_is_idle(f));
+}
+
+static void test_interrupted_by_who_is_not_seen(void **state)
+{
+	struct sbx_attr d = fake_attr(S_IFDIR | 0755, 20);
+	fuse_req_t r = lookup(root(), "d");
+
+	r->ctx.pid = 0; /* of a pid namespace that is not ours */
+	r->interrupt(r, r->data);
+	assert_int_equal(r->replies, 0);
+	fake_answer(f, SBX_OP_LOOKUP, 0, &d);
+	node_of(r);
 }
 
 static void test_unwatched_is_trusted_briefly(void **state)
@@ -804,6 +843,7 @@ int main(void)
 		T(test_restart_repeats_and_compares),
 		T(test_interrupted_mkdir_is_told_afterwards),
 		T(test_interrupted_lookup_is_given_up),
+		T(test_interrupted_by_who_is_not_seen),
 		T(test_unwatched_is_trusted_briefly),
 		T(test_deleted_parent_is_found_out),
 		T(test_error_of_a_write_waits_for_flush),

@@ -21,6 +21,16 @@ static struct ctl_node *node_of(struct sfs_node *n)
 
 /* ---- nodes ---- */
 
+/*
+ * The kernel lets one write(2) to an inode after the other, and whoever waits
+ * for his turn cannot be interrupted.  So what can be written is an inode of
+ * its own for each look-up: nobody waits for what somebody else waits for.
+ */
+static bool is_apart(const struct ctl_type *type)
+{
+	return type->file && type->file->write;
+}
+
 /* list belongs to the owner, the most special that is given. */
 static struct ctl_node *node_get(struct ctl_node **list,
 				 const struct ctl_type *type,
@@ -29,7 +39,7 @@ static struct ctl_node *node_get(struct ctl_node **list,
 {
 	struct ctl_node *n;
 
-	for (n = *list; n; n = n->next)
+	for (n = is_apart(type) ? NULL : *list; n; n = n->next)
 		if (n->type == type) {
 			n->refs++;
 			return n;
@@ -217,7 +227,7 @@ void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
 		n = ctl_node_of_sandbox(dir->sb, type);
 	else
 		n = ctl_node_of_job(dir->sb, dir->job, type);
-	ctl_reply_node(req, n, SFS_FOREVER);
+	ctl_reply_node(req, n, is_apart(type) ? 0 : SFS_FOREVER);
 }
 
 /* ---- operations of every node ---- */

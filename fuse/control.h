@@ -82,8 +82,8 @@ struct ctl_node {
 };
 
 /*
- * The node of that type of that owner, made if need be; one reference is the
- * caller's.  NULL: no memory.
+ * The node of that type of that owner, made if need be (always, of a file that
+ * can be written); one reference is the caller's.  NULL: no memory.
  */
 struct ctl_node *ctl_node_of_mount(struct sfs_mount *m,
 				   const struct ctl_type *type);

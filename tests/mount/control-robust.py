@@ -3,7 +3,7 @@
 crash, the right error, and the mount goes on."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, stat, subprocess, unittest
+import errno, signal, stat, subprocess, unittest
 from sbxmount import Mount
 
 # what cannot hurt whatever it is, file by file, with the errors allowed
@@ -176,6 +176,31 @@ class Robust(unittest.TestCase):
         with open(self.path("t/terminals/x/size")) as f:
             cols, rows = map(int, f.read().split())
         self.assertEqual(cols - 80, rows - 20)
+
+    def test_a_signal_ends_each_of_several_writers(self):
+        """also those who write to the same file as somebody who waits"""
+        write = "import os, sys; os.write(os.open(sys.argv[1], 1), %s)"
+        with open(self.path("t/jobs/new"), "r+b", buffering=0) as f:
+            f.write(b'{"command": "exec sleep 1000", "stdin": true}')
+            job = "t/jobs/" + f.read().decode().strip()
+        for name, what in ((job + "/stdin", "bytes(8 << 20)"),
+                           ("t/status", "b'refresh'")):
+            self.m.control("fault blackhole on")
+            writers = [subprocess.Popen(
+                [sys.executable, "-c", write % what, self.path(name)],
+                stderr=subprocess.DEVNULL) for _ in range(3)]
+            try:
+                for w in reversed(writers):
+                    with self.assertRaises(subprocess.TimeoutExpired, msg=name):
+                        w.wait(0.5)
+                    w.send_signal(signal.SIGINT)
+                    w.wait(10)
+            finally:
+                self.m.control("fault blackhole off")
+                for w in writers:
+                    w.kill()
+                    w.wait()
+        os.rmdir(self.path(job))
 
     def test_the_sandbox_goes_between_open_and_use(self):
         self.m.create("g")

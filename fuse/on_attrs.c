@@ -184,26 +184,45 @@ static bool is_open_to_write(const struct sfs_inode *i)
 }
 
 /*
- * A mode that the file has already, as programs set it that just made it:
- * nothing but its ctime will change, and whoever asks for that waits for it.
- * Where it is open to be written this will not be refused.
+ * A mode or an owner that the file has already, as programs set them that just
+ * made it: nothing but its ctime will change, and whoever asks for that waits
+ * for it.  Where it is open to be written this will not be refused.
  */
 static bool is_so_already(const struct sfs_call *c)
 {
+	static const uint32_t owner = SBX_SET_UID | SBX_SET_GID;
 	const struct sfs_inode *i = c->inode;
+	const struct stat *st = &c->attr;
 
-	return c->flags == SBX_SET_MODE &&
-	       (c->attr.st_mode & 07777) == (i->mode & 07777u) &&
-	       sfs_inode_is_known(i) && is_open_to_write(i);
+	if (c->flags & ~(SBX_SET_MODE | owner) || !sfs_inode_is_known(i) ||
+	    !is_open_to_write(i))
+		return false;
+	if (c->flags & SBX_SET_MODE &&
+	    (st->st_mode & 07777) != (i->mode & 07777u))
+		return false;
+	/* an owner that is set clears these */
+	if (c->flags & owner && i->mode & (S_ISUID | S_ISGID))
+		return false;
+	return (!(c->flags & SBX_SET_UID) || st->st_uid == i->uid ||
+		st->st_uid == (uid_t)-1) &&
+	       (!(c->flags & SBX_SET_GID) || st->st_gid == i->gid);
 }
 
 static void setattr_go(struct sfs_call *c)
 {
 	fuse_req_t req = c->req;
 	struct stat st;
+	int err = 0;
 
 	if (!is_so_already(c)) {
 		sfs_call_go(c);
+		return;
+	}
+	/* who calls is known as long as the request is there */
+	if (c->flags & (SBX_SET_UID | SBX_SET_GID))
+		err = sfs_call_act(c);
+	if (err < 0) {
+		sfs_call_err(c, err);
 		return;
 	}
 	sfs_inode_attr(c->inode, &st);

@@ -55,16 +55,29 @@ class Coherence(unittest.TestCase):
         st = os.stat(self.path("young"))
         self.assertEqual([st.st_nlink, int(st.st_mtime)], [4, int(there[1])])
 
-    def test_mode_that_it_has_already(self):
-        """nobody waits for it, but for the ctime that comes of it"""
+    def test_mode_and_owner_that_it_has_already(self):
+        """nobody waits for them, but for the ctime that comes of it"""
         with open(self.path("mode"), "w") as f:
-            mode = os.fstat(f.fileno()).st_mode
-            self.run_("true")
-            os.fchmod(f.fileno(), mode & 0o7777)
-            st = os.fstat(f.fileno())
-            s, ns = self.run_("stat -c %.9Z mode").strip().split(b".")
-            self.assertEqual(st.st_ctime_ns, int(s) * 10**9 + int(ns))
-            self.assertEqual(st.st_mode, mode)
+            fd = f.fileno()
+            old = os.fstat(fd)
+            for change in (
+                    lambda: os.fchmod(fd, old.st_mode & 0o7777),
+                    lambda: os.fchown(fd, old.st_uid, old.st_gid),
+                    lambda: os.fchown(fd, -1, -1)):
+                # (a file system's clock has its ticks)
+                before = os.fstat(fd).st_ctime_ns
+                self.run_("sleep 0.05")
+                change()
+                st = os.fstat(fd)
+                self.assertGreater(st.st_ctime_ns, before)
+                s, ns = self.run_("stat -c %.9Z mode").strip().split(b".")
+                self.assertEqual(st.st_ctime_ns, int(s) * 10**9 + int(ns))
+                self.assertEqual(st.st_mode, old.st_mode)
+            os.fchmod(fd, 0o6755)
+            os.fchown(fd, old.st_uid, old.st_gid)
+            self.assertEqual(
+                b"%o" % (os.fstat(fd).st_mode & 0o7777),
+                self.run_("stat -c %a mode").strip())
 
     def test_made_here_and_filled_there(self):
         """at once, by somebody who waits for it"""

@@ -252,6 +252,7 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 	p->op = r->begun_op;
 	p->since = p->begun = uv_now(r->loop);
 	p->sent_at = r->stats.round_trips;
+	p->submitted_ns = uv_hrtime();
 	p->ahead = false;
 	p->done = done;
 	p->part = part;

@@ -147,6 +147,22 @@ struct sbx_remote_stats {
 	uint64_t reconnects;
 };
 const struct sbx_remote_stats *sbx_remote_stats(const struct sbx_remote *r);
+/*
+ * How long somebody waited for answers, by enum sbx_wire_op: from the
+ * submitting of a request to the last part of its answer.  What ends without
+ * one is not in it.  Several remotes may share it.
+ */
+#define SBX_LATENCY_BUCKETS 8
+extern const uint32_t sbx_latency_us[SBX_LATENCY_BUCKETS]; /* upper ends */
+struct sbx_latency {
+	/* bucket[i]: of those in no bucket before it */
+	uint64_t bucket[SBX_LATENCY_BUCKETS], count, sum_us;
+};
+struct sbx_latencies {
+	struct sbx_latency of[SBX_STATS_OPS];
+};
+/* Borrowed until on_closed. */
+void sbx_remote_set_latencies(struct sbx_remote *r, struct sbx_latencies *l);
 /* "lookup" ...; NULL: there is no such request */
 const char *sbx_wire_op_name(unsigned int op);
 /*

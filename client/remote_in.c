@@ -79,6 +79,7 @@ static int on_reply(struct sbx_remote *r, struct sbx_rd *rd)
 	if (!p || p->fail)
 		return 0;
 	sbx_remote_count_answer(r, p);
+	sbx_remote_count_latency(r, p);
 	sbx_remote_pending_finish(r, p, -(int)err, rd);
 	return 0;
 }

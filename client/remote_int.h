@@ -23,6 +23,7 @@ struct pending {
 	uint64_t order; /* in which requests were begun */
 	uint64_t since, begun;
 	uint64_t sent_at; /* stats.round_trips */
+	uint64_t submitted_ns;
 	sbx_reply_fn *done;
 	sbx_part_fn *part;
 	void *arg;
@@ -74,7 +75,8 @@ struct sbx_remote {
 	unsigned int nr_jobs;
 
 	struct sbx_remote_stats stats;
-	uint64_t answered; /* of what is being delivered */
+	struct sbx_latencies *latencies; /* or NULL */
+	uint64_t answered;		 /* of what is being delivered */
 
 	struct sbx_call *confirm; /* is the sandbox really gone? */
 	uv_timer_t tick;
@@ -115,6 +117,8 @@ void sbx_remote_held_clear(struct sbx_remote *r);
 void sbx_remote_count_sent(struct sbx_remote *r);
 /* An answer, or a part of one, is about to be delivered. */
 void sbx_remote_count_answer(struct sbx_remote *r, const struct pending *p);
+/* That was all of it. */
+void sbx_remote_count_latency(struct sbx_remote *r, const struct pending *p);
 
 /* ---- remote_in.c ---- */
 

@@ -74,6 +74,32 @@ void sbx_remote_count_answer(struct sbx_remote *r, const struct pending *p)
 		sbx_remote_waited(r, r->answered);
 }
 
+const uint32_t sbx_latency_us[SBX_LATENCY_BUCKETS] = {
+	500, 2000, 10000, 50000, 200000, 1000000, 5000000, 30000000,
+};
+
+void sbx_remote_set_latencies(struct sbx_remote *r, struct sbx_latencies *l)
+{
+	r->latencies = l;
+}
+
+void sbx_remote_count_latency(struct sbx_remote *r, const struct pending *p)
+{
+	uint64_t us = (uv_hrtime() - p->submitted_ns) / 1000;
+	struct sbx_latency *l;
+
+	if (!r->latencies || p->op >= SBX_STATS_OPS)
+		return;
+	l = &r->latencies->of[p->op];
+	l->count++;
+	l->sum_us += us;
+	for (int i = 0; i < SBX_LATENCY_BUCKETS; i++)
+		if (us <= sbx_latency_us[i]) {
+			l->bucket[i]++;
+			break;
+		}
+}
+
 void sbx_remote_ahead(struct sbx_remote *r, uint32_t number)
 {
 	struct pending *p = sbx_remote_pending_find(r, number);

@@ -227,6 +227,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 
 void sfs_call_waits(struct sfs_call *c)
 {
+	c->waited = true;
 	if (!c->req || c->int_at)
 		return;
 	c->int_due = UINT64_MAX;
@@ -346,6 +347,12 @@ void sfs_call_go(struct sfs_call *c)
 
 void sfs_call_free(struct sfs_call *c)
 {
+	struct sfs_count *count = &c->files->fs->count;
+
+	if (c->waited)
+		count->misses[c->cached]++;
+	else
+		count->hits[c->cached]++;
 	interrupted_del(c);
 	if (c->handle)
 		sfs_handle_unref(c->handle);

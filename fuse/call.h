@@ -36,6 +36,8 @@ struct sfs_call {
 	bool retold; /* sent again for a directory that had moved */
 	bool named;  /* sfs_call_at was used */
 	uint8_t way; /* which it gives */
+	bool waited;
+	uint8_t cached;		   /* enum sfs_cached: what it asks for */
 	struct sfs_caller *caller; /* NULL: the sandbox's user; caller.h */
 
 	/* Sends the request (again, after a restart of the helper).  A

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "fuse/ctl_file.h"
 #include "fuse/sandbox.h"
@@ -93,6 +94,83 @@ static void put_unsent(struct sbx_buf *to, const struct sfs_mount *m)
 				sbx_remote_unsent(sb->remote));
 }
 
+/* ---- of the whole mount: what was there stays in it ---- */
+
+static void put_operations(struct sbx_buf *to, const struct sfs_count *c)
+{
+#define NAME(op) #op,
+	static const char *const names[SFS_NR_COUNTED] = {SFS_COUNTED(NAME)};
+#undef NAME
+	put_family(to, "operations_total", "counter",
+		   "Requests of the kernel, by kind.");
+	for (size_t op = 0; op < SFS_NR_COUNTED; op++)
+		if (c->requests[op])
+			sfs_text_printf(to,
+					"sbxfs_operations_total{op=\"%s\"} "
+					"%" PRIu64 "\n",
+					names[op], c->requests[op]);
+}
+
+static void put_cache(struct sbx_buf *to, const char *name,
+		      const uint64_t numbers[SFS_NR_CACHED], const char *help)
+{
+	static const char *const names[SFS_NR_CACHED] = {
+		[SFS_CACHED_ENTRIES] = "entries",
+		[SFS_CACHED_ATTRIBUTES] = "attributes",
+		[SFS_CACHED_LISTINGS] = "listings",
+		[SFS_CACHED_CONTENT] = "content",
+	};
+
+	put_family(to, name, "counter", help);
+	for (size_t i = 0; i < SFS_NR_CACHED; i++)
+		if (names[i])
+			sfs_text_printf(to,
+					"sbxfs_%s{cache=\"%s\"} %" PRIu64 "\n",
+					name, names[i], numbers[i]);
+}
+
+static void put_latency(struct sbx_buf *to, const char *labels,
+			const struct sbx_latency *l)
+{
+	static const char name[] = "sbxfs_request_seconds";
+	uint64_t upto = 0;
+
+	for (size_t i = 0; i < SBX_LATENCY_BUCKETS; i++) {
+		upto += l->bucket[i];
+		sfs_text_printf(to, "%s_bucket{%s,le=\"%g\"} %" PRIu64 "\n",
+				name, labels, sbx_latency_us[i] / 1e6, upto);
+	}
+	sfs_text_printf(
+		to,
+		"%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n"
+		"%s_sum{%s} %" PRIu64 ".%06u\n"
+		"%s_count{%s} %" PRIu64 "\n",
+		name, labels, l->count, name, labels, l->sum_us / 1000000,
+		(unsigned int)(l->sum_us % 1000000), name, labels, l->count);
+}
+
+static void put_latencies(struct sbx_buf *to, const struct sfs_mount *m)
+{
+	const struct sfs_place *p;
+	char labels[200];
+	const char *op;
+
+	put_family(to, "request_seconds", "histogram",
+		   "From a request to the end of its answer, by kind.");
+	for (p = m->places; p; p = p->next)
+		for (unsigned int i = 0; i < SBX_STATS_OPS; i++) {
+			op = sbx_wire_op_name(i);
+			if (!op || !p->latencies.of[i].count)
+				continue;
+			/* names of places need no escapes */
+			snprintf(labels, sizeof(labels), "%s%s%sop=\"%s\"",
+				 p->name ? "service=\"" : "",
+				 p->name ? p->name : "", p->name ? "\"," : "",
+				 op);
+			put_latency(to, labels, &p->latencies.of[i]);
+		}
+}
+
 #define COUNTER(field) offsetof(struct sbx_remote_stats, field)
 
 static void stats_load(struct ctl_file *f)
@@ -114,6 +192,12 @@ static void stats_load(struct ctl_file *f)
 	put_counter(to, m, "reconnects_total", COUNTER(reconnects),
 		    "Connections that were made anew.");
 	put_unsent(to, m);
+	put_latencies(to, m);
+	put_operations(to, &m->fs.count);
+	put_cache(to, "cache_hits_total", m->fs.count.hits,
+		  "What the kernel asked for and was known here.");
+	put_cache(to, "cache_misses_total", m->fs.count.misses,
+		  "What the kernel asked for and had to be waited for.");
 	put_family(to, "cached_bytes", "gauge",
 		   "Names and attributes that are remembered.");
 	sfs_text_printf(to, "sbxfs_cached_bytes %zu\n", m->fs.cache_bytes);

@@ -69,6 +69,19 @@ int sfs_reply_create(fuse_req_t req, struct sfs_node *n,
 	return err;
 }
 
+static void count(fuse_req_t req, enum sfs_counted op)
+{
+	struct sfs *fs = fuse_req_userdata(req);
+
+	fs->count.requests[op]++;
+}
+
+static void refuse(fuse_req_t req, enum sfs_counted op, int err)
+{
+	count(req, op);
+	fuse_reply_err(req, err);
+}
+
 /*
  * Passes on to the node's own operation, or answers with an error if it has
  * none.
@@ -77,6 +90,7 @@ int sfs_reply_create(fuse_req_t req, struct sfs_node *n,
 	do {                                                                   \
 		struct sfs_node *n_ = node_of(req, ino);                       \
                                                                                \
+		count(req, SFS_COUNT_##op);                                    \
 		if (n_->ops->op)                                               \
 			n_->ops->op(req, n_, ##__VA_ARGS__);                   \
 		else                                                           \
@@ -122,17 +136,19 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
+	count(req, SFS_COUNT_forget);
 	sfs_node_forget(fuse_req_userdata(req), ino, nlookup);
 	fuse_reply_none(req);
 }
 
-static void fs_forget_multi(fuse_req_t req, size_t count,
+static void fs_forget_multi(fuse_req_t req, size_t nr,
 			    struct fuse_forget_data *forgets)
 {
 	struct sfs *fs = fuse_req_userdata(req);
 	size_t i;
 
-	for (i = 0; i < count; i++)
+	fs->count.requests[SFS_COUNT_forget]++;
+	for (i = 0; i < nr; i++)
 		sfs_node_forget(fs, forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(req);
 }
@@ -181,6 +197,7 @@ static void fs_symlink(fuse_req_t req, const char *link, fuse_ino_t parent,
 {
 	struct sfs_node *n = node_of(req, parent);
 
+	count(req, SFS_COUNT_symlink);
 	if (n->ops->symlink)
 		n->ops->symlink(req, link, n, name);
 	else
@@ -194,7 +211,7 @@ static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 	struct sfs_node *to = node_of(req, newparent);
 
 	if (node_of(req, parent)->ops != to->ops)
-		fuse_reply_err(req, EXDEV);
+		refuse(req, SFS_COUNT_rename, EXDEV);
 	else
 		PASS(req, parent, rename, EPERM, name, to, newname, flags);
 }
@@ -205,7 +222,7 @@ static void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
 	struct sfs_node *to = node_of(req, newparent);
 
 	if (node_of(req, ino)->ops != to->ops)
-		fuse_reply_err(req, EXDEV);
+		refuse(req, SFS_COUNT_link, EXDEV);
 	else
 		PASS(req, ino, link, EPERM, to, newname);
 }
@@ -285,6 +302,7 @@ static void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 	static const struct statvfs none = {.f_bsize = 4096, .f_namemax = 255};
 	struct sfs_node *n = node_of(req, ino);
 
+	count(req, SFS_COUNT_statfs);
 	if (n->ops->statfs)
 		n->ops->statfs(req, n);
 	else
@@ -351,7 +369,7 @@ static void fs_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	struct sfs_node *out = node_of(req, ino_out);
 
 	if (node_of(req, ino_in)->ops != out->ops)
-		fuse_reply_err(req, EXDEV);
+		refuse(req, SFS_COUNT_copy_file_range, EXDEV);
 	else
 		PASS(req, ino_in, copy_file_range, EOPNOTSUPP, off_in, fi_in,
 		     out, off_out, fi_out, len, flags);
@@ -362,6 +380,7 @@ static void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 {
 	struct sfs_node *n = node_of(req, ino);
 
+	count(req, SFS_COUNT_poll);
 	if (n->ops->poll) {
 		n->ops->poll(req, n, fi, ph);
 		return;

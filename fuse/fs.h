@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#include "fuse/count.h"
 #include "fuse/node.h"
 
 /* What must outlive its owner because the kernel still holds nodes of it.
@@ -33,6 +34,7 @@ struct sfs {
 	unsigned int timeout_ms;
 	/* option cache=, and what is never exceeded: sfs_cache_init */
 	size_t cache_max, cache_full;
+	struct sfs_count count;
 
 	/* the rest is fs.c's and files.c's */
 	uv_poll_t poll;

@@ -33,6 +33,7 @@ void sfs_on_getattr(fuse_req_t req, struct sfs_node *n,
 
 	if (!c)
 		return;
+	c->cached = SFS_CACHED_ATTRIBUTES;
 	c->resume = on_known;
 	if (sfs_inode_is_recent(i) || sfs_inode_is_gone_dir(i))
 		sfs_call_attr(c);

@@ -161,6 +161,7 @@ void sfs_on_readdir(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 
 	if (!c)
 		return;
+	c->cached = off ? SFS_CACHED_NOT : SFS_CACHED_LISTINGS;
 	c->size = size;
 	c->offset = (uint64_t)off;
 	c->plus = plus;

@@ -258,6 +258,7 @@ void sfs_on_read(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 
 	if (!c)
 		return;
+	c->cached = SFS_CACHED_CONTENT;
 	c->size = size;
 	c->offset = (uint64_t)off;
 	if (size)

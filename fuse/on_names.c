@@ -161,6 +161,7 @@ void sfs_on_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
 
 	if (!c)
 		return;
+	c->cached = SFS_CACHED_ENTRIES;
 	c->send = lookup_send;
 	c->done = lookup_done;
 	if (c->len > 255) {

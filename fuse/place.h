@@ -9,6 +9,7 @@
 
 #include "client/client.h"
 #include "client/conf.h"
+#include "client/remote.h"
 #include "fuse/mount.h"
 
 struct sfs_place {
@@ -19,7 +20,8 @@ struct sfs_place {
 	struct sbx_box *only;	/* SOURCE/ID: that sandbox, counted; or NULL */
 	struct ctl_node *nodes; /* those that belong to no sandbox of it */
 	bool probed;		/* the service has answered once ... */
-	struct sbx_error probe_error; /* ... with this */
+	struct sbx_error probe_error;	/* ... with this */
+	struct sbx_latencies latencies; /* of all its sandboxes */
 	struct sfs_place *next;
 };
 

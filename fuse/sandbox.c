@@ -98,6 +98,7 @@ int sfs_sandbox_use(struct sfs_sandbox *sb)
 	if (!p->conf.helper)
 		sbx_remote_set_plain(sb->remote, "helper=off was asked for");
 	sbx_remote_set_listener(sb->remote, &listener, sb);
+	sbx_remote_set_latencies(sb->remote, &sb->place->latencies);
 	if (!sb->notify)
 		sb->notify = sfs_notify_new(&m->fs);
 	if (sb->notify)

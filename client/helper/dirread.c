@@ -28,19 +28,30 @@ int dirread_open(struct helper *h, struct dir *d, struct dirread *r)
 	return r->fd < 0 ? -errno : 0;
 }
 
-int dirread_open_shut(struct helper *h, struct dir *d, struct dirread *r)
+int dirread_fd_shut(struct helper *h, struct dir *d)
 {
 	char path[32];
 	int fd = dirs_fd(h, d);
 
-	dirread_close(r);
 	if (fd < 0)
 		return fd;
 	/* "." would be a name in it */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	r->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r->fd < 0)
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
 		return errno == ENOENT ? -EACCES : -errno; /* no /proc */
+	return fd;
+}
+
+int dirread_open_shut(struct helper *h, struct dir *d, struct dirread *r)
+{
+	int fd;
+
+	dirread_close(r);
+	fd = dirread_fd_shut(h, d);
+	if (fd < 0)
+		return fd;
+	r->fd = fd;
 	return 0;
 }
 

@@ -21,6 +21,8 @@ void dirread_init(struct dirread *r);
 int dirread_open(struct helper *h, struct dir *d, struct dirread *r);
 /* One that cannot be entered: what is in it has names and nothing else. */
 int dirread_open_shut(struct helper *h, struct dir *d, struct dirread *r);
+/* A descriptor of such a one, the caller's; or a negative errno. */
+int dirread_fd_shut(struct helper *h, struct dir *d);
 void dirread_close(struct dirread *r);
 /* 1 and a name other than . and .., 0 at the end, or a negative errno.
  * *ret_refill: the name is the first of those read anew from the kernel. */

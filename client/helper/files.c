@@ -12,6 +12,7 @@
 #include "client/helper/attr.h"
 #include "client/helper/children.h"
 #include "client/helper/creds.h"
+#include "client/helper/dirread.h"
 #include "client/helper/handles.h"
 #include "client/helper/helper.h"
 #include "client/helper/tasks.h"
@@ -261,16 +262,17 @@ static int synced(struct helper *h, const struct child *c)
 static int sync_dir_fd(struct helper *h, uint64_t number)
 {
 	struct dir *d;
-	int fd, r;
+	int r;
 
 	d = dirs_get(h, number, &r);
 	if (!d)
 		return r;
 	r = dirs_enter(h, d);
-	if (r < 0)
-		return r;
-	fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (!r) {
+		r = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = r < 0 ? -errno : r;
+	}
+	return r == -EACCES ? dirread_fd_shut(h, d) : r;
 }
 
 /* In a child if one can be had: a disk may take seconds. */

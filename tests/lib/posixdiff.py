@@ -144,6 +144,7 @@ OPS = {
     "lstat": lambda p: mode_of(os.lstat(p)),
     "chdir": os.chdir, "listdir": lambda p: sorted(os.listdir(p)),
     "statvfs": lambda p: os.statvfs(p)[6:8],
+    "sync_dir": lambda p: open_and(p, os.O_RDONLY, 0, os.fsync),
 }
 
 

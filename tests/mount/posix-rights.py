@@ -335,7 +335,7 @@ def shut_out(d):
         d.m.unmount()
         d.m.start(d.options)
         for mode in modes:
-            for op in ("listdir", "listdir", "chdir", "stat"):
+            for op in ("listdir", "listdir", "sync_dir", "chdir", "stat"):
                 d.do(op, "d%o" % mode)
             d.do("stat", "d%o/x" % mode)
             d.do("chmod", "d%o" % mode, 0o755)

@@ -360,6 +360,7 @@ static int call_headers(struct sbx_http_call *c,
 			const struct sbx_http_request *req)
 {
 	char line[SBX_MAX_SECRET + 64];
+	size_t i;
 	int r;
 
 	r = slist_add(&c->headers, "Accept: application/json");
@@ -372,8 +373,14 @@ static int call_headers(struct sbx_http_call *c,
 		snprintf(line, sizeof(line), "Authorization: %s %s",
 			 req->auth_scheme, sbx_secret_text(req->auth));
 		r = slist_add(&c->headers, line);
-		explicit_bzero(line, sizeof(line));
+	} else if (r == 0 && req->auth_name && req->auth) {
+		snprintf(line, sizeof(line), "%s: %s", req->auth_name,
+			 sbx_secret_text(req->auth));
+		r = slist_add(&c->headers, line);
 	}
+	explicit_bzero(line, sizeof(line));
+	for (i = 0; r == 0 && req->headers && req->headers[i]; i++)
+		r = slist_add(&c->headers, req->headers[i]);
 	return r;
 }
 

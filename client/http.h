@@ -26,8 +26,7 @@ struct sbx_http *sbx_http_new(uv_loop_t *loop);
 void sbx_http_close(struct sbx_http *http, void (*on_closed)(void *arg),
 		    void *arg);
 
-/* Borrowed for the call of sbx_http_submit, but for what auth points to,
- * which is read before it returns, too. */
+/* Borrowed for the call of sbx_http_submit. */
 struct sbx_http_request {
 	const char *method; /* "GET", "POST", "DELETE" */
 	const char *url;
@@ -35,6 +34,10 @@ struct sbx_http_request {
 	/* "Authorization: SCHEME SECRET"; no header if scheme is NULL */
 	const char *auth_scheme;
 	const struct sbx_secret *auth;
+	/* "NAME: SECRET" instead, if there is a secret */
+	const char *auth_name;
+	/* further lines "NAME: VALUE", NULL-ended; or NULL */
+	char *const *headers;
 	unsigned int timeout_ms; /* of the whole request; 0: a minute */
 	size_t max_body;	 /* 0: SBX_HTTP_MAX_BODY */
 	/* On a connection of its own: libcurl repeats a request by itself

@@ -253,6 +253,6 @@ void xgen_work_start(struct xgen *x, struct sbx_call *call)
 	bool has_id =
 		call->kind != SBX_CALL_LIST && call->kind != SBX_CALL_CREATE;
 
-	sbx_work_start(&x->rest, call,
-		       !has_id || sbx_xgen_id_is_valid(call->id), work_begin);
+	sbx_work_start(&x->rest, call, !has_id || sbx_is_id(call->id),
+		       work_begin);
 }

@@ -168,7 +168,7 @@ static void create_found(struct sbx_work *w, const json_t *obj)
 	const char *id = sbx_json_str(obj, "id");
 	struct sbx_error e;
 
-	if (!sbx_xgen_id_is_valid(id)) {
+	if (!sbx_is_id(id)) {
 		sbx_xgen_not_xgen(&e, w->rest->url, "no sandbox in it");
 		sbx_work_done(w, &e);
 		return;

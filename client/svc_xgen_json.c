@@ -5,39 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/json.h"
 #include "client/limits.h"
-
-bool sbx_xgen_id_is_valid(const char *id)
-{
-	size_t i;
-
-	if (!id || !isalnum((unsigned char)id[0]))
-		return false;
-	for (i = 0; id[i]; i++)
-		if (!isalnum((unsigned char)id[i]) && id[i] != '-')
-			return false;
-	return i <= 128;
-}
+#include "client/parse.h"
 
 /* ---- a sandbox ---- */
-
-/* A name of the user's choice may be anything; only a plain file name is of
- * use. */
-static bool name_is_valid(const char *name)
-{
-	size_t i;
-
-	if (!name || !*name || !strcmp(name, ".") || !strcmp(name, ".."))
-		return false;
-	for (i = 0; name[i]; i++)
-		if (name[i] == '/' || (unsigned char)name[i] < 0x20 ||
-		    name[i] == 0x7f)
-			return false;
-	return i <= 255;
-}
 
 static int state_from_text(const char *text, enum sbx_state *ret)
 {
@@ -66,36 +39,13 @@ static int state_from_text(const char *text, enum sbx_state *ret)
 	return 0;
 }
 
-/* "2026-04-22T10:20:30.123456789+02:00" to milliseconds; 0 if it is none */
-static int64_t time_from_text(const char *text)
-{
-	struct tm tm = {0};
-	int hours = 0, minutes = 0;
-	const char *p;
-	int64_t ms = 0, unit = 100;
-
-	if (!text)
-		return 0;
-	p = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (!p)
-		return 0;
-	if (*p == '.')
-		for (p++; isdigit((unsigned char)*p); p++, unit /= 10)
-			ms += (*p - '0') * unit;
-	ms += (int64_t)timegm(&tm) * 1000;
-	if ((*p == '+' || *p == '-') &&
-	    sscanf(p + 1, "%2d:%2d", &hours, &minutes) == 2)
-		ms -= (*p == '+' ? 1 : -1) * (hours * 60 + minutes) * 60000;
-	return ms;
-}
-
 static int64_t time_member(const json_t *obj, const char *ms_name,
 			   const char *text_name)
 {
 	int64_t ms = sbx_json_int(obj, ms_name, 0);
 
 	if (!ms)
-		ms = time_from_text(sbx_json_str(obj, text_name));
+		ms = sbx_time_from_text(sbx_json_str(obj, text_name));
 	return ms > 0 ? ms : 0;
 }
 
@@ -165,14 +115,6 @@ static int any_port_from(struct sbx_sandbox *s, const struct sbx_url *u)
 	return s->any_port[0] && s->any_port[1] ? 0 : -ENOMEM;
 }
 
-static int dup_text(char **to, const char *text)
-{
-	if (!text)
-		return 0;
-	*to = strdup(text);
-	return *to ? 0 : -ENOMEM;
-}
-
 int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 			       const char *base_url)
 {
@@ -180,19 +122,19 @@ int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	struct sbx_sandbox s = {0};
 	int r;
 
-	if (!sbx_xgen_id_is_valid(id))
+	if (!sbx_is_id(id))
 		return -EPROTO;
 	r = state_from_text(sbx_json_str(obj, "status"), &s.state);
 	if (r < 0)
 		return r;
 	name = sbx_json_str(sbx_json_object(obj, "metadata"), "name");
-	r = dup_text(&s.id, id);
+	r = sbx_dup_text(&s.id, id);
 	if (r == 0)
-		r = dup_text(&s.name, name_is_valid(name) ? name : NULL);
+		r = sbx_dup_text(&s.name, sbx_is_file_name(name) ? name : NULL);
 	if (r == 0)
-		r = dup_text(&s.image, sbx_json_str(obj, "template"));
+		r = sbx_dup_text(&s.image, sbx_json_str(obj, "template"));
 	if (r == 0)
-		r = dup_text(&s.url, base_url);
+		r = sbx_dup_text(&s.url, base_url);
 	if (r == 0)
 		r = ports_from_json(&s, obj);
 	for (size_t i = 0; r == 0 && i < s.nr_ports && !s.any_port[0]; i++)

@@ -9,10 +9,8 @@
 #include <stddef.h>
 
 #include "client/error.h"
+#include "client/parse.h"
 #include "client/service.h"
-
-/* Ids become file names, and parts of URLs. */
-bool sbx_xgen_id_is_valid(const char *id);
 
 /*
  * One sandbox, of v1 or v2.  base_url says where it was asked for (the

@@ -12,6 +12,7 @@
 #include "client/cleanup.h"
 #include "client/json.h"
 #include "client/limits.h"
+#include "client/options.h"
 #include "client/svc_xgen_json.h"
 
 #define MAX_ENV	      50
@@ -19,49 +20,6 @@
 #define MAX_META_KEY  128
 #define MAX_META_TEXT 1024
 #define MAX_LIFE_S    (366ll * 24 * 3600)
-
-struct maker {
-	json_t *body;
-	int64_t life_ms; /* -1: not asked for */
-	struct sbx_error *reterr;
-};
-
-static int wrong(struct maker *m, const char *key, const char *why)
-{
-	return sbx_error_set(m->reterr, -EINVAL, "%.60s: %s", key, why);
-}
-
-static int no_memory(struct maker *m)
-{
-	return sbx_error_set(m->reterr, -ENOMEM, "out of memory");
-}
-
-static int put(struct maker *m, const char *key, json_t *value)
-{
-	return json_object_set_new(m->body, key, value) < 0 ? no_memory(m) : 0;
-}
-
-/* Text, number or truth value as text; NULL for anything else. */
-static char *scalar_text(const json_t *v)
-{
-	if (json_is_string(v))
-		return strdup(json_string_value(v));
-	if (json_is_number(v) || json_is_boolean(v))
-		return sbx_json_text(v, false);
-	return NULL;
-}
-
-static bool env_name_is_word(const char *name)
-{
-	size_t i;
-
-	if (!isalpha((unsigned char)name[0]) && name[0] != '_')
-		return false;
-	for (i = 1; name[i]; i++)
-		if (!isalnum((unsigned char)name[i]) && name[i] != '_')
-			return false;
-	return i <= 255;
-}
 
 /* The service refuses these, as 503 and "try again". */
 static bool env_name_is_reserved(const char *name)
@@ -79,146 +37,162 @@ static bool env_name_is_reserved(const char *name)
 	return false;
 }
 
-static int take_env(struct maker *m, const char *key, const json_t *value)
+static int64_t life(const struct sbx_maker *m)
+{
+	return *(int64_t *)m->own; /* -1: not asked for */
+}
+
+static int take_env(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	json_t *to = json_object(), *v;
 	const char *name;
 	int r = 0;
 
 	if (!json_is_object(value))
-		r = wrong(m, key, "must be an object of names and values");
+		r = sbx_maker_wrong(m, key,
+				    "must be an object of names and values");
 	else if (json_object_size(value) > MAX_ENV)
-		r = wrong(m, key, "the service takes at most 50 variables");
+		r = sbx_maker_wrong(m, key,
+				    "the service takes at most 50 variables");
 	json_object_foreach((json_t *)(uintptr_t)value, name, v)
 	{
-		SBX_FREE char *text = scalar_text(v);
+		SBX_FREE char *text = sbx_scalar_text(v);
 
 		if (r < 0)
 			break;
-		if (!env_name_is_word(name))
-			r = wrong(m, name, "cannot be the name of a variable");
+		if (!sbx_env_name_is_word(name))
+			r = sbx_maker_wrong(m, name,
+					    "cannot be the name of a variable");
 		else if (env_name_is_reserved(name))
-			r = wrong(m, name,
-				  "the service does not let this "
-				  "variable be set");
+			r = sbx_maker_wrong(m, name,
+					    "the service does not let this "
+					    "variable be set");
 		else if (!text)
-			r = wrong(m, name, "the value must be text");
+			r = sbx_maker_wrong(m, name, "the value must be text");
 		else if (json_object_set_new(to, name, json_string(text)) < 0)
-			r = no_memory(m);
+			r = sbx_maker_no_memory(m);
 	}
 	if (r == 0)
-		return put(m, "env", to);
+		return sbx_maker_put(m, "env", to);
 	json_decref(to);
 	return r;
 }
 
-static int take_metadata(struct maker *m, const char *key, const json_t *value)
+static int take_metadata(struct sbx_maker *m, const char *key,
+			 const json_t *value)
 {
 	json_t *to = json_object_get(m->body, "metadata"), *v;
 	const char *name;
 	int r = 0;
 
 	if (!json_is_object(value))
-		return wrong(m, key, "must be an object of names and values");
+		return sbx_maker_wrong(m, key,
+				       "must be an object of names and values");
 	json_object_foreach((json_t *)(uintptr_t)value, name, v)
 	{
-		SBX_FREE char *text = scalar_text(v);
+		SBX_FREE char *text = sbx_scalar_text(v);
 
 		if (!*name || strlen(name) > MAX_META_KEY)
-			r = wrong(m, key, "a name must have 1 to 128 bytes");
+			r = sbx_maker_wrong(m, key,
+					    "a name must have 1 to 128 bytes");
 		else if (!text || strlen(text) > MAX_META_TEXT)
-			r = wrong(m, name,
-				  "must be text of at most 1024 bytes");
+			r = sbx_maker_wrong(
+				m, name, "must be text of at most 1024 bytes");
 		else if (json_object_set_new(to, name, json_string(text)) < 0)
-			r = no_memory(m);
+			r = sbx_maker_no_memory(m);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int take_name(struct maker *m, const char *key, const json_t *value)
+static int take_name(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	const char *name = json_string_value(value);
 	json_t *to = json_object_get(m->body, "metadata");
 
 	if (!name || !*name || strlen(name) > 255 || strchr(name, '/') ||
 	    !strcmp(name, ".") || !strcmp(name, ".."))
-		return wrong(m, key, "must be a file name");
+		return sbx_maker_wrong(m, key, "must be a file name");
 	return json_object_set_new(to, "name", json_string(name)) < 0
-		       ? no_memory(m)
+		       ? sbx_maker_no_memory(m)
 		       : 0;
 }
 
-static int take_text(struct maker *m, const char *key, const json_t *value)
+static int take_text(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	const char *text = json_string_value(value);
 
 	if (!text || !*text || strlen(text) > 1024)
-		return wrong(m, key, "must be a word");
+		return sbx_maker_wrong(m, key, "must be a word");
 	if (!strcmp(key, "image"))
 		key = "template";
 	if (json_object_get(m->body, key))
-		return wrong(m, key, "given twice (image means template)");
-	return put(m, key, json_string(text));
+		return sbx_maker_wrong(m, key,
+				       "given twice (image means template)");
+	return sbx_maker_put(m, key, json_string(text));
 }
 
-static int take_life(struct maker *m, const char *key, const json_t *value)
+static int take_life(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	bool is_ms = strlen(key) > 3 && !strcmp(key + strlen(key) - 3, "_ms");
-	SBX_FREE char *text = scalar_text(value);
+	SBX_FREE char *text = sbx_scalar_text(value);
 	int64_t unit = is_ms ? 1 : 1000, v;
 	char *end;
 
-	if (m->life_ms >= 0)
-		return wrong(m, key, "the time is given twice");
+	if (life(m) >= 0)
+		return sbx_maker_wrong(m, key, "the time is given twice");
 	if (!text || !isdigit((unsigned char)text[0]))
-		return wrong(m, key,
-			     is_ms ? "must be a number of milliseconds"
-				   : "must be a number of seconds");
+		return sbx_maker_wrong(
+			m, key,
+			is_ms ? "must be a number of milliseconds"
+			      : "must be a number of seconds");
 	errno = 0;
 	v = strtoll(text, &end, 10);
 	if (*end || errno || v < 1 || v > MAX_LIFE_S * 1000 / unit)
-		return wrong(m, key,
-			     is_ms ? "must be a number of milliseconds"
-				   : "must be a number of seconds");
-	m->life_ms = v * unit;
+		return sbx_maker_wrong(
+			m, key,
+			is_ms ? "must be a number of milliseconds"
+			      : "must be a number of seconds");
+	*(int64_t *)m->own = v * unit;
 	return 0;
 }
 
-static int take_resources(struct maker *m, const char *key, const json_t *value)
+static int take_resources(struct sbx_maker *m, const char *key,
+			  const json_t *value)
 {
 	json_t *to = json_object(), *v;
 	const char *name;
 	int r = 0;
 
 	if (!json_is_object(value))
-		r = wrong(m, key, "must be an object of cpu, memory, disk");
+		r = sbx_maker_wrong(m, key,
+				    "must be an object of cpu, memory, disk");
 	json_object_foreach((json_t *)(uintptr_t)value, name, v)
 	{
-		SBX_FREE char *text = scalar_text(v);
+		SBX_FREE char *text = sbx_scalar_text(v);
 
 		if (r < 0)
 			break;
 		if (strcmp(name, "cpu") && strcmp(name, "memory") &&
 		    strcmp(name, "disk"))
-			r = wrong(m, name,
-				  "unknown; resources are cpu, "
-				  "memory and disk");
+			r = sbx_maker_wrong(m, name,
+					    "unknown; resources are cpu, "
+					    "memory and disk");
 		else if (!text || !isdigit((unsigned char)text[0]))
-			r = wrong(m, name,
-				  "must be an amount like 500m, 2 or "
-				  "1Gi");
+			r = sbx_maker_wrong(m, name,
+					    "must be an amount like 500m, 2 or "
+					    "1Gi");
 		else if (json_object_set_new(to, name, json_string(text)) < 0)
-			r = no_memory(m);
+			r = sbx_maker_no_memory(m);
 	}
 	if (r == 0)
-		return put(m, "resources", to);
+		return sbx_maker_put(m, "resources", to);
 	json_decref(to);
 	return r;
 }
 
-static int take_ports(struct maker *m, const char *key, const json_t *value)
+static int take_ports(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	size_t i, j, n = json_array_size(value);
 	json_t *to = json_array();
@@ -226,33 +200,35 @@ static int take_ports(struct maker *m, const char *key, const json_t *value)
 	int r = 0;
 
 	if (!json_is_array(value) || n > SBX_MAX_PORTS)
-		r = wrong(m, key, "must be a list of port numbers");
+		r = sbx_maker_wrong(m, key, "must be a list of port numbers");
 	for (i = 0; r == 0 && i < n; i++) {
 		port = json_integer_value(json_array_get(value, i));
 		if (port < 1 || port > 65535)
-			r = wrong(m, key, "a port is a number of 1 to 65535");
+			r = sbx_maker_wrong(m, key,
+					    "a port is a number of 1 to 65535");
 		for (j = 0; j < i && r == 0; j++) {
 			other = json_integer_value(json_array_get(value, j));
 			if (other == port)
-				r = wrong(m, key, "a port is given twice");
+				r = sbx_maker_wrong(m, key,
+						    "a port is given twice");
 		}
 		if (r == 0 && json_array_append_new(to, json_integer(port)) < 0)
-			r = no_memory(m);
+			r = sbx_maker_no_memory(m);
 	}
 	if (r == 0)
-		return put(m, "ports", to);
+		return sbx_maker_put(m, "ports", to);
 	json_decref(to);
 	return r;
 }
 
-static int take_gui(struct maker *m, const char *key, const json_t *value)
+static int take_gui(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	if (!json_is_boolean(value))
-		return wrong(m, key, "must be true or false");
-	return put(m, "gui", json_boolean(json_is_true(value)));
+		return sbx_maker_wrong(m, key, "must be true or false");
+	return sbx_maker_put(m, "gui", json_boolean(json_is_true(value)));
 }
 
-static int take_capabilities(struct maker *m, const char *key,
+static int take_capabilities(struct sbx_maker *m, const char *key,
 			     const json_t *value)
 {
 	json_t *to = json_array();
@@ -261,25 +237,24 @@ static int take_capabilities(struct maker *m, const char *key,
 	int r = 0;
 
 	if (!json_is_array(value))
-		r = wrong(m, key, "must be a list of sudo, git-ssh, browser");
+		r = sbx_maker_wrong(m, key,
+				    "must be a list of sudo, git-ssh, browser");
 	for (i = 0; r == 0 && i < json_array_size(value); i++) {
 		word = json_string_value(json_array_get(value, i));
 		if (!word || (strcmp(word, "sudo") && strcmp(word, "git-ssh") &&
 			      strcmp(word, "browser")))
-			r = wrong(m, key, "known are sudo, git-ssh, browser");
+			r = sbx_maker_wrong(m, key,
+					    "known are sudo, git-ssh, browser");
 		else if (json_array_append_new(to, json_string(word)) < 0)
-			r = no_memory(m);
+			r = sbx_maker_no_memory(m);
 	}
 	if (r == 0)
-		return put(m, "capabilities", to);
+		return sbx_maker_put(m, "capabilities", to);
 	json_decref(to);
 	return r;
 }
 
-static const struct {
-	const char *key;
-	int (*take)(struct maker *m, const char *key, const json_t *value);
-} words[] = {
+static const struct sbx_maker_word words[] = {
 	{"name", take_name},
 	{"template", take_text},
 	{"image", take_text},
@@ -293,20 +268,8 @@ static const struct {
 	{"gui", take_gui},
 	{"metadata", take_metadata},
 	{"capabilities", take_capabilities},
+	{0},
 };
-
-static int take_word(struct maker *m, const char *key, const json_t *value)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!strcmp(words[i].key, key))
-			return words[i].take(m, key, value);
-	return wrong(m, key,
-		     "not an option of a new sandbox; there are name, "
-		     "template, timeout, resources, env, ports, gui, "
-		     "metadata, capabilities");
-}
 
 void sbx_xgen_env_free(char **env)
 {
@@ -339,7 +302,7 @@ static char **env_list(const json_t *env)
 	return list;
 }
 
-static int make_bodies(struct maker *m, struct sbx_xgen_create *ret)
+static int make_bodies(struct sbx_maker *m, struct sbx_xgen_create *ret)
 {
 	const json_t *env = json_object_get(m->body, "env");
 	int r = 0;
@@ -347,41 +310,38 @@ static int make_bodies(struct maker *m, struct sbx_xgen_create *ret)
 	if (env) {
 		ret->env = env_list(env);
 		if (!ret->env)
-			return no_memory(m);
+			return sbx_maker_no_memory(m);
 	}
-	if (m->life_ms >= 0)
-		r = put(m, "timeout_seconds",
-			json_integer((m->life_ms + 999) / 1000));
+	if (life(m) >= 0)
+		r = sbx_maker_put(m, "timeout_seconds",
+				  json_integer((life(m) + 999) / 1000));
 	if (r == 0)
 		ret->body_v1 = sbx_json_text(m->body, false);
 	json_object_del(m->body, "timeout_seconds");
-	if (r == 0 && m->life_ms >= 0)
-		r = put(m, "timeout_ms", json_integer(m->life_ms));
+	if (r == 0 && life(m) >= 0)
+		r = sbx_maker_put(m, "timeout_ms", json_integer(life(m)));
 	if (r == 0)
 		ret->body_v2 = sbx_json_text(m->body, false);
-	return ret->body_v1 && ret->body_v2 ? r : no_memory(m);
+	return ret->body_v1 && ret->body_v2 ? r : sbx_maker_no_memory(m);
 }
 
-static int make_all(struct maker *m, const json_t *options, const char *marker)
+static int make_all(struct sbx_maker *m, const json_t *options,
+		    const char *marker)
 {
-	json_t *metadata = json_object(), *v;
-	const char *key;
+	json_t *metadata = json_object();
 	int r;
 
-	r = put(m, "metadata", metadata);
-	json_object_foreach((json_t *)(uintptr_t)options, key, v)
-	{
-		if (r < 0)
-			return r;
-		r = take_word(m, key, v);
-	}
+	r = sbx_maker_put(m, "metadata", metadata);
+	if (r == 0)
+		r = sbx_maker_take(m, options, words);
 	if (r == 0 && json_object_set_new(metadata, SBX_XGEN_MARKER,
 					  json_string(marker)) < 0)
-		r = no_memory(m);
+		r = sbx_maker_no_memory(m);
 	if (r == 0 && json_object_size(metadata) > MAX_METADATA)
-		r = wrong(m, "metadata",
-			  "the service takes 20 entries; the name and one of "
-			  "our own are among them");
+		r = sbx_maker_wrong(
+			m, "metadata",
+			"the service takes 20 entries; the name and one of "
+			"our own are among them");
 	return r;
 }
 
@@ -389,19 +349,17 @@ int sbx_xgen_create_parse(struct sbx_xgen_create *ret, const char *options,
 			  const char *marker, struct sbx_error *reterr)
 {
 	SBX_JSON json_t *obj = NULL;
-	struct maker m = {.life_ms = -1, .reterr = reterr};
+	int64_t life_ms = -1;
+	struct sbx_maker m = {.reterr = reterr, .own = &life_ms};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	if (options && strlen(options) <= SBX_MAX_OPTIONS)
-		obj = sbx_json_parse(options, strlen(options));
-	if (options && !json_is_object(obj))
-		return sbx_error_set(reterr, -EINVAL,
-				     "the options of a new sandbox must be one "
-				     "JSON object of at most 64 KiB");
+	r = sbx_maker_parse(&m, options, &obj);
+	if (r < 0)
+		return r;
 	m.body = json_object();
 	if (!m.body)
-		return no_memory(&m);
+		return sbx_maker_no_memory(&m);
 	r = make_all(&m, obj, marker);
 	if (r == 0)
 		r = make_bodies(&m, ret);

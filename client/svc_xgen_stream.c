@@ -426,7 +426,7 @@ static int stream_prepare(struct xgen_stream *s, const char *const *argv)
 {
 	int r;
 
-	if (!sbx_xgen_id_is_valid(s->id))
+	if (!sbx_is_id(s->id))
 		return sbx_error_set(&s->error, -ENOENT,
 				     "there is no such sandbox");
 	if (s->on_message)

@@ -31,21 +31,13 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(ws);
 }
 
-static void ws_wipe_auth(struct sbx_ws *ws)
-{
-	if (ws->auth_header)
-		explicit_bzero(ws->auth_header, strlen(ws->auth_header));
-	free(ws->auth_header);
-	ws->auth_header = NULL;
-}
-
 /* Freed when its caller has been told and libwebsockets is done with it. */
 static void ws_try_free(struct sbx_ws *ws)
 {
 	if (ws->handler || ws->wsi || ws->resolve || ws->timer_closed)
 		return;
 	ws->timer_closed = true;
-	ws_wipe_auth(ws);
+	sbx_ws_wipe_headers(ws);
 	uv_close((uv_handle_t *)&ws->timer, on_timer_closed);
 }
 
@@ -221,26 +213,11 @@ static struct sbx_ws *ws_find(struct lws *wsi, const void *user)
 	return ws && ws->number == number && ws->wsi == wsi ? ws : NULL;
 }
 
-static int ws_on_handshake(struct sbx_ws *ws, struct lws *wsi, void *in,
-			   size_t len)
-{
-	unsigned char **at = in;
-
-	if (!ws->auth_header)
-		return 0;
-	return lws_add_http_header_by_name(
-		       wsi, (const unsigned char *)"Authorization:",
-		       (const unsigned char *)ws->auth_header,
-		       (int)strlen(ws->auth_header), at, *at + len)
-		       ? -1
-		       : 0;
-}
-
 static int ws_on_established(struct sbx_ws *ws)
 {
 	if (ws->state != WS_CONNECTING)
 		return -1;
-	ws_wipe_auth(ws);
+	sbx_ws_wipe_headers(ws);
 	ws->state = WS_OPEN;
 	ws_heard(ws);
 	uv_timer_start(&ws->timer, on_timer, ws->ping_ms, 0);
@@ -366,7 +343,7 @@ int sbx_ws_callback(struct lws *wsi, enum lws_callback_reasons reason,
 		return 0;
 	switch ((int)reason) {
 	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
-		return ws_on_handshake(ws, wsi, in, len);
+		return sbx_ws_put_headers(ws, wsi, in, len);
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 		return ws_on_established(ws);
 	case LWS_CALLBACK_CLIENT_RECEIVE:
@@ -522,17 +499,6 @@ static int ws_parse_url(struct sbx_ws *ws, const char *url)
 	return ws->authority && ws->path && ws->address ? 0 : -ENOMEM;
 }
 
-static int ws_make_auth(struct sbx_ws *ws, const struct sbx_ws_conf *conf)
-{
-	if (!conf->auth_scheme)
-		return 0;
-	if (asprintf(&ws->auth_header, "%s %s", conf->auth_scheme,
-		     sbx_secret_text(conf->auth)) >= 0)
-		return 0;
-	ws->auth_header = NULL;
-	return -ENOMEM;
-}
-
 /* A free slot, and a number that no socket of it ever had. */
 static struct sbx_ws *ws_new(struct sbx_ws_host *h)
 {
@@ -582,8 +548,8 @@ struct sbx_ws *sbx_ws_open(struct sbx_ws_host *host,
 	uv_timer_start(&ws->timer, on_timer,
 		       or_default(conf->connect_timeout_ms, SBX_WS_CONNECT_MS),
 		       0);
-	if (ws_parse_url(ws, conf->url) < 0 || ws_make_auth(ws, conf) < 0 ||
-	    ws_resolve(ws) < 0)
+	if (ws_parse_url(ws, conf->url) < 0 ||
+	    sbx_ws_make_headers(ws, conf) < 0 || ws_resolve(ws) < 0)
 		ws_fail(ws, -ENOMEM, SBX_RETRY_LATER, "out of memory");
 	return ws;
 }

@@ -43,6 +43,8 @@ struct sbx_ws_handler {
 	void (*on_open)(void *arg);
 	/* one whole message; data dies with the call */
 	void (*on_message)(void *arg, const void *data, size_t len);
+	/* the same for one of text; absent: on_message gets these, too */
+	void (*on_text)(void *arg, const char *text, size_t len);
 	/* sbx_ws_queued() has fallen below half of max_queue after a send
 	 * was refused */
 	void (*on_writable)(void *arg);
@@ -53,7 +55,9 @@ struct sbx_ws_handler {
 struct sbx_ws_conf {
 	const char *url;	 /* "http(s)://host[:port]/path" or ws(s) */
 	const char *auth_scheme; /* as in struct sbx_http_request */
-	const struct sbx_secret *auth;	 /* borrowed until on_close */
+	const struct sbx_secret *auth;	 /* borrowed for the call */
+	const char *auth_name;		 /* likewise */
+	char *const *headers;		 /* likewise; copied */
 	unsigned int connect_timeout_ms; /* handshake included; 0: default */
 	unsigned int ping_ms, pong_ms;	 /* 0: default */
 	size_t max_message;		 /* towards us; 0: default */
@@ -73,6 +77,8 @@ struct sbx_ws *sbx_ws_open(struct sbx_ws_host *host,
  */
 int sbx_ws_send(struct sbx_ws *ws, const void *head, size_t head_len,
 		const void *data, size_t len);
+/* The same for one message of text. */
+int sbx_ws_send_text(struct sbx_ws *ws, const char *text);
 size_t sbx_ws_queued(const struct sbx_ws *ws);
 /* Stops reading; what was read already may still come. */
 void sbx_ws_pause(struct sbx_ws *ws, bool paused);

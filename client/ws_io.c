@@ -14,8 +14,8 @@
 /* An assembly buffer larger than this is not kept for the next message. */
 #define KEEP_BUFFER (256 * 1024)
 
-int sbx_ws_send(struct sbx_ws *ws, const void *head, size_t head_len,
-		const void *data, size_t len)
+static int ws_queue(struct sbx_ws *ws, bool is_text, const void *head,
+		    size_t head_len, const void *data, size_t len)
 {
 	struct ws_out *o;
 
@@ -32,6 +32,7 @@ int sbx_ws_send(struct sbx_ws *ws, const void *head, size_t head_len,
 		return -ENOMEM;
 	o->next = NULL;
 	o->len = head_len + len;
+	o->is_text = is_text;
 	if (head_len)
 		memcpy(o->data, head, head_len);
 	if (len)
@@ -41,6 +42,17 @@ int sbx_ws_send(struct sbx_ws *ws, const void *head, size_t head_len,
 	ws->queued += o->len;
 	lws_callback_on_writable(ws->wsi);
 	return 0;
+}
+
+int sbx_ws_send(struct sbx_ws *ws, const void *head, size_t head_len,
+		const void *data, size_t len)
+{
+	return ws_queue(ws, false, head, head_len, data, len);
+}
+
+int sbx_ws_send_text(struct sbx_ws *ws, const char *text)
+{
+	return ws_queue(ws, true, NULL, 0, text, strlen(text));
 }
 
 size_t sbx_ws_queued(const struct sbx_ws *ws)
@@ -90,7 +102,8 @@ int sbx_ws_write_some(struct sbx_ws *ws)
 		return -EPIPE;
 	while ((o = ws->out) && written < WRITE_BURST &&
 	       !lws_send_pipe_choked(ws->wsi)) {
-		n = lws_write(ws->wsi, o->data, o->len, LWS_WRITE_BINARY);
+		n = lws_write(ws->wsi, o->data, o->len,
+			      o->is_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY);
 		if (n < 0)
 			return -EPIPE;
 		written += o->len;
@@ -103,6 +116,14 @@ int sbx_ws_write_some(struct sbx_ws *ws)
 	if (ws->out)
 		lws_callback_on_writable(ws->wsi);
 	return 0;
+}
+
+static void ws_deliver(struct sbx_ws *ws, const void *data, size_t len)
+{
+	if (ws->handler->on_text && !lws_frame_is_binary(ws->wsi))
+		ws->handler->on_text(ws->arg, data, len);
+	else
+		ws->handler->on_message(ws->arg, data, len);
 }
 
 static int ws_in_add(struct sbx_ws *ws, const void *data, size_t len)
@@ -137,7 +158,7 @@ int sbx_ws_read_some(struct sbx_ws *ws, const void *data, size_t len)
 	    left > ws->max_message - ws->in_len - len)
 		return -EMSGSIZE;
 	if (last && !ws->in_len) {
-		ws->handler->on_message(ws->arg, data, len);
+		ws_deliver(ws, data, len);
 		return 0;
 	}
 	if (ws_in_add(ws, data, len) < 0)
@@ -146,7 +167,7 @@ int sbx_ws_read_some(struct sbx_ws *ws, const void *data, size_t len)
 		return 0;
 	len = ws->in_len;
 	ws->in_len = 0;
-	ws->handler->on_message(ws->arg, ws->in, len);
+	ws_deliver(ws, ws->in, len);
 	if (ws->in_cap > KEEP_BUFFER) {
 		free(ws->in);
 		ws->in = NULL;

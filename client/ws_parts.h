@@ -26,6 +26,7 @@ enum ws_state {
 struct ws_out {
 	struct ws_out *next;
 	size_t len;
+	bool is_text;
 	unsigned char room[LWS_PRE];
 	unsigned char data[];
 };
@@ -42,7 +43,9 @@ struct sbx_ws {
 	bool tls, paused, refused, closing, sent_close, want_ping, ping_sent;
 	char *address, *authority, *path;
 	int port;
-	char *auth_header; /* wiped and freed after the handshake */
+	/* "NAME:", then its value, wiped and freed after the handshake */
+	char **headers;
+	size_t nr_headers;
 
 	struct addrinfo *found, *next_addr;
 	struct resolve *resolve; /* under way, or NULL */
@@ -91,6 +94,13 @@ void sbx_ws_abandon(struct sbx_ws *ws);
 
 /* ws_host.c, for ws.c */
 void sbx_ws_host_gone(struct sbx_ws_host *host, struct sbx_ws *ws);
+
+/* ws_headers.c */
+int sbx_ws_make_headers(struct sbx_ws *ws, const struct sbx_ws_conf *conf);
+void sbx_ws_wipe_headers(struct sbx_ws *ws);
+/* into libwebsockets' handshake: in and len are those of its callback */
+int sbx_ws_put_headers(struct sbx_ws *ws, struct lws *wsi, void *in,
+		       size_t len);
 
 /* ws_io.c: the message queue and assembly, for ws.c */
 int sbx_ws_write_some(struct sbx_ws *ws);

@@ -45,7 +45,7 @@ static void as_sandbox(const uint8_t *data, size_t len)
 
 	if (!v || sbx_xgen_sandbox_from_json(&s, v, "http://h") < 0)
 		return;
-	if (!sbx_xgen_id_is_valid(s.id) || strchr(s.id, '/'))
+	if (!sbx_is_id(s.id) || strchr(s.id, '/'))
 		abort();
 	if (s.name && (strchr(s.name, '/') || !*s.name))
 		abort();

@@ -1,0 +1,62 @@
+#include "client/parse.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+bool sbx_is_id(const char *id)
+{
+	size_t i;
+
+	if (!id || !isalnum((unsigned char)id[0]))
+		return false;
+	for (i = 0; id[i]; i++)
+		if (!isalnum((unsigned char)id[i]) && id[i] != '-')
+			return false;
+	return i <= 128;
+}
+
+bool sbx_is_file_name(const char *name)
+{
+	size_t i;
+
+	if (!name || !*name || !strcmp(name, ".") || !strcmp(name, ".."))
+		return false;
+	for (i = 0; name[i]; i++)
+		if (name[i] == '/' || (unsigned char)name[i] < 0x20 ||
+		    name[i] == 0x7f)
+			return false;
+	return i <= 255;
+}
+
+int64_t sbx_time_from_text(const char *text)
+{
+	struct tm tm = {0};
+	int hours = 0, minutes = 0;
+	const char *p;
+	int64_t ms = 0, unit = 100;
+
+	if (!text)
+		return 0;
+	p = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!p)
+		return 0;
+	if (*p == '.')
+		for (p++; isdigit((unsigned char)*p); p++, unit /= 10)
+			ms += (*p - '0') * unit;
+	ms += (int64_t)timegm(&tm) * 1000;
+	if ((*p == '+' || *p == '-') &&
+	    sscanf(p + 1, "%2d:%2d", &hours, &minutes) == 2)
+		ms -= (*p == '+' ? 1 : -1) * (hours * 60 + minutes) * 60000;
+	return ms;
+}
+
+int sbx_dup_text(char **to, const char *text)
+{
+	if (!text)
+		return 0;
+	*to = strdup(text);
+	return *to ? 0 : -ENOMEM;
+}

@@ -1,0 +1,23 @@
+/*
+ * Values in what a service sends, read with care.  No input or output.
+ */
+#ifndef SBX_PARSE_H
+#define SBX_PARSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Ids become file names, and parts of URLs: letters, digits and '-'. */
+bool sbx_is_id(const char *id);
+/*
+ * A name of the user's choice may be anything; only a plain file name of at
+ * most 255 bytes is of use.  NULL is none.
+ */
+bool sbx_is_file_name(const char *name);
+/* "2026-04-22T10:20:30.123456789+02:00" to milliseconds since 1970; 0 if it
+ * is none, or NULL.  Without a zone it is UTC. */
+int64_t sbx_time_from_text(const char *text);
+/* *to is a copy, NULL for NULL; -ENOMEM */
+int sbx_dup_text(char **to, const char *text);
+
+#endif

@@ -130,7 +130,8 @@ static int channel_hello(struct sbx_channel *c)
 	int r;
 
 	sbx_buf_init(&b, 1024);
-	sbx_hello_put(&b, c->session, c->instance, sbx_link_received(c->link));
+	sbx_hello_put(&b, c->session, c->instance, sbx_link_received(c->link),
+		      c->svc->type->max_unacked);
 	r = b.err ? b.err
 		  : sbx_link_attach(c->link, sbx_buf_at(&b), sbx_buf_len(&b));
 	sbx_buf_release(&b);
@@ -357,6 +358,7 @@ static const struct sbx_stream_handler stream_handler = {
 	.on_data = on_stream_data,
 	.on_writable = on_stream_writable,
 	.on_end = on_stream_end,
+	.no_stderr = true,
 };
 
 /* Gives the stream up; on_stream_end follows and goes on from there. */
@@ -492,6 +494,8 @@ struct sbx_channel *sbx_channel_new(uv_loop_t *loop, struct sbx_service *svc,
 	conf.arg = c;
 	if (conf.frame_max_out > svc->type->max_unit)
 		conf.frame_max_out = svc->type->max_unit;
+	if (svc->type->max_unacked)
+		conf.window_in = svc->type->max_unacked;
 	c->loop = loop;
 	c->svc = svc;
 	c->h = h;

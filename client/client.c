@@ -306,7 +306,9 @@ void sbx_client_create(struct sbx_client *c, const char *options,
 	struct sbx_call *call = sbx_call_new(SBX_CALL_CREATE, NULL);
 
 	if (call) {
-		call->timeout_ms = CREATE_TIMEOUT_MS;
+		call->timeout_ms = c->svc->type->create_ms;
+		if (!call->timeout_ms)
+			call->timeout_ms = CREATE_TIMEOUT_MS;
 		if (options && !(call->options = strdup(options)))
 			call = sbx_call_free(call);
 	}

@@ -16,12 +16,13 @@
 #define MAX_ONLY	   255
 
 static const struct sbx_conf_service services[] = {
-	{"local", NULL, NULL, true},
-	{"xgen", "XGEN_API_KEY", "XGEN_TOKEN", true},
-	{"opensandbox", "OPENSANDBOX_API_KEY", NULL, false},
-	{"vtrix", "VTRIX_API_KEY", NULL, false},
-	{"computesdk", "COMPUTESDK_API_KEY", NULL, false},
-	{"timetravel", "TIMETRAVEL_API_KEY", NULL, false},
+	{"local", NULL, NULL, .is_here = true},
+	{"xgen", "XGEN_API_KEY", "XGEN_TOKEN", .is_here = true},
+	{"opensandbox", "OPEN_SANDBOX_API_KEY", "EXECD_ACCESS_TOKEN",
+	 .key_is_optional = true, .token_beside_key = true, .is_here = true},
+	{"vtrix", "VTRIX_API_KEY", NULL},
+	{"computesdk", "COMPUTESDK_API_KEY", NULL},
+	{"timetravel", "TIMETRAVEL_API_KEY", NULL},
 };
 
 const struct sbx_conf_service *sbx_conf_service_find(const char *word,
@@ -249,7 +250,8 @@ static int conf_set_service(struct sbx_conf *conf,
 		return 0;
 	return sbx_error_set(reterr, -EOPNOTSUPP,
 			     "this version of sbxfs cannot talk to %s yet; it "
-			     "can to xgen, and to its own agent (local)",
+			     "can to xgen, opensandbox, and its own agent "
+			     "(local)",
 			     s->word);
 }
 

@@ -112,7 +112,7 @@ static int key_from_environment(struct sbx_conf *conf,
 	int r;
 
 	r = key_from_env(service->key_env, &conf->key, reterr);
-	if (r == 0)
+	if (r == 0 && !service->token_beside_key)
 		r = key_from_env(service->token_env, &conf->token, reterr);
 	if (r == 0)
 		r = key_from_env(GENERAL_ENV, &conf->key, reterr);
@@ -150,7 +150,7 @@ static int find_key(struct sbx_conf *conf,
 		r = key_from_environment(conf, service, reterr);
 	if (r == 0)
 		r = key_from_profile(conf, reterr);
-	if (r != 0)
+	if (r != 0 || service->key_is_optional)
 		return r < 0 ? r : 0;
 	return sbx_error_set(reterr, -ENOKEY,
 			     "there is no key for %s; put it into a private "
@@ -159,13 +159,32 @@ static int find_key(struct sbx_conf *conf,
 			     service->key_env);
 }
 
+static int find_token(struct sbx_conf *conf,
+		      const struct sbx_conf_service *service,
+		      struct sbx_error *reterr)
+{
+	int r = 0;
+
+	if (conf->token || !service->token_beside_key)
+		return 0;
+	if (!conf->own_key_first || !conf->profile_token)
+		r = key_from_env(service->token_env, &conf->token, reterr);
+	if (r == 0)
+		conf->token = SBX_TAKE(conf->profile_token);
+	return r < 0 ? r : 0;
+}
+
 int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
 		      struct sbx_error *reterr)
 {
 	const struct sbx_conf_service *service;
+	int r;
 
 	service = sbx_conf_service_find(conf->service, strlen(conf->service));
 	if (!service)
 		return sbx_error_set(reterr, -EINVAL, "no service was named");
-	return service->key_env ? find_key(conf, service, keyfile, reterr) : 0;
+	if (!service->key_env)
+		return 0;
+	r = find_key(conf, service, keyfile, reterr);
+	return r < 0 ? r : find_token(conf, service, reterr);
 }

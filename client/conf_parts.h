@@ -13,6 +13,8 @@
 struct sbx_conf_service {
 	const char *word;
 	const char *key_env, *token_env;
+	/* it may want no key; the token is for something else than the key */
+	bool key_is_optional, token_beside_key;
 	bool is_here; /* this version can talk to it */
 };
 /* NULL for a word that is none */

@@ -103,7 +103,8 @@ static int exchange_attach(struct sbx_exchange *x)
 	int r;
 
 	sbx_buf_init(&b, 1024);
-	sbx_hello_put(&b, x->session, x->instance, sbx_link_received(x->link));
+	sbx_hello_put(&b, x->session, x->instance, sbx_link_received(x->link),
+		      0);
 	r = b.err ? b.err
 		  : sbx_link_attach_known(x->link, sbx_buf_at(&b),
 					  sbx_buf_len(&b));

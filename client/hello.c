@@ -19,9 +19,9 @@ int sbx_session_make(char dst[SBX_SESSION_SIZE])
 }
 
 void sbx_hello_put(struct sbx_buf *b, const char *session, uint64_t instance,
-		   uint32_t received)
+		   uint32_t received, size_t window)
 {
-	sbx_put_map(b, 4);
+	sbx_put_map(b, 5);
 	sbx_put_str(b, "v");
 	sbx_put_u64(b, SBX_WIRE_VERSION);
 	sbx_put_str(b, "session");
@@ -30,6 +30,8 @@ void sbx_hello_put(struct sbx_buf *b, const char *session, uint64_t instance,
 	sbx_put_u64(b, instance);
 	sbx_put_str(b, "received");
 	sbx_put_u64(b, received);
+	sbx_put_str(b, "window");
+	sbx_put_u64(b, window);
 }
 
 void sbx_hello_put_quit(struct sbx_buf *b)

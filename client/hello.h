@@ -21,9 +21,9 @@ struct sbx_hello {
 
 /* A new session's name; -EIO. */
 int sbx_session_make(char dst[SBX_SESSION_SIZE]);
-/* Ours; b->err tells whether it could be written. */
+/* Ours; window: see proto.h.  b->err tells whether it could be written. */
 void sbx_hello_put(struct sbx_buf *b, const char *session, uint64_t instance,
-		   uint32_t received);
+		   uint32_t received, size_t window);
 /* {quit: true} */
 void sbx_hello_put_quit(struct sbx_buf *b);
 /* The helper's, or what ends its batch (instance 0). */

@@ -45,6 +45,7 @@ struct sbx_http_call {
 	void *arg;
 	char *body;
 	size_t len, cap, max_body, header_bytes;
+	int64_t date_ms;
 	int err; /* our own reason for breaking off, or 0 */
 	char reason[CURL_ERROR_SIZE];
 	char host[80]; /* for error texts */
@@ -166,8 +167,16 @@ static int on_multi_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 static size_t on_header(char *data, size_t size, size_t nr, void *arg)
 {
 	struct sbx_http_call *c = arg;
+	char date[64];
 
 	c->header_bytes += size * nr;
+	if (size * nr > 5 && size * nr < sizeof(date) &&
+	    !strncasecmp(data, "Date:", 5)) {
+		memcpy(date, data + 5, size * nr - 5);
+		date[size * nr - 5] = '\0';
+		date[strcspn(date, "\r\n")] = '\0';
+		c->date_ms = (int64_t)curl_getdate(date, NULL) * 1000;
+	}
 	if (c->header_bytes <= SBX_HTTP_MAX_HEADERS)
 		return size * nr;
 	c->err = -EMSGSIZE;
@@ -281,6 +290,7 @@ static void call_finish(struct sbx_http_call *c, CURLcode code)
 					    : (unsigned int)after;
 	resp.body = c->body ? c->body : "";
 	resp.len = c->len;
+	resp.date_ms = c->date_ms > 0 ? c->date_ms : 0;
 	resp.status = (int)status;
 	if (code != CURLE_OK)
 		sbx_http_explain(&resp.error, code, c->host, c->reason);

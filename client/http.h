@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "client/conf.h"
@@ -52,6 +53,7 @@ struct sbx_http_response {
 	size_t len;
 	const char *content_type; /* "" if none was given */
 	unsigned int retry_after_s;
+	int64_t date_ms; /* "Date": its clock, since 1970; 0 without */
 	/* .err: what kept an answer from coming or from being complete */
 	struct sbx_error error;
 };

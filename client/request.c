@@ -165,7 +165,7 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 				    : "its answer is empty");
 		answer.maybe_done = true;
 	} else if (t->proved) {
-		t->proved(r);
+		t->proved(r, resp);
 	}
 	request_finish(r, &answer);
 	json_decref(answer.json);

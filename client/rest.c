@@ -141,13 +141,32 @@ static void on_http_closed(void *arg)
 	rest_try_free(x);
 }
 
+static void rest_close_http(struct sbx_rest *x)
+{
+	if (!x->ws_closed || x->holds || x->http_closing)
+		return;
+	x->http_closing = true;
+	sbx_http_close(x->http, on_http_closed, x);
+}
+
 static void on_ws_closed(void *arg)
 {
 	struct sbx_rest *x = arg;
 
 	x->ws_closed = true;
-	/* streams were told by now; nobody makes requests any more */
-	sbx_http_close(x->http, on_http_closed, x);
+	/* streams were told by now; who makes requests holds it */
+	rest_close_http(x);
+}
+
+void sbx_rest_hold(struct sbx_rest *x)
+{
+	x->holds++;
+}
+
+void sbx_rest_let_go(struct sbx_rest *x)
+{
+	x->holds--;
+	rest_close_http(x);
 }
 
 void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),

@@ -39,7 +39,8 @@ struct sbx_rest_type {
 	bool (*once_more)(struct sbx_request *r,
 			  const struct sbx_http_response *resp);
 	/* a good answer came; may be absent */
-	void (*proved)(struct sbx_request *r);
+	void (*proved)(struct sbx_request *r,
+		       const struct sbx_http_response *resp);
 	/* r, which prepare has set ->wait of, is cancelled; may be absent */
 	void (*unwait)(struct sbx_request *r);
 	/* ends all streams: each on_end follows from the loop */
@@ -66,7 +67,8 @@ struct sbx_rest {
 	struct sbx_call *failed;     /* linked by priv */
 	size_t nr_handles;	     /* of the loop, not yet closed */
 	bool starting; /* a call: it must not end before submit returns */
-	bool http_closed, ws_closed;
+	bool http_closing, http_closed, ws_closed;
+	unsigned int holds;
 	void (*on_closed)(void *arg);
 	void *closed_arg;
 };
@@ -84,6 +86,10 @@ void sbx_rest_fail_later(struct sbx_rest *x, struct sbx_call *call);
 struct sbx_ws *sbx_rest_socket(struct sbx_rest *x,
 			       const struct sbx_ws_conf *conf,
 			       const struct sbx_ws_handler *h, void *arg);
+/* While it is held, requests can be sent though it is being closed: for what
+ * must still be said.  Each must have an end of its own. */
+void sbx_rest_hold(struct sbx_rest *x);
+void sbx_rest_let_go(struct sbx_rest *x);
 /* For a uv handle of the service's: before it is made, and when it was
  * closed; x may be freed by the latter. */
 void sbx_rest_handle_made(struct sbx_rest *x);

@@ -9,6 +9,7 @@
 static const struct sbx_service_type *const types[] = {
 	&sbx_svc_local,
 	&sbx_svc_xgen,
+	&sbx_svc_opensandbox,
 };
 #define NR_TYPES (sizeof(types) / sizeof(types[0]))
 

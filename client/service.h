@@ -131,10 +131,13 @@ struct sbx_stream_handler {
 	void (*on_writable)(void *arg);
 	/*
 	 * The last call; the stream is freed when it returns.  error->err 0:
-	 * the command ended with exit_code (-1: by a signal); else the
+	 * the command ended with exit_code (-1, or 128 plus its number where
+	 * that is known: by a signal); else the
 	 * stream broke, and whether the command goes on is unknown.
 	 */
 	void (*on_end)(void *arg, int exit_code, const struct sbx_error *error);
+	/* what it says on stderr is not wanted, and may not be told */
+	bool no_stderr;
 };
 #define SBX_STREAM_QUEUE (256 * 1024)
 
@@ -177,11 +180,15 @@ struct sbx_run_limits {
 };
 
 struct sbx_service_type {
-	const char *name;      /* scheme word in SOURCE */
-	uint32_t calls;	       /* 1 << SBX_CALL_*: what it can do */
-	size_t max_unit;       /* most bytes of one sbx_stream_send */
-	size_t max_file;       /* the largest that SBX_CALL_FILE gives */
-	bool keep_set_seconds; /* keepalive takes a number of seconds */
+	const char *name; /* scheme word in SOURCE */
+	uint32_t calls;	  /* 1 << SBX_CALL_*: what it can do */
+	size_t max_unit;  /* most bytes of one sbx_stream_send */
+	size_t max_file;  /* the largest that SBX_CALL_FILE gives */
+	/* most bytes that a helper may send without being told that they have
+	 * arrived; 0: as many as it likes */
+	size_t max_unacked;
+	unsigned int create_ms; /* patience with create; 0: the usual */
+	bool keep_set_seconds;	/* keepalive takes a number of seconds */
 
 	/* conf is borrowed until close has finished */
 	int (*open)(uv_loop_t *loop, const struct sbx_conf *conf,
@@ -233,6 +240,7 @@ struct sbx_stream {
 
 extern const struct sbx_service_type sbx_svc_xgen;
 extern const struct sbx_service_type sbx_svc_local;
+extern const struct sbx_service_type sbx_svc_opensandbox;
 
 /* By name, NULL if there is none; sbx_service_nth for listing them. */
 const struct sbx_service_type *sbx_service_find(const char *name);

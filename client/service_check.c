@@ -38,8 +38,8 @@ static const char *const kind_names[] = {
 /* Kinds whose success is one sandbox. */
 static bool gives_one(enum sbx_call_kind kind)
 {
-	return kind == SBX_CALL_GET || kind == SBX_CALL_CREATE ||
-	       kind == SBX_CALL_KEEPALIVE;
+	return kind != SBX_CALL_LIST && kind != SBX_CALL_DESTROY &&
+	       kind != SBX_CALL_FILES && kind != SBX_CALL_FILE;
 }
 
 static void check_files(const struct sbx_call *call)
@@ -164,12 +164,12 @@ static void on_end(void *arg, int exit_code, const struct sbx_error *error)
 	free(s);
 }
 
-static const struct sbx_stream_handler handler = {
-	.on_open = on_open,
-	.on_data = on_data,
-	.on_writable = on_writable,
-	.on_end = on_end,
-};
+#define HANDLER                                                                \
+	.on_open = on_open, .on_data = on_data, .on_writable = on_writable,    \
+	.on_end = on_end
+static const struct sbx_stream_handler handler = {HANDLER};
+static const struct sbx_stream_handler quiet_handler = {HANDLER,
+							.no_stderr = true};
 
 struct sbx_stream *sbx_check_stream_open(struct sbx_service *svc,
 					 const char *id,
@@ -188,7 +188,9 @@ struct sbx_stream *sbx_check_stream_open(struct sbx_service *svc,
 	s->handler = h;
 	s->arg = arg;
 	s->opening = true;
-	s->inner = k->inner->type->stream_open(k->inner, id, argv, &handler, s);
+	s->inner = k->inner->type->stream_open(
+		k->inner, id, argv, h->no_stderr ? &quiet_handler : &handler,
+		s);
 	s->opening = false;
 	if (!s->inner) {
 		free(s);

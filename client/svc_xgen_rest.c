@@ -61,7 +61,7 @@ static void wonder(const struct sbx_request *r, struct sbx_error *e,
 	sbx_xgen_not_xgen(e, r->rest->url, why);
 }
 
-static void proved(struct sbx_request *r)
+static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
 {
 	xgen_of(r)->version_known = true;
 }

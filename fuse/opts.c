@@ -430,6 +430,7 @@ void sfs_opts_help(FILE *f)
 	      "  local, local:DIR            sandboxes on this machine, kept "
 	      "below DIR\n"
 	      "  xgen+http://HOST:PORT       a service (+https likewise)\n"
+	      "  opensandbox+http://HOST:PORT\n"
 	      "  NAME                        a profile of "
 	      "~/.config/sbxfs/config,\n"
 	      "                              of one service or several\n"

@@ -89,7 +89,7 @@ static void hello_write(const struct helper *h, struct sbx_buf *b)
 }
 
 struct control {
-	uint64_t version, instance, received;
+	uint64_t version, instance, received, window;
 	bool session_ok, quit, remove;
 };
 
@@ -110,6 +110,8 @@ static void control_member(const struct helper *h, struct control *c,
 		c->instance = sbx_get_u64(rd);
 	} else if (is_key(key, len, "received")) {
 		c->received = sbx_get_u32(rd);
+	} else if (is_key(key, len, "window")) {
+		c->window = sbx_get_u64(rd);
 	} else if (is_key(key, len, "session")) {
 		text = sbx_get_bin(rd, &n);
 		c->session_ok = is_key(text, n, h->session);
@@ -168,6 +170,7 @@ static int on_control(void *arg, const uint8_t *data, size_t len)
 		if (c.instance && h->peer.batch.on)
 			sbx_link_deafen(h->peer.link);
 	}
+	sbx_link_narrow(h->peer.link, c.window);
 	return sbx_link_resume(h->peer.link, (uint32_t)c.received);
 }
 

@@ -65,6 +65,15 @@ static void link_drop_controls(struct sbx_link *l)
 	l->want_empty = false;
 }
 
+void sbx_link_narrow(struct sbx_link *l, uint64_t window)
+{
+	size_t most = l->conf.window_out, least = l->conf.frame_max_out;
+
+	l->out.window = !window || window > most ? most
+			: window < least	 ? least
+						 : (size_t)window;
+}
+
 struct sbx_link *sbx_link_free(struct sbx_link *l)
 {
 	if (!l)

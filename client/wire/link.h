@@ -25,6 +25,9 @@ struct sbx_link_conf {
 
 struct sbx_link *sbx_link_new(const struct sbx_link_conf *conf);
 struct sbx_link *sbx_link_free(struct sbx_link *l);
+/* The peer wants fewer bytes unacknowledged than conf.window_out; 0: as many.
+ * Never less than one frame. */
+void sbx_link_narrow(struct sbx_link *l, uint64_t window);
 
 /*
  * A new pair of streams.  Partial input is dropped; the hello (copied) is

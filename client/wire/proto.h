@@ -64,7 +64,9 @@
  * SBX_BATCH_LINGER_S seconds without a batch.
  *
  * Hello (control frame, seq 0), a map with string keys, unknown keys ignored:
- *   client: {v: 1, session: str, instance: u64 (0 at first), received: u32}
+ *   client: {v: 1, session: str, instance: u64 (0 at first), received: u32,
+ *            window: u64 (bytes to be sent unacknowledged towards it, where
+ *            the carrier keeps less than SBX_WINDOW_TO_CLIENT; 0: that)}
  *   helper: {v: 1, session: str, instance: u64, received: u32, version: str,
  *            pid, uid, gid: u32, groups: [u32], machine: str, cwd: str
  *            (the workspace: the directory it was started in, absolute),

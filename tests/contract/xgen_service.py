@@ -1,93 +1,37 @@
 #!/usr/bin/python3
 """The xgen service against a stand-in, well-behaved and not.
 
-usage: xgen_service.py DRIVE [CASE ...]     DRIVE: the program xgen_drive
+usage: xgen_service.py DRIVE [CASE ...]     DRIVE: the program service_drive
 """
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 
+from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EINVAL, EIO,
+                         ENOENT, EPROTO, ETIMEDOUT, CONNECTION, LATER, bad,
+                         good, main, made, wait_until)
+import service_lib
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-DRIVE = sys.argv[1]
-EACCES, EAGAIN, EINVAL, ENOENT, EPROTO, ETIMEDOUT, E2BIG, EIO, ECANCELED = (
-    -13, -11, -22, -2, -71, -110, -7, -5, -125)
-LATER, CONNECTION = 1, 2
 
 
-class Standin:
-    def __init__(self, *traits):
-        self.proc = subprocess.Popen(
-            ['/usr/bin/python3', HERE + '/xgen_standin.py', *traits],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True)
-        self.port = int(self.proc.stdout.readline().split()[1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.proc.stdin.close()
-        self.proc.wait(60)
+class Standin(service_lib.Standin):
+    program = HERE + '/xgen_standin.py'
 
     def counts(self):
-        out = subprocess.run(['curl', '-s', 'http://127.0.0.1:%d/counts'
-                              % self.port], capture_output=True)
-        return json.loads(out.stdout)
+        return self.ask('/counts')
 
 
-class Drive:
+class Drive(service_lib.Drive):
     def __init__(self, source, key='right-key', env=None, log=None):
-        base = {k: v for k, v in os.environ.items()
-                if k not in ('XGEN_API_KEY', 'XGEN_TOKEN', 'SBXFS_API_KEY')}
-        if key:
-            base['XGEN_API_KEY'] = key
-        base.update(env or {})
-        self.proc = subprocess.Popen(
-            [DRIVE, source], env=base, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1)
-
-    def ask(self, *words):
-        self.proc.stdin.write(' '.join(map(str, words)) + '\n')
-        self.proc.stdin.flush()
-        return self.answer()
-
-    def answer(self):
-        line = self.proc.stdout.readline()
-        assert line, 'no answer, exit status %s' % self.proc.wait(60)
-        return json.loads(line)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.proc.stdin.close()
-        status = self.proc.wait(60)
-        if not kind:
-            assert status == 0, 'exit status %d' % status
+        super().__init__(source, {**({'XGEN_API_KEY': key} if key else {}),
+                                  **(env or {})}, log)
 
 
 def source(s):
     return 'xgen+http://127.0.0.1:%d' % s.port
-
-
-def good(r):
-    assert r['err'] == 0, r
-    return r
-
-
-def bad(r, err, *words):
-    assert r['err'] == err, r
-    assert r['text'] and '\n' not in r['text'], r
-    for word in words:
-        assert word in r['text'], (word, r)
-    return r
-
-
-def made(d, options='{}'):
-    return good(d.ask('create', options))['list'][0]
 
 
 def case_life():
@@ -250,13 +194,6 @@ def case_start_in_vain_leaves_nothing():
         wait_until(lambda: s.counts()['delete'] == 1)
 
 
-def wait_until(what, seconds=60):
-    end = time.time() + seconds
-    while not what():
-        assert time.time() < end, 'waited in vain'
-        time.sleep(0.02)
-
-
 def case_lost_answer_creates_once():
     with Standin('lose-create') as s, Drive(source(s)) as d:
         box = made(d, '{"name":"one"}')
@@ -383,19 +320,4 @@ def case_ids_from_a_stranger():
         assert good(d.ask('list'))['list'] == []
 
 
-def main():
-    cases = {k[5:]: v for k, v in globals().items() if k.startswith('case_')}
-    failed = 0
-    for name in sys.argv[2:] or cases:
-        start = time.time()
-        try:
-            cases[name]()
-            print('ok   %-45s %.1f s' % (name, time.time() - start),
-                  flush=True)
-        except Exception as e:
-            failed += 1
-            print('FAIL %s: %s: %s' % (name, type(e).__name__, e), flush=True)
-    return 1 if failed else 0
-
-
-sys.exit(main())
+main(globals())

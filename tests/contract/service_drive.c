@@ -2,13 +2,15 @@
  * Drives a service through its public contract, for the contract tests: reads
  * one command a line from stdin, prints one line of JSON for each result.
  *
- *	xgen_drive SOURCE [KEYFILE]
+ *	service_drive SOURCE [KEYFILE]
  *
- *	list | get ID | destroy ID | keepalive ID
+ *	list | get ID | destroy ID | keepalive ID [SECONDS]
+ *	pause ID | resume ID
  *	create [OPTIONS]	a JSON object
  *	exec ID SCRIPT		sh -c SCRIPT, its output and exit code
  *	echo ID BYTES		BYTES through `cat`, checked
  *	pour ID BYTES		BYTES out of `head -c`, paused now and then
+ *	quiet ID SCRIPT		the same as exec, its stderr is not wanted
  *	kill ID			starts `sleep`, then closes the stream
  *	big ID			a command of more than 32 KiB
  *	timeout MS		for the calls that follow
@@ -98,6 +100,8 @@ static void on_call(struct sbx_call *call)
 		next_command();
 }
 
+static unsigned int seconds; /* of keepalive */
+
 static void call(enum sbx_call_kind kind, const char *id, const char *options)
 {
 	struct sbx_call *c = sbx_call_new(kind, id);
@@ -105,6 +109,7 @@ static void call(enum sbx_call_kind kind, const char *id, const char *options)
 	if (options)
 		c->options = strdup(options);
 	c->timeout_ms = timeout_ms;
+	c->seconds = seconds;
 	c->done = on_call;
 	svc->type->submit(svc, c);
 }
@@ -206,12 +211,12 @@ static void on_end(void *arg, int exit_code, const struct sbx_error *e)
 	next_command();
 }
 
-static const struct sbx_stream_handler handler = {
-	.on_open = on_open,
-	.on_data = on_data,
-	.on_writable = on_writable,
-	.on_end = on_end,
-};
+#define HANDLER                                                                \
+	.on_open = on_open, .on_data = on_data, .on_writable = on_writable,    \
+	.on_end = on_end
+static const struct sbx_stream_handler handler = {HANDLER};
+static const struct sbx_stream_handler quiet_handler = {HANDLER,
+							.no_stderr = true};
 
 static void start(const char *kind, const char *id, const char *script)
 {
@@ -223,7 +228,8 @@ static void start(const char *kind, const char *id, const char *script)
 	run.wrong = run.opened = false;
 	run.next = 0;
 	snprintf(run.kind, sizeof(run.kind), "%s", kind);
-	stream = svc->type->stream_open(svc, id, argv, &handler, NULL);
+	stream = svc->type->stream_open(
+		svc, id, argv, is("quiet") ? &quiet_handler : &handler, NULL);
 }
 
 static void start_counted(const char *kind, const char *id, const char *count)
@@ -255,6 +261,13 @@ static void on_closed(void *arg)
 	uv_close((uv_handle_t *)&run.timer, NULL);
 }
 
+static void keepalive(const char *id, const char *count)
+{
+	seconds = (unsigned int)strtoul(count, NULL, 10);
+	call(SBX_CALL_KEEPALIVE, id, NULL);
+	seconds = 0;
+}
+
 static bool do_command(const char *verb, char *id, char *rest)
 {
 	if (!strcmp(verb, "list"))
@@ -264,8 +277,12 @@ static bool do_command(const char *verb, char *id, char *rest)
 	else if (!strcmp(verb, "destroy"))
 		call(SBX_CALL_DESTROY, id, NULL);
 	else if (!strcmp(verb, "keepalive"))
-		call(SBX_CALL_KEEPALIVE, id, NULL);
-	else if (!strcmp(verb, "exec"))
+		keepalive(id, rest);
+	else if (!strcmp(verb, "pause"))
+		call(SBX_CALL_PAUSE, id, NULL);
+	else if (!strcmp(verb, "resume"))
+		call(SBX_CALL_RESUME, id, NULL);
+	else if (!strcmp(verb, "exec") || !strcmp(verb, "quiet"))
 		start(verb, id, rest);
 	else if (!strcmp(verb, "echo") || !strcmp(verb, "pour"))
 		start_counted(verb, id, rest);
@@ -280,7 +297,7 @@ static bool do_command(const char *verb, char *id, char *rest)
 
 static void next_command(void)
 {
-	static char line[65536];
+	static char line[262144];
 	char *verb, *id, *rest;
 
 	while (fgets(line, sizeof(line), stdin)) {
@@ -313,7 +330,7 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return 2;
-	sbx_log_open("xgen_drive",
+	sbx_log_open("service_drive",
 		     getenv("DEBUG") ? SBX_LOG_DEBUG : SBX_LOG_ERROR, 0);
 	sbx_conf_init(&conf);
 	uv_loop_init(&loop);

@@ -1,0 +1,86 @@
+#include "client/svc_opensandbox.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Beyond this the credit of a session would not outlive a lost connection:
+ * execd keeps the last MiB. */
+#define MAX_UNACKED (512 * 1024)
+#define MAX_UNIT    32768
+/* A cold image may take minutes to be pulled. */
+#define CREATE_MS 600000
+
+int64_t osb_now_ms(const struct osb *x)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + x->skew_ms;
+}
+
+/* The address, with the "/v1" that all routes have. */
+static char *api_of(const char *url)
+{
+	size_t len = strlen(url);
+	bool has = len > 3 && !strcmp(url + len - 3, "/v1");
+	char *api = NULL;
+
+	return asprintf(&api, "%s%s", url, has ? "" : "/v1") < 0 ? NULL : api;
+}
+
+static int osb_open(uv_loop_t *loop, const struct sbx_conf *conf,
+		    struct sbx_service **ret, struct sbx_error *reterr)
+{
+	struct osb *x;
+	int r;
+
+	if (!conf->url)
+		return sbx_error_set(reterr, -EINVAL,
+				     "opensandbox needs an address: "
+				     "opensandbox+http://HOST:PORT");
+	x = calloc(1, sizeof(*x));
+	if (x)
+		x->api = api_of(conf->url);
+	if (!x || !x->api) {
+		free(x);
+		return sbx_error_set(reterr, -ENOMEM, "out of memory");
+	}
+	r = sbx_rest_open(&x->rest, &osb_rest_type, loop, conf, reterr);
+	if (r < 0) {
+		free(x->api);
+		free(x);
+		return r;
+	}
+	*ret = &x->rest.base;
+	return 0;
+}
+
+void osb_free(struct sbx_rest *rest)
+{
+	struct osb *x = (struct osb *)rest;
+
+	osb_reach_release(x);
+	free(x->api);
+	free(x);
+}
+
+const struct sbx_service_type sbx_svc_opensandbox = {
+	.name = "opensandbox",
+	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
+		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE |
+		 1 << SBX_CALL_PAUSE | 1 << SBX_CALL_RESUME,
+	.max_unit = MAX_UNIT,
+	.max_unacked = MAX_UNACKED,
+	.create_ms = CREATE_MS,
+	.keep_set_seconds = true,
+	.open = osb_open,
+	.close = sbx_rest_close,
+	.submit = osb_work_start,
+	.stream_open = osb_stream_open,
+	.stream_send = osb_stream_send,
+	.stream_pause = osb_stream_pause,
+	.stream_close = osb_stream_close,
+};

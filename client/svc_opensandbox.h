@@ -1,0 +1,190 @@
+/*
+ * What the files svc_opensandbox*.c share; nobody else includes this.  Loop
+ * thread.
+ *
+ *	svc_opensandbox.c         opening and closing
+ *	svc_opensandbox_rest.c    requests to the lifecycle server and to execd
+ *	svc_opensandbox_calls.c   list, get, destroy, keepalive
+ *	svc_opensandbox_life.c    pause, resume
+ *	svc_opensandbox_create.c  create, and waiting until it can be used
+ *	svc_opensandbox_reach.c   where the execd of a sandbox is
+ *	svc_opensandbox_stream.c  a command, on a PTY WebSocket
+ *	..._resume.c              that when its connection breaks
+ *	..._sip.c                 that when it is not to be read
+ *	..._json.c, ..._options.c, ..._wire.c: codecs
+ *
+ * Two parties: the lifecycle server, which knows sandboxes, and an execd in
+ * each of them, at an address of its own that the server tells.
+ */
+#ifndef SBX_SVC_OPENSANDBOX_H
+#define SBX_SVC_OPENSANDBOX_H
+
+#include "client/rest.h"
+#include "client/svc_opensandbox_json.h"
+#include "client/svc_opensandbox_wire.h"
+#include "client/wire/buf.h"
+
+struct osb;
+
+/* ---- where execd is ---- */
+
+/*
+ * One sandbox that we talk to.  Kept while the service is open: a token that
+ * was given when it was made is known to nobody else.
+ */
+struct osb_reach {
+	struct osb_reach *next;
+	struct osb *x;
+	char *id;
+	struct sbx_secret *token; /* of its execd, or NULL */
+	unsigned int users;	  /* streams and farewells that hold it */
+	bool gone;		  /* freed when nobody holds it any more */
+
+	bool known;	/* base and headers are good, as far as we know */
+	bool by_server; /* by the server's proxy */
+	bool take_over; /* execd 1.0.19: takeover=1, and more */
+	char *base;	/* "http://host:port/path" */
+	struct sbx_osb_endpoint endpoint;
+
+	/* finding out, for those who wait */
+	struct osb_reach_wait *waiting;
+	struct sbx_request *request;
+	struct sbx_alarm *alarm;
+	uint64_t deadline;
+	struct sbx_backoff backoff;
+};
+/* NULL without memory */
+struct osb_reach *osb_reach_of(struct osb *x, const char *id);
+
+/* Somebody who waits; in place in its owner. */
+struct osb_reach_wait {
+	struct osb_reach_wait *next, **link; /* link NULL: not waiting */
+	/* error->err 0: r->base can be used */
+	void (*fn)(void *arg, const struct sbx_error *error);
+	void *arg;
+};
+/*
+ * Finds out where it is and waits until it answers, at most until deadline;
+ * w->fn is called once, later.
+ */
+void osb_reach_find(struct osb_reach *r, struct osb_reach_wait *w,
+		    uint64_t deadline);
+void osb_reach_unwait(struct osb_reach_wait *w);
+/* It is not there any more, or may be elsewhere. */
+void osb_reach_forget(struct osb_reach *r);
+/* The sandbox is gone for good. */
+void osb_reach_drop(struct osb *x, const char *id);
+struct osb_reach *osb_reach_hold(struct osb_reach *r);
+void osb_reach_let_go(struct osb_reach *r);
+/* Nothing is asked any more, and nobody told. */
+void osb_reach_stop(struct osb *x);
+void osb_reach_release(struct osb *x);
+
+/* ---- calls ---- */
+
+extern const struct sbx_rest_type osb_rest_type;
+void osb_work_start(struct sbx_service *svc, struct sbx_call *call);
+void osb_create_start(struct sbx_work *w);
+void osb_pause_start(struct sbx_work *w);
+void osb_resume_start(struct sbx_work *w);
+
+/* ---- the service ---- */
+
+struct osb {
+	struct sbx_rest rest;
+	char *api;	 /* URL up to "/v1" */
+	int64_t skew_ms; /* the server's clock less ours */
+	struct osb_reach *reaches;
+	struct osb_stream *streams;
+};
+void osb_free(struct sbx_rest *rest);
+/* The server's clock, milliseconds since 1970. */
+int64_t osb_now_ms(const struct osb *x);
+
+/* ---- streams ---- */
+
+enum osb_phase {
+	OSB_REACH,  /* looking for execd */
+	OSB_MAKE,   /* POST /pty */
+	OSB_ATTACH, /* connecting, until "connected" */
+	OSB_RUN,
+	OSB_LOST, /* the connection broke; trying to take it up again */
+	OSB_END,  /* on_end is due */
+};
+
+struct osb_stream {
+	struct sbx_stream base;
+	struct osb *x;
+	struct osb_stream *next, **link;
+	const struct sbx_stream_handler *handler;
+	void *arg;
+	struct osb_reach *reach;
+	struct osb_reach_wait wait;
+	struct sbx_buf line; /* what makes the shell run it */
+
+	enum osb_phase phase;
+	bool started; /* the line was sent, on_open called */
+	bool no_cwd;  /* the workspace cannot be made */
+	char *session;
+	struct sbx_request *request;
+	struct sbx_ws *ws;
+	uv_timer_t timer; /* patience, and pauses between attempts */
+	uint64_t give_up;
+	struct sbx_backoff backoff;
+
+	uint64_t received; /* bytes of output, both streams */
+	struct sbx_osb_tail out, err;
+	/* bytes to its stdin: sent, before the ping under way, known to have
+	 * been taken */
+	uint64_t sent, pinged, confirmed;
+	bool ping_out;
+	struct sbx_alarm *confirm;
+	bool refused; /* a send: on_writable is owed */
+	uint64_t lost_at;
+
+	bool paused;
+	struct sbx_alarm *sip;	/* the next look at what was paused */
+	unsigned int sips;	/* frames still to be read now */
+	struct sbx_buf held[2]; /* what came while it was paused */
+
+	int exit_code;
+	struct sbx_error error;
+};
+
+/* svc_opensandbox_stream.c, for the others */
+void osb_stream_end(struct osb_stream *s);
+void osb_stream_fail(struct osb_stream *s, int err, enum sbx_retry retry,
+		     const char *text);
+void osb_stream_connect(struct osb_stream *s);
+/* Bytes of the command's stdout (1) or stderr (2). */
+void osb_stream_take(struct osb_stream *s, int fd, const void *data,
+		     size_t len);
+/* svc_opensandbox_resume.c */
+void osb_stream_sent(struct osb_stream *s, size_t len);
+void osb_stream_on_pong(struct osb_stream *s);
+/* The connection broke while it ran. */
+void osb_stream_lost(struct osb_stream *s, const struct sbx_error *why);
+/* An attempt to take it up again failed: status of the handshake, or 0, and
+ * close code. */
+void osb_stream_refused(struct osb_stream *s, const struct sbx_ws_end *end);
+void osb_stream_resumed(struct osb_stream *s);
+/* Somebody wants to send. */
+void osb_stream_wanted(struct osb_stream *s);
+void osb_stream_farewell(struct osb_stream *s);
+/* svc_opensandbox_sip.c */
+void osb_stream_hold(struct osb_stream *s, int fd, const void *data,
+		     size_t len);
+/* Stops reading, until the next sip. */
+void osb_stream_sip_later(struct osb_stream *s);
+void osb_stream_drop_held(struct osb_stream *s);
+
+void osb_streams_cancel(struct sbx_rest *rest);
+struct sbx_stream *osb_stream_open(struct sbx_service *svc, const char *id,
+				   const char *const *argv,
+				   const struct sbx_stream_handler *h,
+				   void *arg);
+int osb_stream_send(struct sbx_stream *s, const void *data, size_t len);
+void osb_stream_pause(struct sbx_stream *s, bool paused);
+void osb_stream_close(struct sbx_stream *s);
+
+#endif

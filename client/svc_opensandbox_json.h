@@ -1,0 +1,64 @@
+/*
+ * OpenSandbox's REST bodies: JSON to struct and back.  No input or output.
+ */
+#ifndef SBX_SVC_OPENSANDBOX_JSON_H
+#define SBX_SVC_OPENSANDBOX_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "client/error.h"
+#include "client/parse.h"
+#include "client/service.h"
+
+/* Metadata words of our own: labels, so only a short one of few characters
+ * can hold a name.  Others are kept in hex, in pieces NAME_HEX "0", "1" ... */
+#define SBX_OSB_MARKER	 "sbxfs-create"
+#define SBX_OSB_NAME	 "name"
+#define SBX_OSB_NAME_HEX "sbxfs-name-"
+/* What a label can hold: at most 63 of [A-Za-z0-9._-], letters or digits at
+ * both ends. */
+bool sbx_osb_is_label(const char *text);
+/* Puts the name into the metadata object; -ENOMEM. */
+int sbx_osb_put_name(json_t *metadata, const char *name);
+
+/* One sandbox; url says where it was asked for.  -EPROTO, -ENOMEM; ret is
+ * untouched then. */
+int sbx_osb_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
+			      const char *url);
+/* The service's own word for its state; "" if there is none. */
+const char *sbx_osb_state_word(const json_t *obj);
+
+/*
+ * What a status that is not 2xx means, be it the lifecycle server's, the
+ * framework's under it, or execd's.  Anything else comes from something that
+ * is no OpenSandbox: -EPROTO with a sentence saying so.
+ */
+int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
+			    size_t len, const char *what);
+/* The answer of execd to a path that it does not have. */
+bool sbx_osb_is_no_route(int status, const char *body, size_t len);
+int sbx_osb_wonder(struct sbx_error *e, const char *url, const char *why);
+
+/* Where a port of a sandbox is reached. */
+struct sbx_osb_endpoint {
+	char *base;	/* "host:port/path", without a slash at the end */
+	char **headers; /* "NAME: VALUE", NULL-ended */
+};
+/* -EPROTO for what cannot be an address or a header line. */
+int sbx_osb_endpoint_from_json(struct sbx_osb_endpoint *ret, const json_t *obj);
+void sbx_osb_endpoint_release(struct sbx_osb_endpoint *e);
+
+/* The wish for a new sandbox, checked. */
+struct sbx_osb_create {
+	char *body;
+	char *token; /* EXECD_ACCESS_TOKEN of its env, or NULL */
+};
+/* options: see struct sbx_call.  marker makes it recognisable in a list.
+ * -EINVAL with a sentence that names what is wrong. */
+int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
+			 const char *marker, struct sbx_error *reterr);
+void sbx_osb_create_release(struct sbx_osb_create *c);
+
+#endif

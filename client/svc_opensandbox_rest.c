@@ -1,0 +1,101 @@
+/*
+ * Requests: to the lifecycle server with the key, and to an execd (the
+ * request's `to` says which) with its token and the headers of its endpoint.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/svc_opensandbox.h"
+
+/* Less is the way of the answer, and the seconds of its header. */
+#define SKEW_MIN_MS 2000
+
+static struct osb *osb_of(const struct sbx_request *r)
+{
+	return (struct osb *)r->rest;
+}
+
+/* Whom a person would say that it is about. */
+static const char *whom(const struct sbx_request *r)
+{
+	const struct osb_reach *to = r->to;
+
+	return to ? to->base : r->rest->url;
+}
+
+static void note_clock(struct osb *x, const struct sbx_http_response *resp)
+{
+	int64_t skew;
+
+	if (!resp->date_ms)
+		return;
+	x->skew_ms = 0;
+	skew = resp->date_ms - osb_now_ms(x);
+	if (skew > SKEW_MIN_MS || skew < -SKEW_MIN_MS)
+		x->skew_ms = skew;
+}
+
+static void explain(const struct sbx_request *r, struct sbx_error *e,
+		    const struct sbx_http_response *resp)
+{
+	sbx_osb_error_from_http(e, resp->status, resp->body, resp->len,
+				whom(r));
+	if (resp->status != 401)
+		return;
+	if (r->to)
+		sbx_error_set(e, -EACCES,
+			      "the execd of the sandbox wants a token; set "
+			      "EXECD_ACCESS_TOKEN to the one it was made with");
+	else
+		sbx_error_set(e, -EACCES,
+			      "%s refused the key; check that OPEN_SANDBOX_API"
+			      "_KEY is set to the right one",
+			      r->rest->url);
+	e->status = 401;
+	e->retry = SBX_RETRY_TOKEN;
+}
+
+static void wonder(const struct sbx_request *r, struct sbx_error *e,
+		   const char *why)
+{
+	sbx_osb_wonder(e, r->rest->url, why);
+}
+
+static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
+{
+	if (!r->to)
+		note_clock(osb_of(r), resp);
+}
+
+static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
+		    char **ret_url)
+{
+	const struct osb_reach *to = r->to;
+	struct osb *x = osb_of(r);
+
+	http->body = r->body;
+	if (to) {
+		http->auth_name = "X-EXECD-ACCESS-TOKEN";
+		http->auth = to->token ? to->token : x->rest.conf->token;
+		http->headers = to->endpoint.headers;
+		/* it answers at once, but for a frozen sandbox's */
+		if (http->timeout_ms > 10000)
+			http->timeout_ms = 10000;
+	} else {
+		http->auth_name = "OPEN-SANDBOX-API-KEY";
+		http->auth = x->rest.conf->key;
+	}
+	*ret_url = sbx_request_url(r, to ? to->base : x->api);
+	return true;
+}
+
+const struct sbx_rest_type osb_rest_type = {
+	.service = &sbx_svc_opensandbox,
+	.prepare = prepare,
+	.explain = explain,
+	.wonder = wonder,
+	.proved = proved,
+	.cancel_streams = osb_streams_cancel,
+	.free = osb_free,
+};

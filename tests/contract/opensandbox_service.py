@@ -1,0 +1,447 @@
+#!/usr/bin/python3
+"""The opensandbox service against its stand-in, well-behaved and not.
+
+usage: opensandbox_service.py DRIVE [CASE ...]     see service_lib.py
+"""
+import json
+import os
+import tempfile
+import time
+
+from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EINVAL, EIO,
+                         ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION,
+                         LATER, bad, good, main, made, wait_until)
+import service_lib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Standin(service_lib.Standin):
+    program = os.path.join(HERE, '../services/opensandbox.py')
+
+    def __init__(self, *traits):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = self.temporary.name
+        super().__init__('--dir', self.folder, *traits)
+
+    def __exit__(self, *what):
+        super().__exit__(*what)
+        self.temporary.cleanup()
+
+    def counts(self):
+        return self.ask('/_standin/counts')
+
+    def journal(self):
+        return self.ask('/_standin/journal')
+
+    def fault(self, line):
+        self.ask('/_standin/fault', line)
+
+
+class Drive(service_lib.Drive):
+    def __init__(self, source, key='right-key', env=None, log=None):
+        more = {'OPEN_SANDBOX_API_KEY': key} if key else {}
+        super().__init__(source, {**more, **(env or {})}, log)
+
+
+def source(s):
+    return 'opensandbox+http://127.0.0.1:%d' % s.port
+
+
+def case_life():
+    with Standin() as s, Drive(source(s)) as d:
+        assert good(d.ask('list'))['list'] == []
+        box = made(d, json.dumps({
+            'name': 'demo', 'image': 'python:3.12', 'timeout': 600,
+            'resources': {'cpu': '500m'}, 'metadata': {'a': 1},
+            'env': {'X': 'y'}}))
+        assert box['name'] == 'demo' and box['state'] == 'running', box
+        assert box['image'] == 'python:3.12', box
+        assert 590e3 < box['expires_ms'] - box['created_ms'] <= 600e3, box
+        assert [b['id'] for b in good(d.ask('list'))['list']] == [box['id']]
+        good(d.ask('get', box['id']))
+        good(d.ask('destroy', box['id']))
+        good(d.ask('destroy', box['id']))
+        bad(d.ask('get', box['id']), ENOENT)
+        assert good(d.ask('list'))['list'] == []
+
+
+def case_what_is_sent_to_create():
+    with Standin() as s, Drive(source(s)) as d:
+        made(d, '{"timeout":"never","networkPolicy":{"egress":[]}}')
+        body = [json.loads(j['body']) for j in s.journal()
+                if j['method'] == 'POST' and j['path'] == '/v1/sandboxes'][0]
+        assert 'timeout' not in body and 'name' not in body, body
+        assert body['image'] == {'uri': 'python:3.11'}, body
+        assert body['entrypoint'] == ['tail', '-f', '/dev/null'], body
+        assert body['resourceLimits'] == {'cpu': '1', 'memory': '2Gi'}, body
+        assert len(body['metadata']['sbxfs-create']) == 32, body
+
+
+def case_any_name_fits_into_labels():
+    with Standin() as s, Drive(source(s)) as d:
+        for name in ('my box', 'ümlaut', '-x', 'x' * 64, 'y' * 255, 'a.b_c-d',
+                     '\u4e2d' * 85):
+            box = made(d, json.dumps({'name': name}))
+            assert box['name'] == name, box
+            good(d.ask('destroy', box['id']))
+
+
+def case_options_are_checked():
+    wrong = [
+        ('{"nmae":"x"}', 'nmae'), ('[]', 'JSON'), ('{', 'JSON'),
+        ('{"image":"a","snapshotId":"b"}', 'snapshot'),
+        ('{"image":7}', 'image'), ('{"snapshot":"../x"}', 'snapshot'),
+        ('{"timeout":59}', 'seconds'), ('{"timeout":"soon"}', 'seconds'),
+        ('{"env":{"a b":"x"}}', 'a b'), ('{"env":{"a":{}}}', 'text'),
+        ('{"name":"a/b"}', 'name'), ('{"metadata":{"k":"a b"}}', 'labels'),
+        ('{"metadata":{"opensandbox.io/x":"1"}}', 'labels'),
+        ('{"entrypoint":[]}', 'list'), ('{"volumes":{}}', 'list'),
+        ('{"env":{"EXECD_ACCESS_TOKEN":"a\\nb"}}', 'ASCII'),
+        ('{"secureAccess":1}', 'true'), ('{"platform":"linux"}', 'object'),
+    ]
+    with Standin() as s, Drive(source(s)) as d:
+        for options, word in wrong:
+            bad(d.ask('create', options), EINVAL, word)
+        assert not s.counts().get('POST create'), s.counts()
+        # the service's own refusals, of two shapes
+        bad(d.ask('create', '{"secureAccess":true}'), EINVAL, 'secureAccess')
+        bad(d.ask('create', '{"timeout":30000000}'), EINVAL, 'maximum')
+    with Standin('no-policy') as s, Drive(source(s)) as d:
+        bad(d.ask('create', '{"networkPolicy":{"egress":[]}}'), EINVAL,
+            'egress image')
+
+
+def case_bad_ids_are_not_asked_for():
+    with Standin() as s, Drive(source(s)) as d:
+        for name in ('.git', '..', 'a/b', '%2e', '-x', 'x' * 200):
+            bad(d.ask('get', name), ENOENT)
+            bad(d.ask('exec', name, 'true'), ENOENT)
+        assert s.journal() == []
+
+
+def case_exec():
+    for level in ('1.0.10', '1.0.18', '1.0.19'):
+        with Standin(level) as s, Drive(source(s)) as d:
+            box = made(d, '{"env":{"GREETING":"hi there"}}')['id']
+            r = good(d.ask('exec', box, 'echo out; echo err >&2; exit 7'))
+            assert (r['out'], r['stderr'], r['exit']) == (
+                'out\n', 'err\n', 7), r
+            r = good(d.ask('exec', box, 'echo "$GREETING"; pwd'))
+            assert r['out'] == 'hi there\n/workspace\n', r
+            r = good(d.ask('quiet', box, 'echo out; echo err >&2'))
+            assert (r['out'], r['stderr']) == ('out\n', ''), r
+            assert good(d.ask('exec', box, 'kill -9 $$'))['exit'] == 137
+            assert good(d.ask('exec', box, 'exit 255'))['exit'] == 255
+            bad(d.ask('exec', 'no-such', 'true'), ENOENT)
+            left = [j for j in s.journal() if j.get('execd')]
+            made_n = sum(j.get('path') == '/pty' for j in left)
+            assert made_n == 5, left
+            # each session is told its end
+            wait_until(lambda: left.extend(s.journal()) or sum(
+                j.get('method') == 'DELETE' for j in left) == made_n)
+
+
+def case_a_long_line_is_refused_here():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        bad(d.ask('exec', box, ' ' * 65000 + '; true' * 8000), E2BIG, '96 KiB')
+        good(d.ask('big', box))
+
+
+def case_no_output_is_lost_at_the_end():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        for _ in range(20):
+            r = good(d.ask('pour', box, 300000))
+            assert r['got'] == 300000 and r['right'] and r['exit'] == 0, r
+
+
+def case_stream_both_ways():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        r = good(d.ask('echo', box, 8 << 20))
+        assert r['got'] == 8 << 20 and r['exit'] == 0, r
+        r = good(d.ask('pour', box, 8 << 20))
+        assert r['got'] == 8 << 20 and r['right'], r
+
+
+def case_close_of_a_running_command_ends_it():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        bad(d.ask('kill', box), ECANCELED)
+        wait_until(lambda: good(d.ask(
+            'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+
+
+def cut_in_the_middle(level, verb, again=''):
+    """A command whose connection is cut while it is idle, then goes on."""
+    with Standin(level) as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        d.tell(verb, box, 'echo one; until [ -e /tmp/go ]; do sleep 0.05; '
+               'done; echo two; exit 5')
+        seen = []
+        wait_until(lambda: seen.extend(s.journal()) or any(
+            j.get('ws') == 'stdin' for j in seen))
+        # the line is confirmed by a ping soon after
+        time.sleep(0.5)
+        s.fault('execd cut')
+        if again:
+            s.fault(again)
+        wait_until(lambda: seen.extend(s.journal()) or sum(
+            j.get('ws') == 'open' for j in seen) == 2)
+        open('%s/%s/tmp/go' % (s.folder, box), 'w').close()
+        r = good(d.answer())
+        assert r['out'] == 'one\ntwo\n' and r['exit'] == 5, r
+        opens = [j['query'] for j in seen if j.get('ws') == 'open']
+        assert opens[1]['since'] == '4', opens
+        assert ('takeover' in opens[1]) == (level == '1.0.19'), opens
+
+
+def case_a_stream_survives_its_connection():
+    cut_in_the_middle('1.0.19', 'quiet')
+    cut_in_the_middle('1.0.18', 'quiet')
+    cut_in_the_middle('1.0.19', 'exec')
+
+
+def case_a_session_that_is_believed_busy_is_asked_again():
+    cut_in_the_middle('1.0.18', 'quiet', 'execd busy 3')
+
+
+def case_a_replay_that_begins_too_late_ends_the_stream():
+    with Standin('1.0.19') as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        d.tell('quiet', box, 'echo one; until [ -e /tmp/go ]; do sleep 0.05; '
+               'done; head -c 3000000 /dev/zero; sleep 1000')
+        seen = []
+        wait_until(lambda: seen.extend(s.journal()) or any(
+            j.get('ws') == 'stdin' for j in seen))
+        time.sleep(0.5)
+        s.fault('execd deaf 4')  # refuses WebSockets for a while
+        s.fault('execd cut')
+        open('%s/%s/tmp/go' % (s.folder, box), 'w').close()
+        r = bad(d.answer(), ETIMEDOUT, 'gone')
+        assert r['retry'] == CONNECTION, r
+
+
+def case_refused_credentials():
+    with Standin() as s, Drive(source(s), key='wrong-secret-key') as d:
+        r = bad(d.ask('list'), EACCES, 'OPEN_SANDBOX_API_KEY')
+        assert 'wrong-secret' not in r['text']
+        bad(d.ask('create', '{}'), EACCES)
+        assert not s.counts().get('POST create')
+    with Standin() as s, Drive(source(s), key=None) as d:
+        bad(d.ask('list'), EACCES)
+
+
+def case_a_server_without_a_key():
+    os.environ['STANDIN_KEY'] = ''
+    try:
+        with Standin() as s, Drive(source(s), key=None) as d:
+            good(d.ask('exec', made(d)['id'], 'true'))
+    finally:
+        del os.environ['STANDIN_KEY']
+
+
+def case_token_of_execd():
+    with Standin() as s:
+        env = '{"env":{"EXECD_ACCESS_TOKEN":"tok-secret"}}'
+        with Drive(source(s)) as d:
+            box = made(d, env)['id']
+            good(d.ask('exec', box, 'true'))
+        # another one does not know it
+        with Drive(source(s)) as d:
+            r = bad(d.ask('exec', box, 'true'), EACCES, 'EXECD_ACCESS_TOKEN')
+        with Drive(source(s), env={'EXECD_ACCESS_TOKEN': 'tok-secret'}) as d:
+            good(d.ask('exec', box, 'true'))
+        with Drive(source(s), env={'EXECD_ACCESS_TOKEN': 'wrong'}) as d:
+            bad(d.ask('exec', box, 'true'), EACCES)
+
+
+def case_secrets_stay_secret():
+    """Not in the log, even at its loudest, and not in /proc."""
+    with Standin() as s, tempfile.TemporaryFile('w+') as log:
+        env = {'DEBUG': '1', 'EXECD_ACCESS_TOKEN': 'tok-secret'}
+        with Drive(source(s), env=env, log=log) as d:
+            box = made(d, '{"env":{"EXECD_ACCESS_TOKEN":"tok-secret"}}')['id']
+            good(d.ask('exec', box, 'true'))
+            with open('/proc/%d/environ' % d.proc.pid) as f:
+                text = f.read()
+                assert 'right-key' not in text and 'tok-' not in text
+        log.seek(0)
+        text = log.read()
+        assert 'http' in text, text
+        assert 'right-key' not in text and 'tok-secret' not in text, text
+
+
+def case_ways_to_execd():
+    for trait in ('endpoint-path', 'endpoint-header', 'endpoint-dead'):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            box = made(d)['id']
+            r = good(d.ask('exec', box, 'echo hi; exit 3'))
+            assert (r['out'], r['exit']) == ('hi\n', 3), r
+            r = good(d.ask('echo', box, 1 << 20))
+            assert r['got'] == 1 << 20, r
+
+
+def case_endpoints_from_a_stranger():
+    for trait in ('bad-endpoint', 'bad-headers'):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            bad(d.ask('create', '{}'), EPROTO, 'endpoint')
+            assert good(d.ask('list'))['list'] == []
+
+
+def case_pause_and_resume():
+    for trait in ('1.0.19', 'kubernetes'):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            box = made(d)['id']
+            good(d.ask('exec', box, 'echo kept > /tmp/file'))
+            r = good(d.ask('pause', box))
+            assert r['list'][0]['state'] == 'paused', r
+            good(d.ask('pause', box))  # it is already
+            start = time.time()
+            r = bad(d.ask('exec', box, 'true'), EAGAIN, 'Paused')
+            assert time.time() - start < 20 and r['retry'] == LATER, r
+            r = good(d.ask('resume', box))
+            assert r['list'][0]['state'] == 'running', r
+            good(d.ask('resume', box))
+            r = good(d.ask('exec', box, 'cat /tmp/file'))
+            assert r['out'] == 'kept\n', r
+            bad(d.ask('pause', 'no-such'), ENOENT)
+            good(d.ask('destroy', box))
+
+
+def case_a_pause_that_does_not_happen():
+    with Standin('forget-pause') as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        d.tell('timeout', 1500)
+        bad(d.ask('pause', box), ETIMEDOUT, 'Paused')
+
+
+def case_keepalive():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d, '{"timeout":600}')
+        kept = good(d.ask('keepalive', box['id'], 7200))['list'][0]
+        left = kept['expires_ms'] / 1000 - time.time()
+        assert 7190 < left <= 7200, kept
+        # never shorter
+        again = good(d.ask('keepalive', box['id'], 60))['list'][0]
+        assert again['expires_ms'] == kept['expires_ms'], again
+        good(d.ask('keepalive', box['id']))
+        ever = made(d, '{"timeout":"never"}')
+        kept = good(d.ask('keepalive', ever['id'], 600))['list'][0]
+        assert kept['expires_ms'] == 0, kept
+
+
+def case_a_clock_that_differs():
+    with Standin('skew') as s, Drive(source(s)) as d:
+        box = made(d, '{"timeout":60}')['id']
+        kept = good(d.ask('keepalive', box, 600))['list'][0]
+        left = kept['expires_ms'] / 1000 - (time.time() + 90)
+        assert 595 < left <= 603, left
+
+
+def case_pages():
+    with Standin('pages') as s, Drive(source(s)) as d:
+        ids = {made(d)['id'] for _ in range(5)}
+        shown = [b['id'] for b in good(d.ask('list'))['list']]
+        assert sorted(shown) == sorted(ids), (shown, ids)
+
+
+def case_slow_start():
+    with Standin('slow-start') as s, Drive(source(s)) as d:
+        good(d.ask('exec', made(d)['id'], 'true'))
+
+
+def case_start_in_vain_leaves_nothing():
+    for trait, err in (('never-runs', ETIMEDOUT), ('starts-failing', EIO)):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            d.tell('timeout', 2000)
+            bad(d.ask('create', '{}'), err)
+            wait_until(lambda: s.counts().get('DELETE delete') == 1)
+
+
+def case_lost_answer_creates_once():
+    for trait in ('lose-create', 'create-loses-list'):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            box = made(d, '{"name":"one"}')
+            assert box['name'] == 'one'
+            assert len(good(d.ask('list'))['list']) == 1
+            assert s.counts()['POST create'] == 1
+
+
+def case_flaky():
+    with Standin('flaky') as s, Drive(source(s)) as d:
+        for _ in range(4):
+            good(d.ask('list'))
+    with Standin('busy') as s, Drive(source(s)) as d:
+        good(d.ask('list'))
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        s.fault('execd abort 2')
+        good(d.ask('exec', box, 'true'))
+        s.fault('execd unwell 2')
+        good(d.ask('exec', box, 'true'))
+
+
+def case_rate_limit():
+    with Standin('limit') as s, Drive(source(s)) as d:
+        d.tell('timeout', 60000)
+        good(d.ask('list'))
+        good(d.ask('list'))
+    with Standin('limit') as s, Drive(source(s)) as d:
+        good(d.ask('list'))
+        d.tell('timeout', 1000)
+        assert bad(d.ask('list'), EAGAIN, '429')['retry'] == LATER
+
+
+def case_old_execd():
+    with Standin('1.0.9') as s, Drive(source(s)) as d:
+        bad(d.ask('exec', made(d)['id'], 'true'), EOPNOTSUPP, '1.0.10')
+
+
+def case_no_bash():
+    with Standin('no-bash') as s, Drive(source(s)) as d:
+        bad(d.ask('exec', made(d)['id'], 'true'), EOPNOTSUPP, 'bash')
+
+
+def case_workspace_that_cannot_be_made():
+    with Standin('no-workspace') as s, Drive(source(s)) as d:
+        r = good(d.ask('exec', made(d)['id'], 'pwd'))
+        assert r['out'] == '/\n', r
+
+
+def case_not_an_opensandbox_server():
+    for trait in ('html', 'huge', 'redirect', 'garbage', 'huge-header',
+                  'deep'):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            bad(d.ask('list'), EPROTO, 'check')
+            bad(d.ask('create', '{}'), EPROTO)
+
+
+def case_half_an_answer():
+    with Standin('half') as s, Drive(source(s)) as d:
+        bad(d.ask('list'), ETIMEDOUT, 'middle')
+
+
+def case_silent():
+    with Standin('silent') as s, Drive(source(s)) as d:
+        d.tell('timeout', 700)
+        bad(d.ask('list'), ETIMEDOUT, 'in time')
+        bad(d.ask('create', '{}'), ETIMEDOUT)
+        bad(d.ask('quick'), ECANCELED)
+
+
+def case_refused():
+    with Drive('opensandbox+http://127.0.0.1:1') as d:
+        r = bad(d.ask('list'), ETIMEDOUT, 'cannot connect', 'port')
+        assert r['retry'] == CONNECTION
+
+
+def case_ids_from_a_stranger():
+    with Standin('bad-sandbox') as s, Drive(source(s)) as d:
+        bad(d.ask('create', '{}'), EPROTO)
+        assert good(d.ask('list'))['list'] == []
+
+
+main(globals())

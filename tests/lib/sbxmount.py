@@ -3,6 +3,8 @@
 Mount() starts the bundled agent by itself (so that its faults and journal can
 be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
+With SBXFS_SERVICE=opensandbox it is that service's stand-in instead, which
+knows the fault "cut" alone.
 """
 import os
 import shutil
@@ -12,8 +14,13 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 BUILD = os.environ["SBXFS_BUILD"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+# which service the mounts are of; STANDIN_TRAITS: words for its stand-in
+SERVICE = os.environ.get("SBXFS_SERVICE", "xgen")
+KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY"}
 # seconds between two cuts of every connection; 0: none is cut
 CUT_EVERY = float(os.environ.get("CUT_EVERY", "0"))
 SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
@@ -87,6 +94,27 @@ class Mount:
     # the agent
 
     def start_agent(self):
+        if SERVICE == "xgen":
+            self.start_xgen_agent()
+        else:
+            self.start_standin()
+
+    def start_standin(self):
+        self.agent = subprocess.Popen(
+            ["/usr/bin/python3",
+             os.path.join(HERE, "../services", SERVICE + ".py"), "--stay",
+             "--dir", os.path.join(self.dir, "sandboxes"),
+             "--port", str(self.port)]
+            + os.environ.get("STANDIN_TRAITS", "").split(),
+            env=dict(os.environ, STANDIN_KEY="test-key"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=self.log, text=True)
+        word = self.agent.stdout.readline().split()
+        if not word or word[0] != "ready":
+            raise AssertionError("the stand-in did not start")
+        self.port = int(word[1])
+
+    def start_xgen_agent(self):
         if os.path.exists(self.control_path):
             os.unlink(self.control_path)  # of one that was killed
         r, w = os.pipe()
@@ -110,7 +138,17 @@ class Mount:
         self.agent.kill()
         self.agent.wait()
 
+    def standin_fault(self, line):
+        if line != "fault cut":
+            raise AssertionError("the stand-in has no such fault: " + line)
+        request = urllib.request.Request(
+            "http://127.0.0.1:%d/_standin/fault" % self.port, b"execd cut")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read().decode()
+
     def control(self, line):
+        if SERVICE != "xgen":
+            return self.standin_fault(line)
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.control_path)
             s.settimeout(60)
@@ -174,9 +212,9 @@ class Mount:
         args = [*wrapper, os.path.join(BUILD, "sbxfs"), "-f"]
         if options:
             args += ["-o", ",".join(options)]
-        args += ["xgen+http://127.0.0.1:%d" % self.port, self.mnt]
+        args += ["%s+http://127.0.0.1:%d" % (SERVICE, self.port), self.mnt]
         self.daemon = subprocess.Popen(
-            args, env=dict(os.environ, XGEN_API_KEY="test-key"),
+            args, env={**os.environ, KEYS[SERVICE]: "test-key"},
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
         def mounted():

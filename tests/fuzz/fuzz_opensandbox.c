@@ -1,0 +1,113 @@
+/*
+ * Any bytes as what an OpenSandbox server or execd may send: a sandbox, an
+ * endpoint, an error, frames, output with a mark; and as what a user may
+ * write for a new sandbox.  The first byte says which.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/json.h"
+#include "client/svc_opensandbox_json.h"
+#include "client/svc_opensandbox_wire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static void as_sandbox(const uint8_t *data, size_t len)
+{
+	SBX_JSON json_t *v = sbx_json_parse(data, len);
+	struct sbx_sandbox s;
+
+	if (!v || sbx_osb_sandbox_from_json(&s, v, "http://h") < 0)
+		return;
+	if (!sbx_is_id(s.id) || (s.name && !sbx_is_file_name(s.name)))
+		abort();
+	sbx_sandbox_release(&s);
+}
+
+static void as_endpoint(const uint8_t *data, size_t len)
+{
+	SBX_JSON json_t *v = sbx_json_parse(data, len);
+	struct sbx_osb_endpoint e;
+	size_t i;
+
+	if (!v || sbx_osb_endpoint_from_json(&e, v) < 0)
+		return;
+	for (i = 0; e.headers[i]; i++)
+		if (strpbrk(e.headers[i], "\r\n"))
+			abort();
+	if (strpbrk(e.base, " \r\n@?#\\") || strstr(e.base, ".."))
+		abort();
+	sbx_osb_endpoint_release(&e);
+}
+
+static void as_options(const uint8_t *data, size_t len)
+{
+	char *text = strndup((const char *)data, len);
+	struct sbx_osb_create c;
+	struct sbx_error e;
+
+	if (sbx_osb_create_parse(&c, text, "marker", &e) == 0)
+		sbx_osb_create_release(&c);
+	else if (e.err >= 0 || !e.text[0])
+		abort();
+	free(text);
+}
+
+static void count(void *arg, const void *data, size_t len)
+{
+	if (!len)
+		abort();
+	*(size_t *)arg += len;
+}
+
+/* All comes out, but for the mark and what follows it. */
+static void as_output(const uint8_t *data, size_t len)
+{
+	struct sbx_osb_tail t;
+	size_t out = 0, half = len / 2;
+
+	sbx_osb_tail_init(&t, "aaaaaaaabaaaaaaabaaaaaaaabaaaaab");
+	sbx_osb_tail_add(&t, data, half, count, &out);
+	sbx_osb_tail_add(&t, data + half, len - half, count, &out);
+	if (out + t.nr_held > len || (!t.ended && out + t.nr_held != len))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct sbx_osb_frame f;
+	struct sbx_error e;
+
+	if (!len)
+		return 0;
+	switch (*data) {
+	case 's':
+		as_sandbox(data + 1, len - 1);
+		break;
+	case 'e':
+		as_endpoint(data + 1, len - 1);
+		break;
+	case 'o':
+		as_options(data + 1, len - 1);
+		break;
+	case 'b':
+		sbx_osb_read_binary(&f, data + 1, len - 1);
+		break;
+	case 't':
+		sbx_osb_read_text(&f, (const char *)data + 1, len - 1);
+		break;
+	case 'm':
+		as_output(data + 1, len - 1);
+		break;
+	default:
+		if (sbx_osb_error_from_http(&e, 400 + *data % 105,
+					    (const char *)data + 1, len - 1,
+					    "h") >= 0 ||
+		    !e.text[0])
+			abort();
+		break;
+	}
+	return 0;
+}

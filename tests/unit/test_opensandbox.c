@@ -1,0 +1,275 @@
+/* client/svc_opensandbox_*: what is read, what is written, and the marks. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/json.h"
+#include "client/svc_opensandbox_json.h"
+#include "client/svc_opensandbox_wire.h"
+#include "tests/lib/unit.h"
+
+static const char *samples;
+
+static const struct {
+	const char *word;
+	int err;
+} errors[] = {
+	{"ENOENT", -ENOENT},   {"EAGAIN", -EAGAIN},
+	{"EPROTO", -EPROTO},   {"EACCES", -EACCES},
+	{"EINVAL", -EINVAL},   {"EOPNOTSUPP", -EOPNOTSUPP},
+	{"EBUSY", -EBUSY},     {"EIO", -EIO},
+	{"ENOTDIR", -ENOTDIR}, {"ETIMEDOUT", -ETIMEDOUT},
+	{"ENOSPC", -ENOSPC},
+};
+
+static int error_of(const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (!strcmp(errors[i].word, word))
+			return errors[i].err;
+	fail_msg("no such error: %s", word);
+	return 0;
+}
+
+static void check_sandbox(const char *state, char *rest)
+{
+	const char *name = strsep(&rest, " ");
+	SBX_JSON json_t *obj = sbx_json_parse(rest, strlen(rest));
+	struct sbx_sandbox s;
+	int r;
+
+	assert_non_null(obj);
+	r = sbx_osb_sandbox_from_json(&s, obj, "http://h");
+	if (!strcmp(state, "none")) {
+		assert_int_equal(r, -EPROTO);
+		return;
+	}
+	assert_int_equal(r, 0);
+	assert_string_equal(sbx_state_name(s.state), state);
+	assert_string_equal(s.name ? s.name : "-", name);
+	sbx_sandbox_release(&s);
+}
+
+static void check_error(const char *word, char *rest)
+{
+	int status = atoi(strsep(&rest, " "));
+	struct sbx_error e;
+
+	assert_int_equal(sbx_osb_error_from_http(&e, status, rest, strlen(rest),
+						 "http://h"),
+			 error_of(word));
+	assert_int_equal(e.err, error_of(word));
+	assert_int_equal(e.status, status);
+	assert_true(e.text[0]);
+}
+
+static void check_endpoint(const char *word, const char *text)
+{
+	SBX_JSON json_t *obj = sbx_json_parse(text, strlen(text));
+	struct sbx_osb_endpoint e;
+	int r = sbx_osb_endpoint_from_json(&e, obj);
+
+	assert_int_equal(r, strcmp(word, "none") ? 0 : -EPROTO);
+	if (r < 0)
+		return;
+	assert_true(e.base[strlen(e.base) - 1] != '/');
+	sbx_osb_endpoint_release(&e);
+}
+
+static void check_text(const char *word, const char *text)
+{
+	static const char *const kinds[] = {
+		[SBX_OSB_CONNECTED] = "connected", [SBX_OSB_EXIT] = "exit",
+		[SBX_OSB_ERROR] = "error",	   [SBX_OSB_PONG] = "pong",
+		[SBX_OSB_OTHER] = "other",
+	};
+	struct sbx_osb_frame f;
+
+	assert_int_equal(sbx_osb_read_text(&f, text, strlen(text)), 0);
+	assert_string_equal(kinds[f.kind], word);
+}
+
+static void opensandbox_samples(void **state)
+{
+	FILE *f = fopen(samples, "re");
+	char line[4096], *rest, *kind, *word;
+	unsigned int n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (line[0] == '#')
+			continue;
+		rest = line;
+		kind = strsep(&rest, " ");
+		word = strsep(&rest, " ");
+		if (!strcmp(kind, "sandbox"))
+			check_sandbox(word, rest);
+		else if (!strcmp(kind, "error"))
+			check_error(word, rest);
+		else if (!strcmp(kind, "endpoint"))
+			check_endpoint(word, rest);
+		else if (!strcmp(kind, "text"))
+			check_text(word, rest);
+		else
+			fail_msg("no such kind: %s", kind);
+		n++;
+	}
+	fclose(f);
+	assert_true(n > 50);
+}
+
+static void opensandbox_times(void **state)
+{
+	static const char text[] =
+		"{\"id\":\"a\",\"status\":{\"state\":\"Running\"},"
+		"\"createdAt\":\"2026-06-15T12:00:00+02:00\","
+		"\"expiresAt\":\"2026-06-15T10:00:00.5Z\"}";
+	SBX_JSON json_t *obj = sbx_json_parse(text, strlen(text));
+	struct sbx_sandbox s;
+
+	assert_int_equal(sbx_osb_sandbox_from_json(&s, obj, "u"), 0);
+	assert_int_equal(s.created_ms, 1781517600000);
+	assert_int_equal(s.expires_ms, 1781517600500);
+	sbx_sandbox_release(&s);
+}
+
+static void opensandbox_binary_frames(void **state)
+{
+	static const uint8_t replay[] = {3, 0, 0, 0, 0, 0, 0, 1, 2, 'x', 'y'};
+	static const uint8_t far[] = {3, 255, 0, 0, 0, 0, 0, 0, 0};
+	struct sbx_osb_frame f;
+
+	assert_int_equal(sbx_osb_read_binary(&f, "\1abc", 4), 0);
+	assert_int_equal(f.kind, SBX_OSB_DATA);
+	assert_int_equal(f.fd, 1);
+	assert_int_equal(f.len, 3);
+	assert_int_equal(sbx_osb_read_binary(&f, "\2", 1), 0);
+	assert_int_equal(f.fd, 2);
+	assert_int_equal(sbx_osb_read_binary(&f, replay, sizeof(replay)), 0);
+	assert_int_equal(f.kind, SBX_OSB_REPLAY);
+	assert_int_equal(f.offset, 258);
+	assert_int_equal(f.len, 2);
+	assert_int_equal(sbx_osb_read_binary(&f, replay, 8), -EPROTO);
+	assert_int_equal(sbx_osb_read_binary(&f, far, sizeof(far)), -EPROTO);
+	assert_int_equal(sbx_osb_read_binary(&f, "", 0), -EPROTO);
+	assert_int_equal(sbx_osb_read_binary(&f, "\7", 1), 0);
+	assert_int_equal(f.kind, SBX_OSB_OTHER);
+}
+
+/* ---- the mark ---- */
+
+#define MARK "0123456789abcdef0123456789abcdef"
+
+static struct {
+	char out[256];
+	size_t len;
+} got;
+
+static void take(void *arg, const void *data, size_t len)
+{
+	assert_true(len > 0 && got.len + len < sizeof(got.out));
+	memcpy(got.out + got.len, data, len);
+	got.len += len;
+	got.out[got.len] = '\0';
+}
+
+/* In pieces of two sizes, cut everywhere. */
+static void tail_of(const char *text, const char *out, int code)
+{
+	size_t len = strlen(text), cut;
+
+	for (cut = 0; cut <= len; cut++) {
+		struct sbx_osb_tail t;
+
+		memset(&got, 0, sizeof(got));
+		sbx_osb_tail_init(&t, MARK);
+		sbx_osb_tail_add(&t, text, cut, take, NULL);
+		sbx_osb_tail_add(&t, text + cut, len - cut, take, NULL);
+		assert_string_equal(got.out, out);
+		assert_int_equal(t.ended, code != -2);
+		if (t.ended)
+			assert_int_equal(t.exit_code, code);
+	}
+}
+
+static void opensandbox_the_mark_ends_a_stream(void **state)
+{
+	tail_of("hello" MARK "003", "hello", 3);
+	tail_of(MARK "000", "", 0);
+	tail_of(MARK "137more of it", "", 137);
+	tail_of(MARK "999", "", -1);
+	tail_of("plain", "plain", -2);
+	/* nearly */
+	tail_of("0123456789abcdef0123" MARK "255", "0123456789abcdef0123", 255);
+	tail_of(MARK "0x" MARK "001", MARK "0x", 1);
+	tail_of("00" MARK "002", "00", 2);
+}
+
+static void opensandbox_the_line_quotes(void **state)
+{
+	static const char *const argv[] = {"printf", "a'b\n$c", NULL};
+	static const char *big[3] = {"x"};
+	char *word = malloc(SBX_OSB_MAX_LINE + 1);
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 1 << 20);
+	assert_int_equal(sbx_osb_put_line(&b, argv, MARK, true), 0);
+	sbx_buf_add(&b, "", 1);
+	assert_non_null(
+		strstr((char *)sbx_buf_at(&b), " 'printf' 'a'\\''b\n$c' 2>&3"));
+	sbx_buf_release(&b);
+
+	memset(word, 'x', SBX_OSB_MAX_LINE);
+	word[SBX_OSB_MAX_LINE] = '\0';
+	big[1] = word;
+	assert_int_equal(sbx_osb_put_line(&b, big, MARK, false), -E2BIG);
+	sbx_buf_release(&b);
+	free(word);
+}
+
+/* ---- names ---- */
+
+static void opensandbox_names_come_back(void **state)
+{
+	static const char *const names[] = {"a", "a b", "-", "\xff\xfe",
+					    "x.y_z-1"};
+	char longest[256];
+	size_t i;
+
+	memset(longest, 'q', 255);
+	longest[255] = '\0';
+	for (i = 0; i <= sizeof(names) / sizeof(names[0]); i++) {
+		const char *name = i < 5 ? names[i] : longest;
+		json_t *meta = json_object();
+		SBX_JSON json_t *obj =
+			json_pack("{s:s,s:{s:s},s:o}", "id", "a", "status",
+				  "state", "Running", "metadata", meta);
+		struct sbx_sandbox s;
+
+		assert_int_equal(sbx_osb_put_name(meta, name), 0);
+		assert_int_equal(sbx_osb_sandbox_from_json(&s, obj, "u"), 0);
+		assert_string_equal(s.name, name);
+		sbx_sandbox_release(&s);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(opensandbox_samples),
+		cmocka_unit_test(opensandbox_times),
+		cmocka_unit_test(opensandbox_binary_frames),
+		cmocka_unit_test(opensandbox_the_mark_ends_a_stream),
+		cmocka_unit_test(opensandbox_the_line_quotes),
+		cmocka_unit_test(opensandbox_names_come_back),
+	};
+
+	if (argc < 2)
+		return 2;
+	samples = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -251,7 +251,7 @@ def case_token_of_execd():
             good(d.ask('exec', box, 'true'))
         # another one does not know it
         with Drive(source(s)) as d:
-            r = bad(d.ask('exec', box, 'true'), EACCES, 'EXECD_ACCESS_TOKEN')
+            bad(d.ask('exec', box, 'true'), EACCES, 'EXECD_ACCESS_TOKEN')
         with Drive(source(s), env={'EXECD_ACCESS_TOKEN': 'tok-secret'}) as d:
             good(d.ask('exec', box, 'true'))
         with Drive(source(s), env={'EXECD_ACCESS_TOKEN': 'wrong'}) as d:

@@ -6,6 +6,7 @@ xgen source.  close() takes everything down and complains about what is left.
 With SBXFS_SERVICE=opensandbox it is that service's stand-in instead, which
 knows the fault "cut" alone.
 """
+import json
 import os
 import shutil
 import signal
@@ -138,17 +139,24 @@ class Mount:
         self.agent.kill()
         self.agent.wait()
 
-    def standin_fault(self, line):
+    def standin(self, path, line=None):
+        with urllib.request.urlopen(urllib.request.Request(
+                "http://127.0.0.1:%d/_standin/%s" % (self.port, path), line),
+                timeout=60) as answer:
+            return answer.read().decode()
+
+    def standin_control(self, line):
+        if line == "journal":
+            sent = sum(j.get("ws") == "stdin"
+                       for j in json.loads(self.standin("journal")))
+            return "type stdin %d\n" % sent
         if line != "fault cut":
             raise AssertionError("the stand-in has no such fault: " + line)
-        request = urllib.request.Request(
-            "http://127.0.0.1:%d/_standin/fault" % self.port, b"execd cut")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.read().decode()
+        return self.standin("fault", b"execd cut")
 
     def control(self, line):
         if SERVICE != "xgen":
-            return self.standin_fault(line)
+            return self.standin_control(line)
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.control_path)
             s.settimeout(60)

@@ -28,6 +28,7 @@ import urllib.parse
 from aiohttp import web
 
 import opensandbox_proxy as proxying
+import opensandbox_pty as ptys
 import opensandbox_run as running
 
 
@@ -426,9 +427,9 @@ PATTERNS = (
     ('DELETE', '/session/([^/]+)', running.session_delete),
     ('GET', '/code/contexts/([^/]+)', running.context_one),
     ('DELETE', '/code/contexts/([^/]+)', running.context_one),
-    ('GET', '/pty/([^/]+)/ws', running.pty_socket),
-    ('GET', '/pty/([^/]+)', running.pty_one),
-    ('DELETE', '/pty/([^/]+)', running.pty_one),
+    ('GET', '/pty/([^/]+)/ws', ptys.pty_socket),
+    ('GET', '/pty/([^/]+)', ptys.pty_one),
+    ('DELETE', '/pty/([^/]+)', ptys.pty_one),
 )
 
 
@@ -448,7 +449,7 @@ async def route(request):
     if path == '/pty':
         if request.method != 'POST' or level < 10:
             return not_routed()
-        return await running.pty_create(request)
+        return await ptys.pty_create(request)
     found = ROUTES.get('%s %s' % (request.method, path))
     if found:
         return await found(request)

@@ -22,7 +22,7 @@ static const struct sbx_conf_service services[] = {
 	 .key_is_optional = true, .token_beside_key = true, .is_here = true},
 	{"vtrix", "VTRIX_API_KEY", NULL},
 	{"computesdk", "COMPUTESDK_API_KEY", NULL},
-	{"timetravel", "TIMETRAVEL_API_KEY", NULL},
+	{"timetravel", "TIMETRAVEL_API_KEY", NULL, .is_here = true},
 };
 
 const struct sbx_conf_service *sbx_conf_service_find(const char *word,
@@ -248,11 +248,12 @@ static int conf_set_service(struct sbx_conf *conf,
 		return conf_no_memory(reterr);
 	if (s->is_here)
 		return 0;
-	return sbx_error_set(reterr, -EOPNOTSUPP,
-			     "this version of sbxfs cannot talk to %s yet; it "
-			     "can to xgen, opensandbox, and its own agent "
-			     "(local)",
-			     s->word);
+	return sbx_error_set(
+		reterr, -EOPNOTSUPP,
+		"this version of sbxfs cannot talk to %s yet; it "
+		"can to xgen, opensandbox, timetravel, and its own agent "
+		"(local)",
+		s->word);
 }
 
 /* 1: this is no SOURCE but may be the name of a profile */

@@ -41,11 +41,21 @@ static bool json_is_modest(const char *text, size_t len)
 	return true;
 }
 
-json_t *sbx_json_parse(const void *text, size_t len)
+static json_t *json_parse(const void *text, size_t len, size_t flags)
 {
 	if (!text || len > SBX_JSON_MAX_TEXT || !json_is_modest(text, len))
 		return NULL;
-	return json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	return json_loadb(text, len, JSON_REJECT_DUPLICATES | flags, NULL);
+}
+
+json_t *sbx_json_parse(const void *text, size_t len)
+{
+	return json_parse(text, len, 0);
+}
+
+json_t *sbx_json_parse_nul(const void *text, size_t len)
+{
+	return json_parse(text, len, JSON_ALLOW_NUL);
 }
 
 const char *sbx_json_str(const json_t *obj, const char *name)

@@ -22,6 +22,9 @@
  */
 json_t *sbx_json_parse(const void *text, size_t len);
 
+/* The same, for text that may hold NUL: json_string_length counts. */
+json_t *sbx_json_parse_nul(const void *text, size_t len);
+
 const char *sbx_json_str(const json_t *obj, const char *name);
 /* JSON numbers without fraction, and strings of decimal digits */
 int64_t sbx_json_int(const json_t *obj, const char *name, int64_t def);

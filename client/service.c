@@ -10,6 +10,7 @@ static const struct sbx_service_type *const types[] = {
 	&sbx_svc_local,
 	&sbx_svc_xgen,
 	&sbx_svc_opensandbox,
+	&sbx_svc_timetravel,
 };
 #define NR_TYPES (sizeof(types) / sizeof(types[0]))
 

@@ -1,0 +1,65 @@
+/*
+ * What the files svc_timetravel*.c share; nobody else includes this.
+ * Loop thread.
+ *
+ *	svc_timetravel.c       the service, its requests, its calls
+ *	svc_timetravel_run.c   commands, one at a time in each VM
+ *	svc_timetravel_json.c  records, times and errors; no input or output
+ */
+#ifndef SBX_SVC_TIMETRAVEL_H
+#define SBX_SVC_TIMETRAVEL_H
+
+#include "client/rest.h"
+
+/* One request's body: more is answered 413. */
+#define TIMETRAVEL_BODY 102400
+/* A command's input, as text inside the command. */
+#define TIMETRAVEL_INPUT   96000
+#define TIMETRAVEL_COMMAND 100000
+/* The service holds an answer in memory several times. */
+#define TIMETRAVEL_OUTPUT (4 << 20)
+/* The runtimes with an agent are given up by their own service's client
+ * after 300 s; a docker VM has no such limit. */
+#define TIMETRAVEL_AGENT_MS  280000
+#define TIMETRAVEL_DOCKER_MS (24 * 3600 * 1000)
+
+struct timetravel_run;
+
+/* What is remembered of a VM. */
+struct timetravel_vm {
+	struct timetravel_vm *next;
+	bool has_agent;
+	char id[];
+};
+
+struct timetravel {
+	struct sbx_rest rest;
+	struct timetravel_run *runs; /* waiting and under way */
+	struct timetravel_vm *vms;
+};
+
+void timetravel_run(struct sbx_service *svc, const char *id,
+		    struct sbx_run *run);
+void timetravel_run_cancel(struct sbx_service *svc, struct sbx_run *run);
+void timetravel_runs_end(struct timetravel *x);
+/* The longest that a command may take in this VM. */
+unsigned int timetravel_longest_ms(const struct timetravel *x, const char *id);
+
+/* ---- records and errors ---- */
+
+bool sbx_timetravel_id_is_valid(const char *id);
+/* "YYYY-MM-DD HH:MM:SS", UTC, to milliseconds; 0 if it is none */
+int64_t sbx_timetravel_time(const char *text);
+int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
+				const char *url);
+/* What an answer that is not 2xx means. */
+int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
+			 size_t len, const char *what);
+/* The body of a run; NULL: -EILSEQ, -E2BIG or -ENOMEM in *ret_err. */
+char *sbx_timetravel_run_body(const struct sbx_run *run, unsigned int timeout_s,
+			      int *ret_err);
+/* What came of it; -EPROTO. */
+int sbx_timetravel_run_from_json(struct sbx_run *run, const char *body,
+				 size_t len);
+
+#endif

@@ -1,0 +1,246 @@
+/*
+ * Records, times and errors of the time-travel service.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/cleanup.h"
+#include "client/json.h"
+#include "client/svc_timetravel.h"
+#include "client/wire/buf.h"
+
+/* ---- VMs ---- */
+
+bool sbx_timetravel_id_is_valid(const char *id)
+{
+	size_t i;
+
+	if (!id || !isalnum((unsigned char)id[0]))
+		return false;
+	for (i = 0; id[i]; i++)
+		if (!isalnum((unsigned char)id[i]) && !strchr("._-", id[i]))
+			return false;
+	return i <= 128;
+}
+
+int64_t sbx_timetravel_time(const char *text)
+{
+	struct tm tm = {0};
+	const char *p = text ? strptime(text, "%Y-%m-%d %H:%M:%S", &tm) : NULL;
+	int64_t s = p && !*p ? (int64_t)timegm(&tm) : 0;
+
+	return s > 0 ? s * 1000 : 0;
+}
+
+/* The record's status is a field of a database: it says running of a VM that
+ * was lost, too, which only the agent's health tells. */
+static enum sbx_state state_of(const json_t *obj)
+{
+	const char *status = sbx_json_str(obj, "status");
+
+	if (!status || !strcmp(status, "error"))
+		return SBX_STATE_ERROR;
+	if (!strcmp(status, "creating"))
+		return SBX_STATE_STARTING;
+	if (!strcmp(status, "stopped"))
+		return SBX_STATE_STOPPED;
+	if (strcmp(status, "running") != 0)
+		return SBX_STATE_ERROR;
+	return sbx_json_bool(obj, "agentHealthy", true) ? SBX_STATE_RUNNING
+							: SBX_STATE_ERROR;
+}
+
+static int dup_text(char **to, const char *text)
+{
+	*to = text ? strdup(text) : NULL;
+	return !text || *to ? 0 : -ENOMEM;
+}
+
+int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
+				const char *url)
+{
+	const char *name = sbx_json_str(obj, "name");
+	struct sbx_sandbox s = {0};
+
+	if (!sbx_timetravel_id_is_valid(name))
+		return -EPROTO;
+	s.state = state_of(obj);
+	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
+	s.info = sbx_json_text(obj, true);
+	if (!s.info || dup_text(&s.id, name) < 0 ||
+	    dup_text(&s.name, name) < 0 || dup_text(&s.url, url) < 0 ||
+	    dup_text(&s.image, sbx_json_str(obj, "base_vm")) < 0) {
+		sbx_sandbox_release(&s);
+		return -ENOMEM;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* ---- errors ---- */
+
+/* Almost everything is 500; the words tell. */
+static const struct {
+	const char *words;
+	int err;
+	enum sbx_retry retry;
+} known[] = {
+	/* the service was restarted: for good */
+	{"sandbox not found", -ENODEV, SBX_RETRY_NEVER},
+	{"not found", -ENOENT, SBX_RETRY_NEVER},
+	{"already exists", -EEXIST, SBX_RETRY_NEVER},
+	{"UNIQUE constraint failed", -EAGAIN, SBX_RETRY_LATER},
+	{"S3 not configured", -EOPNOTSUPP, SBX_RETRY_NEVER},
+	{"No sandbox runtime available", -EAGAIN, SBX_RETRY_LATER},
+};
+
+static int error_of_text(struct sbx_error *e, int status, const char *text,
+			 const char *what)
+{
+	size_t i;
+	int err = e->err;
+	enum sbx_retry retry = e->retry;
+
+	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(text, known[i].words))
+			break;
+	if (i < sizeof(known) / sizeof(known[0])) {
+		err = known[i].err;
+		retry = known[i].retry;
+	} else if (status == 404) {
+		/* any failure to tell of one VM is 404 */
+		err = -EAGAIN;
+		retry = SBX_RETRY_LATER;
+	}
+	if (err == -ENODEV)
+		sbx_error_set(e, err,
+			      "%s lost this VM when it was restarted; destroy "
+			      "it (%.80s)",
+			      what, text);
+	else
+		sbx_error_set(e, err, "%s: %.150s", what, text);
+	e->retry = retry;
+	e->status = status;
+	return err;
+}
+
+int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
+			 size_t len, const char *what)
+{
+	SBX_JSON json_t *obj = sbx_json_parse(body, len);
+	const char *text = sbx_json_str(obj, "error");
+
+	if (status == 413) {
+		sbx_error_set(e, -E2BIG,
+			      "%s takes no more than 100 KiB in one request",
+			      what);
+		e->status = status;
+		return e->err;
+	}
+	sbx_error_from_http(e, status, what);
+	if (status == 401 || status == 403) {
+		sbx_error_set(e, -EACCES,
+			      "%s refused the key; check that it is the right "
+			      "one",
+			      what);
+		e->retry = SBX_RETRY_NEVER;
+		e->status = status;
+		return e->err;
+	}
+	if (text && (status == 404 || status == 500))
+		return error_of_text(e, status, text, what);
+	/* a page for people: some other server, or a bug of this one */
+	if (!text && status == 404) {
+		sbx_error_set(e, -EPROTO,
+			      "what answers at %.80s does not look like a "
+			      "time-travel server (page not found); check the "
+			      "address",
+			      what);
+		e->status = status;
+	}
+	return e->err;
+}
+
+/* ---- runs ---- */
+
+/* The input goes into the command: there is no other way for it. */
+static char *command_of(const struct sbx_run *run)
+{
+	const char *mark = run->ours ? SBX_RUN_MARK " " : "";
+	char *text = NULL;
+	int n;
+
+	if (run->input)
+		n = asprintf(&text, "%sprintf %%s '%s' | {\n%s\n}", mark,
+			     run->input, run->command);
+	else
+		n = asprintf(&text, "%s%s", mark, run->command);
+	return n < 0 ? NULL : text;
+}
+
+char *sbx_timetravel_run_body(const struct sbx_run *run, unsigned int timeout_s,
+			      int *ret_err)
+{
+	SBX_FREE char *command = command_of(run);
+	SBX_JSON json_t *obj = NULL;
+	json_t *text;
+	char *body;
+
+	*ret_err = -ENOMEM;
+	if (!command)
+		return NULL;
+	text = json_string(command);
+	if (!text) {
+		*ret_err = -EILSEQ;
+		return NULL;
+	}
+	obj = json_pack("{s:o,s:i}", "command", text, "timeout",
+			(int)timeout_s);
+	body = obj ? sbx_json_text(obj, false) : NULL;
+	if (body && strlen(body) > TIMETRAVEL_BODY) {
+		*ret_err = -E2BIG;
+		free(body);
+		return NULL;
+	}
+	return body;
+}
+
+static int take_text(const json_t *obj, const char *name, char **ret,
+		     size_t *ret_len)
+{
+	const json_t *s = json_object_get(obj, name);
+
+	*ret_len = json_string_length(s);
+	*ret = malloc(*ret_len + 1);
+	if (!*ret)
+		return -ENOMEM;
+	if (*ret_len)
+		memcpy(*ret, json_string_value(s), *ret_len);
+	(*ret)[*ret_len] = '\0';
+	return 0;
+}
+
+int sbx_timetravel_run_from_json(struct sbx_run *run, const char *body,
+				 size_t len)
+{
+	SBX_JSON json_t *obj = sbx_json_parse_nul(body, len);
+	const json_t *code = json_object_get(obj, "exitCode");
+	int64_t n = sbx_json_int(obj, "exitCode", 0);
+
+	if (!json_is_integer(code) ||
+	    !json_is_string(json_object_get(obj, "stdout")) ||
+	    !json_is_string(json_object_get(obj, "stderr")))
+		return -EPROTO;
+	/* an agent gives a signal as a negative number */
+	run->exit_code = (int)((n < 0 && n >= -64 ? 128 - n : n) & 255);
+	if (take_text(obj, "stdout", &run->out, &run->out_len) < 0 ||
+	    take_text(obj, "stderr", &run->err, &run->err_len) < 0) {
+		sbx_run_release(run);
+		return -ENOMEM;
+	}
+	return 0;
+}

@@ -1,0 +1,491 @@
+#!/usr/bin/python3
+"""A stand-in for the time-travel service (generation 1), traps included.
+
+usage: timetravel.py [--dir DIR] [--port N] [--agent] [--slow MS]
+
+Each VM is a folder; commands run for real, under bubblewrap where that is
+there, with the folder's workspace as /workspace and a /tmp and home of its own.
+A snapshot is a copy of the workspace.  Prints "ready PORT".  Ends, with all
+that its commands left behind, at the end of its stdin.
+
+What tests ask of it, without a key:
+    GET  /_test/journal           requests so far, as JSON
+    POST /_test/fault {"kind": K, "n": N, "path": P}
+        happens to the next N requests whose path ends with P:
+        lost-before, lost-after   the connection breaks, before or after it
+        unique                    500 of two snapshots in one millisecond
+        html-500, garbage, half   after it was done
+        refuse                    500 without having done it
+        create-error              the VM is made with status error
+    POST /_test/restart           the service forgets its VMs' sandboxes
+    POST /_test/folder {"vm": V}  -> {"workspace": path}
+"""
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+from aiohttp import web
+
+KEY = os.environ.get("TIMETRAVEL_TEST_KEY", "ws_" + "0123456789abcdef" * 3)
+BODY_MAX = 102400
+TIMER_MAX = 2147483
+
+
+def now_text():
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+
+
+def page(status, words):
+    return web.Response(status=status, content_type="text/html", text=(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<title>Error</title>\n"
+        "</head>\n<body>\n<pre>%s<br> &nbsp; at Layer.handle</pre>\n"
+        "</body>\n</html>\n" % words))
+
+
+def error(status, words):
+    return web.json_response({"error": words}, status=status)
+
+
+class VM:
+    def __init__(self, top, number, name, agent):
+        self.number, self.name = number, name
+        self.dir = os.path.join(top, "vm-%d" % number)
+        self.created = now_text()
+        self.status = "running"
+        self.base_vm = "virtualbox" if agent else "docker"
+        self.alive = True
+        for d in ("workspace", "tmp", "home", "snapshots"):
+            os.makedirs(os.path.join(self.dir, d))
+        os.chmod(self.path("tmp"), 0o1777)
+        self.lock = asyncio.Lock() if agent else None
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def record(self):
+        return {"id": self.number, "api_key_id": 1, "name": self.name,
+                "base_vm": self.base_vm, "status": self.status,
+                "agent_port": 3333 + self.number,
+                "ssh_port": 2222 + self.number, "created_at": self.created,
+                "updated_at": self.created}
+
+    def argv(self, command):
+        if not shutil.which("bwrap"):
+            return ["/bin/sh", "-c", command]
+        args = ["bwrap", "--ro-bind", "/usr", "/usr", "--proc", "/proc",
+                "--dev", "/dev", "--tmpfs", "/run",
+                "--bind", self.path("workspace"), "/workspace",
+                "--bind", self.path("tmp"), "/tmp",
+                "--bind", self.path("tmp"), "/var/tmp",
+                "--bind", self.path("home"), "/root"]
+        for d in ("bin", "sbin", "lib", "lib64"):
+            if os.path.islink("/" + d):
+                args += ["--symlink", os.readlink("/" + d), "/" + d]
+            elif os.path.isdir("/" + d):
+                args += ["--ro-bind", "/" + d, "/" + d]
+        args += ["--ro-bind", "/etc", "/etc", "--chdir", "/workspace"]
+        return args + ["--", "/bin/sh", "-c", command]
+
+    def env(self):
+        return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
+                        "/sbin:/bin",
+                "HOME": "/root" if shutil.which("bwrap") else
+                self.path("home"),
+                "STANDIN_VM": self.dir}
+
+    def processes(self):
+        mark = b"STANDIN_VM=" + self.dir.encode() + b"\0"
+        found = []
+        for p in os.listdir("/proc"):
+            if p.isdigit():
+                try:
+                    with open("/proc/%s/environ" % p, "rb") as f:
+                        if mark in f.read() + b"\0":
+                            found.append(int(p))
+                except OSError:
+                    pass
+        return found
+
+    def end(self):
+        for _ in range(100):
+            pids = self.processes()
+            for p in pids:
+                try:
+                    os.kill(p, signal.SIGKILL)
+                except OSError:
+                    pass
+            if not pids:
+                break
+            time.sleep(0.01)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Service:
+    def __init__(self, args):
+        self.args = args
+        self.dir = args.dir or tempfile.mkdtemp(prefix="timetravel-standin.")
+        self.vms, self.snapshots = {}, []
+        self.number = self.snapshot_number = 0
+        self.journal, self.faults = [], []
+
+    # ---- snapshots ----
+
+    def snapshot(self, vm, command, name=None):
+        """Blocks the whole service, as the real one does."""
+        name = name or "cmd_%d" % (time.time() * 1000)
+        for s in self.snapshots:
+            if s["vm_id"] == vm.number and s["snapshot_name"] == name:
+                raise RuntimeError("UNIQUE constraint failed: "
+                                   "snapshots.vm_id, snapshots.snapshot_name")
+        shutil.copytree(vm.path("workspace"), vm.path("snapshots", name),
+                        symlinks=True, ignore_dangling_symlinks=True,
+                        ignore=lambda d, names: [
+                            n for n in names if not self.can_copy(d, n)])
+        self.snapshot_number += 1
+        self.snapshots.append({
+            "id": self.snapshot_number, "vm_id": vm.number,
+            "snapshot_name": name, "command": command, "s3_key": None,
+            "created_at": now_text()})
+        return name
+
+    @staticmethod
+    def can_copy(d, name):
+        p = os.path.join(d, name)
+        return os.path.islink(p) or os.path.isdir(p) or os.path.isfile(p)
+
+    @staticmethod
+    def clear(vm):
+        """rm -rf *: what is hidden stays."""
+        for name in os.listdir(vm.path("workspace")):
+            p = vm.path("workspace", name)
+            if name.startswith("."):
+                continue
+            if os.path.isdir(p) and not os.path.islink(p):
+                shutil.rmtree(p)
+            else:
+                os.unlink(p)
+
+    def restore(self, vm, name):
+        self.clear(vm)
+        source = vm.path("snapshots", name)
+        if not os.path.isdir(source):
+            raise RuntimeError("Command failed: cp -r %s/. %s" % (
+                source, vm.path("workspace")))
+        shutil.copytree(source, vm.path("workspace"), symlinks=True,
+                        copy_function=shutil.copy, dirs_exist_ok=True)
+        at = [s["created_at"] for s in self.snapshots
+              if s["vm_id"] == vm.number and s["snapshot_name"] == name]
+        if at:
+            self.snapshots = [s for s in self.snapshots if
+                              s["vm_id"] != vm.number or
+                              s["created_at"] <= at[0]]
+
+    # ---- commands ----
+
+    @staticmethod
+    def timeout_of(body):
+        if "timeout" not in body:
+            return 30.0
+        try:
+            t = float(body["timeout"])
+        except (TypeError, ValueError):
+            return 0.0
+        return t if 0 < t <= TIMER_MAX else 0.0
+
+    async def collect(self, stream, into):
+        while True:
+            piece = await stream.read(65536)
+            if not piece:
+                return
+            # each piece by itself: what is cut becomes two of these
+            into.append(piece.decode("utf-8", "replace"))
+
+    async def execute(self, vm, command, timeout):
+        out, err = [], []
+        proc = await asyncio.create_subprocess_exec(
+            *vm.argv(command), cwd=vm.path("workspace"), env=vm.env(),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, start_new_session=True)
+        tasks = [asyncio.ensure_future(self.collect(proc.stdout, out)),
+                 asyncio.ensure_future(self.collect(proc.stderr, err)),
+                 asyncio.ensure_future(proc.wait())]
+        done, pending = await asyncio.wait(tasks, timeout=timeout or 0.001)
+        for t in pending:  # the command goes on
+            t.cancel()
+        if pending:
+            return "".join(out), "".join(err) + "\nExecution timed out", 124
+        code = proc.returncode
+        return "".join(out), "".join(err), code if code >= 0 else 128 - code
+
+    # ---- requests ----
+
+    def fault_for(self, request):
+        for f in self.faults:
+            if request.path.endswith(f["path"]) and f["n"] > 0:
+                f["n"] -= 1
+                return f["kind"]
+        return None
+
+    @web.middleware
+    async def middleware(self, request, handler):
+        if request.path.startswith("/_test/"):
+            return await handler(request)
+        entry = {"method": request.method, "path": request.path,
+                 "at": time.time()}
+        self.journal.append(entry)
+        fault = self.fault_for(request)
+        if fault == "lost-before":
+            request.transport.abort()
+            return web.Response()
+        if fault == "refuse":
+            return error(500, "connect ECONNREFUSED")
+        if self.args.slow:
+            await asyncio.sleep(self.args.slow / 1000)
+        request["fault"] = fault
+        request["entry"] = entry
+        answer = await self.answer(request, handler)
+        entry["status"] = answer.status
+        if fault == "lost-after":
+            request.transport.abort()
+        elif fault == "html-500":
+            return page(500, "TypeError: Cannot read properties of undefined")
+        elif fault == "garbage":
+            return web.Response(body=os.urandom(300),
+                                content_type="application/json")
+        elif fault == "half":
+            text = answer.text[:len(answer.text) // 2]
+            return web.Response(text=text, content_type="application/json")
+        elif fault == "unique":
+            return error(500, "UNIQUE constraint failed: snapshots.vm_id, "
+                              "snapshots.snapshot_name")
+        return answer
+
+    async def answer(self, request, handler):
+        if request.path != "/health" and request.path != "/api-keys":
+            key = request.headers.get("x-api-key")
+            if not key:
+                return error(401, "API key required")
+            if key != KEY:
+                return error(403, "Invalid API key")
+        raw = await request.read()
+        if len(raw) > BODY_MAX:
+            return page(413, "PayloadTooLargeError: request entity too large")
+        request["body"] = None
+        if raw and "json" in request.headers.get("Content-Type", ""):
+            try:
+                request["body"] = json.loads(raw)
+            except ValueError:
+                return page(400, "SyntaxError: Unexpected token")
+            if not isinstance(request["body"], (dict, list)):
+                return page(400, "SyntaxError: Unexpected token")
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return page(404, "Cannot %s %s" % (request.method, request.path))
+        except web.HTTPMethodNotAllowed:
+            return page(404, "Cannot %s %s" % (request.method, request.path))
+
+    def vm(self, request, status=500):
+        name = request.match_info["name"]
+        vm = self.vms.get(name)
+        if not vm:
+            return None, error(status, "VM \"%s\" not found" % name)
+        return vm, None
+
+    def usable(self, request):
+        vm, bad = self.vm(request)
+        if vm and not vm.alive:
+            return None, error(500, "VM \"%s\" sandbox not found" % vm.name)
+        return vm, bad
+
+    async def health(self, request):
+        return web.json_response({"status": "ok", "timestamp": time.strftime(
+            "%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())})
+
+    async def me(self, request):
+        return web.json_response({"api_key_id": 1, "api_key_name": "test",
+                                  "created_at": now_text()})
+
+    async def list(self, request):
+        vms = sorted(self.vms.values(), key=lambda v: -v.number)
+        return web.json_response({"vms": [v.record() for v in vms]})
+
+    async def create(self, request):
+        body = request["body"]
+        if body is None:
+            return page(500, "TypeError: Cannot destructure property 'name'")
+        name = body.get("name")
+        if not name:
+            return error(400, "name is required")
+        if name in self.vms:
+            return error(500, "VM \"%s\" already exists" % name)
+        self.number += 1
+        vm = VM(self.dir, self.number, name, self.args.agent)
+        self.vms[name] = vm
+        if request["fault"] == "create-error":
+            vm.status, vm.alive = "error", False
+            return error(500, "Command failed: docker run -d")
+        self.snapshot(vm, None, "initial")
+        return web.json_response(vm.record(), status=201)
+
+    async def get(self, request):
+        vm, bad = self.vm(request, 404)
+        if bad is not None:
+            return bad
+        return web.json_response(dict(vm.record(), agentHealthy=vm.alive))
+
+    async def delete(self, request):
+        vm, bad = self.vm(request)
+        if bad is not None:
+            return bad
+        del self.vms[vm.name]
+        self.snapshots = [s for s in self.snapshots if
+                          s["vm_id"] != vm.number]
+        vm.end()
+        return web.json_response({"message": "VM \"%s\" deleted" % vm.name})
+
+    async def run(self, request):
+        vm, bad = self.vm(request)
+        if request["body"] is None:
+            return page(500, "TypeError: Cannot destructure property")
+        if bad is not None:
+            return bad
+        vm, bad = self.usable(request)
+        command = request["body"].get("command")
+        request["entry"]["command"] = str(command)[:300]
+        if not command:
+            return error(400, "command is required")
+        if bad is not None:
+            return bad
+        if not isinstance(command, str):
+            return error(500, "Wrong API use : tried to bind a value of an "
+                              "unknown type")
+        timeout = self.timeout_of(request["body"])
+        if vm.lock:
+            async with vm.lock:
+                out, err, code = await self.execute(vm, command, timeout)
+        else:
+            out, err, code = await self.execute(vm, command, timeout)
+        try:
+            name = self.snapshot(vm, command)
+        except RuntimeError as e:
+            return error(500, str(e))
+        if vm.lock:  # an agent's text mode
+            out = out.replace("\r\n", "\n").replace("\r", "\n")
+        return web.json_response({"stdout": out, "stderr": err,
+                                  "exitCode": code, "snapshot": name})
+
+    async def wipe(self, request):
+        vm, bad = self.usable(request)
+        if bad is not None:
+            return bad
+        self.clear(vm)
+        return web.json_response({"message": "VM \"%s\" wiped" % vm.name})
+
+    async def list_snapshots(self, request):
+        vm, bad = self.vm(request)
+        if bad is not None:
+            return bad
+        return web.json_response({"snapshots": [
+            s for s in self.snapshots if s["vm_id"] == vm.number]})
+
+    async def all_snapshots(self, request):
+        return web.json_response({"snapshots": self.snapshots[::-1]})
+
+    async def do_restore(self, request):
+        vm, bad = self.usable(request)
+        if bad is not None:
+            return bad
+        try:
+            self.restore(vm, request.match_info["snap"])
+        except (RuntimeError, OSError) as e:
+            return error(500, str(e))
+        return web.json_response({"message": "Restored"})
+
+    # ---- for tests ----
+
+    async def test_journal(self, request):
+        return web.json_response(self.journal)
+
+    async def test_fault(self, request):
+        f = await request.json()
+        f.setdefault("n", 1)
+        f.setdefault("path", "/run")
+        self.faults = [g for g in self.faults if g["n"] > 0] + [f]
+        return web.json_response({})
+
+    async def test_restart(self, request):
+        for vm in self.vms.values():
+            vm.alive = False
+        return web.json_response({})
+
+    async def test_folder(self, request):
+        name = (await request.json())["vm"]
+        return web.json_response(
+            {"workspace": self.vms[name].path("workspace")})
+
+    def app(self):
+        app = web.Application(middlewares=[self.middleware],
+                              client_max_size=1 << 24)
+        r = app.router
+        r.add_get("/health", self.health)
+        r.add_get("/me", self.me)
+        r.add_get("/vms", self.list)
+        r.add_post("/vms", self.create)
+        r.add_get("/vms/{name}", self.get)
+        r.add_delete("/vms/{name}", self.delete)
+        r.add_post("/vms/{name}/run", self.run)
+        r.add_post("/vms/{name}/wipe", self.wipe)
+        r.add_get("/vms/{name}/snapshots", self.list_snapshots)
+        r.add_get("/snapshots", self.all_snapshots)
+        r.add_post("/vms/{name}/snapshots/{snap}/restore", self.do_restore)
+        r.add_get("/_test/journal", self.test_journal)
+        r.add_post("/_test/fault", self.test_fault)
+        r.add_post("/_test/restart", self.test_restart)
+        r.add_post("/_test/folder", self.test_folder)
+        return app
+
+    def end(self):
+        for vm in self.vms.values():
+            vm.end()
+        if not self.args.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+async def serve(args):
+    service = Service(args)
+    runner = web.AppRunner(service.app(), keepalive_timeout=5,
+                           access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", args.port)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    print("ready", port, flush=True)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(sys.stdin, lambda: os.read(0, 4096) or ended.set())
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, ended.set)
+    await ended.wait()
+    loop.remove_reader(sys.stdin)
+    await asyncio.wait_for(runner.cleanup(), 5)
+    service.end()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--dir")
+    p.add_argument("--port", type=int, default=0)
+    p.add_argument("--agent", action="store_true")
+    p.add_argument("--slow", type=int, default=0)
+    asyncio.run(serve(p.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

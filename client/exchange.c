@@ -22,6 +22,7 @@
 #define POLL_MAX_MS   4000
 #define MAX_NONSENSE  4 /* answers in a row, before it is believed */
 #define MAX_ROUNDS    3 /* of bringing the helper */
+#define LAZY_MAX      16384
 #define ANSWER_MAX    ((size_t)2 << 20)
 #define BATCH_ROOM(x) ((x)->lim->input / 4 * 3 - 16)
 
@@ -57,6 +58,7 @@ static int on_hello(struct sbx_exchange *x, const struct sbx_hello *h)
 	if (x->instance && x->instance != h->instance) {
 		/* what else it says would be of a link that is reset */
 		sbx_link_reset(x->link);
+		x->lazy = x->lazy_sent = 0;
 		sbx_link_deafen(x->link);
 		x->ended = true;
 		exchange_greet(x, h, true);
@@ -120,6 +122,10 @@ static int exchange_put_batch(struct sbx_exchange *x, struct sbx_buf *input)
 
 	while ((n = sbx_link_output(x->link, x->unit + len, max - len)))
 		len += n;
+	/* of what does not go in all is worth the next run */
+	if (sbx_link_queued(x->link))
+		x->lazy = 0;
+	x->lazy_sent = x->lazy;
 	room = sbx_buf_room(input, SBX_BASE64_LEN(len) + 2);
 	if (!room)
 		return -ENOMEM;
@@ -311,6 +317,7 @@ static void exchange_nonsense(struct sbx_exchange *x, const struct sbx_run *run)
 static void exchange_new_session(struct sbx_exchange *x)
 {
 	sbx_link_reset(x->link);
+	x->lazy = x->lazy_sent = 0;
 	sbx_session_make(x->session);
 	x->instance = x->instance ? UINT64_MAX : 0;
 }
@@ -332,6 +339,8 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 		return;
 	}
 	x->nonsense = x->failures = 0;
+	x->lazy -= x->lazy_sent;
+	x->lazy_sent = 0;
 	x->upload.blob = NULL;
 	x->upload.rounds = 0;
 	if (x->closing)
@@ -413,6 +422,12 @@ static void on_run_done(struct sbx_run *run)
 
 /* ---- what is next ---- */
 
+/* Something is queued, or not acknowledged, that is worth a run. */
+static bool exchange_wants(const struct sbx_exchange *x)
+{
+	return sbx_exchange_unsent(x) || x->lazy > LAZY_MAX;
+}
+
 static void exchange_poll_later(struct sbx_exchange *x)
 {
 	unsigned int ms = POLL_MIN_MS << (x->polls < 6 ? x->polls : 6);
@@ -441,7 +456,7 @@ void exchange_plan(struct sbx_exchange *x)
 	}
 	if (x->upload.blob)
 		exchange_piece(x);
-	else if (!x->up || x->more || sbx_exchange_unsent(x))
+	else if (!x->up || x->more || exchange_wants(x))
 		exchange_call(x, false, false);
 	else if (exchange_jobs_run(x) || parked)
 		return;
@@ -451,16 +466,36 @@ void exchange_plan(struct sbx_exchange *x)
 		exchange_poll_later(x);
 }
 
+/*
+ * What wants no answer and changes nothing that anybody could see: it goes
+ * along with the next run, and is not worth one.
+ */
+static bool is_lazy(const uint8_t *p, size_t len)
+{
+	static const uint8_t none[] = {0xce, 0, 0, 0, 0};
+
+	/* an array of less than 16, an op below 128, an id (remote.c) */
+	if (len < 3 || (p[1] != SBX_OP_DIR && p[1] != SBX_OP_FORGET &&
+			p[1] != SBX_OP_CLOSE && p[1] != SBX_OP_CREDS))
+		return false;
+	return !p[2] ||
+	       (len >= 2 + sizeof(none) && !memcmp(p + 2, none, sizeof(none)));
+}
+
 int sbx_exchange_send(struct sbx_exchange *x, const void *data, size_t len)
 {
 	int r = -EOPNOTSUPP;
 
 	if (x->lim->commands)
 		r = exchange_jobs_send(x, data, len);
-	if (r == -EOPNOTSUPP)
+	if (r == -EOPNOTSUPP) {
 		r = sbx_link_send(x->link, data, len);
+		x->lazy += r == 0 && is_lazy(data, len) ? len : 0;
+	}
 	if (r < 0 || x->closing)
 		return r;
+	if (is_lazy(data, len) && !exchange_wants(x))
+		return 0;
 	x->started = true;
 	x->polls = 0;
 	/* a run under way, or a pause after a failure, gathers, too */
@@ -641,7 +676,9 @@ const struct sbx_remote_info *sbx_exchange_info(const struct sbx_exchange *x)
 
 size_t sbx_exchange_unsent(const struct sbx_exchange *x)
 {
-	return sbx_link_queued(x->link) + sbx_link_unacked(x->link);
+	size_t n = sbx_link_queued(x->link) + sbx_link_unacked(x->link);
+
+	return n > x->lazy ? n - x->lazy : 0;
 }
 
 uint64_t sbx_exchange_heard_ms(const struct sbx_exchange *x)

@@ -87,6 +87,8 @@ struct sbx_exchange {
 	struct exchange_run runs[2];
 	struct exchange_run *current; /* the link is attached to it, or NULL */
 	uint8_t *unit;		      /* a batch being written */
+	/* bytes queued that are not worth a run; of the run under way */
+	size_t lazy, lazy_sent;
 
 	bool started, up, expecting, closing, refused, told_down;
 	bool quits;	     /* the helper is to be told that it shall end */

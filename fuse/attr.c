@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/tell.h"
 
@@ -158,16 +159,31 @@ static bool is_remembered(const struct sfs_inode *i)
 	return !sfs_handle_any(i);
 }
 
+static void on_drained(struct sfs_call *c, int err);
+
+static void on_fresh(struct sfs_call *c, int err)
+{
+	c->resume = c->then;
+	if (err)
+		c->resume(c, err);
+	else
+		on_drained(c, 0);
+}
+
 static void on_drained(struct sfs_call *c, int err)
 {
 	struct sfs_refresh *r = c->inode->refresh;
 
 	sfs_file_waited(c->inode);
-	c->resume = c->then;
 	if (sfs_inode_is_known(c->inode)) {
+		c->resume = on_fresh;
+		if (sfs_fresh_wait(c))
+			return;
+		c->resume = c->then;
 		c->resume(c, 0);
 		return;
 	}
+	c->resume = c->then;
 	if (!r) {
 		if (sfs_inode_is_dir(c->inode) &&
 		    !sfs_dir_is_told(c->inode->dir))

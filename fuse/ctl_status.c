@@ -54,7 +54,7 @@ static void put_helper(struct sbx_buf *to, const struct sfs_sandbox *sb)
 	else
 		sfs_text_printf(to, "helper: none: %s\n",
 				e && e->err ? e->text : "not needed so far");
-	if (info && !(info->features & SBX_FEATURE_INOTIFY))
+	if (info && (info->silent || !(info->features & SBX_FEATURE_INOTIFY)))
 		sfs_text_printf(to, "push: none: changes made there are seen "
 				    "after a second\n");
 }

@@ -198,6 +198,7 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	f->compare_end = &f->compare;
 	f->ahead_end = &f->ahead;
 	sfs_calls_init(&f->throttled);
+	sfs_calls_init(&f->unsure);
 	for (t = 0; t < 2; t++) {
 		f->owners[t].here_uid = fs->uid;
 		f->owners[t].here_gid = fs->gid;

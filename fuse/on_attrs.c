@@ -9,6 +9,7 @@
 #include "fuse/cache.h"
 #include "fuse/caller.h"
 #include "fuse/follow.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
@@ -329,6 +330,18 @@ static void readlink_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	readlink_reply(c, target);
 }
 
+static void on_fresh_target(struct sfs_call *c, int err)
+{
+	struct sfs_inode *i = c->inode;
+
+	if (err)
+		sfs_call_err(c, err);
+	else if (i->target && sfs_inode_is_covered(i))
+		readlink_reply(c, i->target);
+	else
+		sfs_call_go(c);
+}
+
 void sfs_on_readlink(fuse_req_t req, struct sfs_node *n)
 {
 	struct sfs_inode *i = sfs_inode_of(n);
@@ -343,10 +356,11 @@ void sfs_on_readlink(fuse_req_t req, struct sfs_node *n)
 		return;
 	c->send = readlink_send;
 	c->done = readlink_done;
-	if (i->target && sfs_inode_is_covered(i))
-		readlink_reply(c, i->target);
-	else
+	c->resume = on_fresh_target;
+	if (!i->target || !sfs_inode_is_covered(i))
 		sfs_call_go(c);
+	else if (!sfs_fresh_wait(c))
+		readlink_reply(c, i->target);
 }
 
 /* ---- statfs ---- */

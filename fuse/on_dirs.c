@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
@@ -34,6 +35,33 @@ static void opendir_reply(fuse_req_t req, struct sfs_dir *d,
 	}
 }
 
+/* The kernel may keep its listing, or not: that is known now. */
+static void on_fresh_open(struct sfs_call *c, int err)
+{
+	struct sfs_dir *d = err ? NULL : sfs_dir_of(c->inode);
+	struct fuse_file_info fi = c->fi;
+
+	if (!err && !d)
+		err = -ENOMEM;
+	if (err || !c->req)
+		sfs_call_err(c, err);
+	else
+		opendir_reply(sfs_call_take(c), d, &fi);
+}
+
+static void opendir_fresh(fuse_req_t req, struct sfs_inode *i,
+			  struct fuse_file_info *fi)
+{
+	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
+
+	if (!c)
+		return;
+	c->fi = *fi;
+	c->resume = on_fresh_open;
+	if (!sfs_fresh_wait(c))
+		on_fresh_open(c, 0);
+}
+
 void sfs_on_opendir(fuse_req_t req, struct sfs_node *n,
 		    struct fuse_file_info *fi)
 {
@@ -45,7 +73,9 @@ void sfs_on_opendir(fuse_req_t req, struct sfs_node *n,
 		return;
 	}
 	d = sfs_dir_of(i);
-	if (d)
+	if (d && sfs_dir_is_complete(d) && !sfs_files_are_fresh(i->files))
+		opendir_fresh(req, i, fi);
+	else if (d)
 		opendir_reply(req, d, fi);
 	else
 		fuse_reply_err(req, ENOMEM);
@@ -153,6 +183,33 @@ static void on_listed(struct sfs_call *c, int err)
 		readdir_reply(c);
 }
 
+static void readdir_go(struct sfs_call *c);
+
+static void on_fresh(struct sfs_call *c, int err)
+{
+	if (err)
+		sfs_call_err(c, err);
+	else
+		readdir_go(c);
+}
+
+/* Once begun, a listing goes on with what is there. */
+static void readdir_go(struct sfs_call *c)
+{
+	struct sfs_dir *d = c->inode->dir;
+
+	if (d && c->offset && d->complete) {
+		readdir_reply(c);
+	} else if (d && sfs_list_is_good(d)) {
+		c->resume = on_fresh;
+		if (!sfs_dir_is_true(d) || !sfs_fresh_wait(c))
+			readdir_reply(c);
+	} else {
+		c->resume = on_listed;
+		sfs_list_wait(c);
+	}
+}
+
 void sfs_on_readdir(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 		    struct fuse_file_info *fi, bool plus)
 {
@@ -165,17 +222,12 @@ void sfs_on_readdir(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 	c->size = size;
 	c->offset = (uint64_t)off;
 	c->plus = plus;
-	c->resume = on_listed;
-	/* once begun, a listing goes on with what is there */
 	if (off < 0)
 		sfs_call_err(c, -EINVAL);
 	else if (sfs_inode_is_gone_dir(i))
 		readdir_nothing(c);
-	else if (i->dir &&
-		 (sfs_list_is_good(i->dir) || (off && i->dir->complete)))
-		readdir_reply(c);
 	else
-		sfs_list_wait(c);
+		readdir_go(c);
 }
 
 /* ---- fsyncdir ---- */

@@ -9,6 +9,7 @@
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/locks.h"
 #include "fuse/on.h"
@@ -165,6 +166,34 @@ static void open_on(struct sfs_call *c, int none)
 	sfs_inode_unref(i);
 }
 
+static void on_fresh_open(struct sfs_call *c, int err)
+{
+	struct fuse_file_info fi = c->fi;
+	struct sfs_inode *i;
+
+	if (err || !c->req) {
+		sfs_call_err(c, err);
+		return;
+	}
+	i = sfs_inode_ref(c->inode);
+	sfs_on_open(sfs_call_take(c), &i->node, &fi);
+	sfs_inode_unref(i);
+}
+
+/* Whether what the kernel holds of it is still true is asked for. */
+static void open_fresh(fuse_req_t req, struct sfs_inode *i,
+		       struct fuse_file_info *fi)
+{
+	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
+
+	if (!c)
+		return;
+	c->fi = *fi;
+	c->resume = on_fresh_open;
+	if (!sfs_fresh_wait(c))
+		on_fresh_open(c, 0);
+}
+
 /*
  * Nothing but reading, by somebody who certainly may.  What the kernel does
  * not have is opened there before this is answered: it must stay readable
@@ -212,7 +241,10 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 		fi->flags ^= O_ACCMODE ^ O_RDWR;
 	if (!(fi->flags & matters) && sfs_inode_is_covered(i) &&
 	    i->attr_gen == i->files->gen && sfs_inode_is_readable(i)) {
-		open_to_read(req, i, fi);
+		if (sfs_files_are_fresh(i->files))
+			open_to_read(req, i, fi);
+		else
+			open_fresh(req, i, fi);
 		return;
 	}
 	c = sfs_call_new(req, i, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
@@ -115,6 +116,23 @@ static bool is_of_before(const struct sfs_inode *i)
 	       (int32_t)(i->attr_ms - (uint32_t)f->stale_ms) <= 0;
 }
 
+static void lookup_answer(struct sfs_call *c);
+
+static void on_fresh(struct sfs_call *c, int err)
+{
+	if (err)
+		sfs_call_err(c, err);
+	else
+		lookup_answer(c);
+}
+
+/* It is asked for whether what is remembered is still so. */
+static bool lookup_is_unsure(struct sfs_call *c)
+{
+	c->resume = on_fresh;
+	return sfs_fresh_wait(c);
+}
+
 /* From memory, or by asking. */
 static void lookup_answer(struct sfs_call *c)
 {
@@ -135,7 +153,7 @@ static void lookup_answer(struct sfs_call *c)
 	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
 		if (is_of_before(e->inode))
 			sfs_call_go(c);
-		else
+		else if (!lookup_is_unsure(c))
 			sfs_call_entry(c, i->dir, e->inode);
 	} else if (e && e->inode) {
 		c->other = i; /* takes the reference over */
@@ -143,7 +161,8 @@ static void lookup_answer(struct sfs_call *c)
 		c->resume = on_child_known;
 		sfs_attr_wait(c);
 	} else if (!e && sfs_dir_is_complete(i->dir)) {
-		sfs_call_entry(c, i->dir, NULL);
+		if (!lookup_is_unsure(c))
+			sfs_call_entry(c, i->dir, NULL);
 	} else {
 		sfs_call_go(c);
 	}

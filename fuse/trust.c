@@ -2,6 +2,7 @@
  * What may be trusted, and for how long the kernel may.
  */
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/shown.h"
 
@@ -147,7 +148,8 @@ double sfs_inode_timeout(const struct sfs_inode *i)
 	    (sfs_file_is_open(i) && i->file->shown))
 		return 0;
 	if (sfs_inode_is_known(i))
-		return changed_lately(i) ? SFS_BRIEF : SFS_FOREVER;
+		return sfs_fresh_limit(
+			i->files, changed_lately(i) ? SFS_BRIEF : SFS_FOREVER);
 	/* a folder seen from its parent only, or a file with names that are
 	 * not known, costs the kernel a question to us */
 	if (!sfs_inode_is_recent(i) ||
@@ -162,8 +164,9 @@ double sfs_dir_timeout(const struct sfs_dir *d)
 {
 	if (d->inode->flags & SFS_INODE_VOLATILE)
 		return 0;
-	return sfs_dir_is_true(d) ? SFS_FOREVER
-				  : brief(d->inode->files, SFS_BRIEF);
+	return sfs_dir_is_true(d)
+		       ? sfs_fresh_limit(d->inode->files, SFS_FOREVER)
+		       : brief(d->inode->files, SFS_BRIEF);
 }
 
 const struct sfs_owners *sfs_owners_of(const struct sfs_inode *i)

@@ -37,6 +37,11 @@ uint32_t sbx_remote_epoch(const struct sbx_remote *r)
 	return the->epoch;
 }
 
+uint64_t sbx_remote_heard_ms(const struct sbx_remote *r)
+{
+	return the->silent ? the->heard_ms : UINT64_MAX;
+}
+
 uint64_t sbx_remote_number(struct sbx_remote *r)
 {
 	return ++the->numbers;

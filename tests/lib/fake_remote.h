@@ -48,6 +48,8 @@ struct fake {
 	struct sfs_files *files;
 	struct fake_request *first;
 	uint32_t epoch, last_number;
+	bool silent; /* changes are told on asking, up to heard_ms */
+	uint64_t heard_ms;
 	uint64_t numbers;
 	unsigned int sent[256]; /* by op */
 	struct sbx_remote_info info;

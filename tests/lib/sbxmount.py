@@ -216,13 +216,19 @@ class Mount:
 
     # the mount
 
+    def source(self):
+        return "%s+http://127.0.0.1:%d" % (SERVICE, self.port)
+
+    def key(self):
+        return {KEYS[SERVICE]: "test-key"}
+
     def start(self, options=(), wrapper=()):
         args = [*wrapper, os.path.join(BUILD, "sbxfs"), "-f"]
         if options:
             args += ["-o", ",".join(options)]
-        args += ["%s+http://127.0.0.1:%d" % (SERVICE, self.port), self.mnt]
+        args += [self.source(), self.mnt]
         self.daemon = subprocess.Popen(
-            args, env={**os.environ, KEYS[SERVICE]: "test-key"},
+            args, env=dict(os.environ, **self.key()),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
         def mounted():

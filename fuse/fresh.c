@@ -1,0 +1,65 @@
+/*
+ * What is shown for a second only: see fresh.h.
+ */
+#include "fuse/fresh.h"
+
+#include <errno.h>
+
+/* When everything known was true, UINT64_MAX: it is now. */
+static uint64_t true_ms(const struct sfs_files *f)
+{
+	uint64_t heard =
+		f->closed ? UINT64_MAX : sbx_remote_heard_ms(f->remote);
+
+	return heard > f->fresh_ms ? heard : f->fresh_ms;
+}
+
+bool sfs_files_are_fresh(const struct sfs_files *f)
+{
+	uint64_t heard = true_ms(f);
+
+	return heard == UINT64_MAX ||
+	       (heard && files_now(f) - heard < SFS_BRIEF_MS);
+}
+
+double sfs_fresh_limit(const struct sfs_files *f, double s)
+{
+	uint64_t heard = true_ms(f), age = files_now(f) - heard;
+	double left;
+
+	if (heard == UINT64_MAX)
+		return s;
+	left = heard && age < SFS_BRIEF_MS ? (double)(SFS_BRIEF_MS - age) / 1000
+					   : 0;
+	return s < left ? s : left;
+}
+
+/* Everything that happened before has been told by now. */
+static void on_answer(void *arg, int err, struct sbx_rd *rd)
+{
+	struct sfs_files *f = arg;
+
+	f->freshening = false;
+	/* of another helper nothing is known any more */
+	if (err == -ERESTART)
+		err = 0;
+	if (!err)
+		f->fresh_ms = files_now(f);
+	sfs_calls_resume(&f->unsure, err);
+}
+
+bool sfs_fresh_wait(struct sfs_call *c)
+{
+	struct sfs_files *f = c->files;
+
+	if (sfs_files_are_fresh(f))
+		return false;
+	sfs_calls_add(&f->unsure, c);
+	sfs_call_waits(c);
+	if (f->freshening)
+		return true;
+	f->freshening = true;
+	sbx_remote_begin(f->remote, SBX_OP_BARRIER, 0);
+	sbx_remote_submit(f->remote, on_answer, NULL, f);
+	return true;
+}

@@ -1,0 +1,22 @@
+/*
+ * Where nothing tells of changes as they happen (services without streams),
+ * what is known is as true as the last answer is old: it is shown for a second
+ * after one, and then one request makes all of it true again, since every
+ * answer brings all that was to be told.  Elsewhere everything is always fresh.
+ * Loop thread only.
+ */
+#ifndef SFS_FRESH_H
+#define SFS_FRESH_H
+
+#include "fuse/call.h"
+
+bool sfs_files_are_fresh(const struct sfs_files *f);
+/* Seconds, no more than what is known may be shown. */
+double sfs_fresh_limit(const struct sfs_files *f, double s);
+/*
+ * False: it is fresh.  True: calls c->resume(c, err) when it is; what was
+ * known may have changed by then.
+ */
+bool sfs_fresh_wait(struct sfs_call *c);
+
+#endif

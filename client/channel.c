@@ -42,6 +42,7 @@ struct sbx_channel {
 	enum phase phase;
 	bool started; /* somebody wants it */
 	bool expecting;
+	bool renews; /* what was said is not to be taken up again */
 	struct sbx_stream *stream;
 	struct sbx_upload *upload;
 	struct sbx_link *link;
@@ -345,8 +346,9 @@ static void on_stream_end(void *arg, int exit_code,
 	}
 	c->error.err = 0;
 	c->upload = sbx_upload_free(c->upload);
-	if (sbx_link_is_broken(c->link))
+	if (sbx_link_is_broken(c->link) || c->renews)
 		channel_new_session(c);
+	c->renews = false;
 	if (c->phase == PHASE_CLOSING)
 		channel_release(c);
 	else if (!channel_go_plain(c, c->phase, &why))
@@ -537,6 +539,21 @@ void sbx_channel_start(struct sbx_channel *c)
 	uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
 	uv_timer_start(&c->retry, on_retry, c->attempts ? retry_delay(c) : 0,
 		       0);
+}
+
+void sbx_channel_renew(struct sbx_channel *c)
+{
+	struct sbx_error why = {0};
+
+	if (c->exchange) {
+		sbx_exchange_renew(c->exchange);
+	} else if (!c->plain && c->stream && c->phase == PHASE_UP) {
+		/* on_stream_end goes on */
+		c->renews = true;
+		sbx_error_set(&why, -ETIMEDOUT, "starting over");
+		why.retry = SBX_RETRY_CONNECTION;
+		channel_break(c, &why);
+	}
 }
 
 static void channel_quit(struct sbx_channel *c)

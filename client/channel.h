@@ -30,6 +30,8 @@ struct sbx_channel *sbx_channel_new(uv_loop_t *loop, struct sbx_service *svc,
 void sbx_channel_set_plain(struct sbx_channel *c, const char *why);
 /* Connects unless it is connected or about to be. */
 void sbx_channel_start(struct sbx_channel *c);
+/* Starts over with a new session: the next helper is another one. */
+void sbx_channel_renew(struct sbx_channel *c);
 /* Asks the helper to end, waits a second at most, then frees c and calls
  * on_closed.  No handler is called any more. */
 void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),

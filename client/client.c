@@ -333,6 +333,78 @@ void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
 	client_submit(c, call, box, true, fn, arg);
 }
 
+/* Snapshots: that there is none of a name says nothing of the sandbox. */
+struct snapshot_ask {
+	struct sbx_client *c;
+	struct sbx_box *box; /* counted */
+	sbx_snapshots_fn *list_fn;
+	sbx_box_fn *fn;
+	void *arg;
+};
+
+static void on_snapshots(struct sbx_call *call)
+{
+	struct snapshot_ask *a = call->arg;
+	struct sbx_box *box = NULL;
+
+	if (a->list_fn) {
+		a->list_fn(a->arg, call);
+	} else {
+		if (call->nr && !call->error.err && !a->c->closing)
+			box = client_take_one(a->c, call);
+		a->fn(a->arg, box, &call->error);
+	}
+	sbx_box_unref(a->box);
+	free(a);
+	sbx_call_free(call);
+}
+
+static void snapshots_submit(struct sbx_client *c, struct sbx_box *box,
+			     enum sbx_call_kind kind, const char *name,
+			     const struct snapshot_ask *ask)
+{
+	struct sbx_call failed = {.kind = kind}, *call = NULL;
+	struct snapshot_ask *a = malloc(sizeof(*a));
+
+	if (a && !c->closing)
+		call = sbx_call_new(kind, box->sb.id);
+	if (call && name && !(call->path = strdup(name)))
+		call = sbx_call_free(call);
+	if (!call) {
+		free(a);
+		sbx_error_set(&failed.error, c->closing ? -ECANCELED : -ENOMEM,
+			      "it cannot be asked for now");
+		if (ask->list_fn)
+			ask->list_fn(ask->arg, &failed);
+		else
+			ask->fn(ask->arg, NULL, &failed.error);
+		return;
+	}
+	*a = *ask;
+	a->c = c;
+	a->box = sbx_box_ref(box);
+	/* copying a large tree takes its time */
+	call->timeout_ms = name ? CREATE_TIMEOUT_MS : c->conf->timeout_ms;
+	call->done = on_snapshots;
+	call->arg = a;
+	c->svc->type->submit(c->svc, call);
+}
+
+void sbx_client_snapshots(struct sbx_client *c, struct sbx_box *box,
+			  sbx_snapshots_fn *fn, void *arg)
+{
+	snapshots_submit(c, box, SBX_CALL_SNAPSHOTS, NULL,
+			 &(struct snapshot_ask){.list_fn = fn, .arg = arg});
+}
+
+void sbx_client_snapshot(struct sbx_client *c, struct sbx_box *box,
+			 enum sbx_call_kind kind, const char *name,
+			 sbx_box_fn *fn, void *arg)
+{
+	snapshots_submit(c, box, kind, name,
+			 &(struct snapshot_ask){.fn = fn, .arg = arg});
+}
+
 void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,
 			  unsigned int seconds, sbx_box_fn *fn, void *arg)
 {

@@ -190,6 +190,7 @@ static struct exchange_call exchange_call_of(const struct sbx_exchange *x,
 	return (struct exchange_call){
 		.session = x->session,
 		.mark = r->mark,
+		.old_pid = x->old_pid,
 		.wait_ms = WAIT_MS,
 		.park_ms = park_ms,
 		.max_bytes = most < ANSWER_MAX ? most : ANSWER_MAX,
@@ -338,7 +339,7 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 		exchange_nonsense(x, run);
 		return;
 	}
-	x->nonsense = x->failures = 0;
+	x->nonsense = x->failures = x->old_pid = 0;
 	x->lazy -= x->lazy_sent;
 	x->lazy_sent = 0;
 	x->upload.blob = NULL;
@@ -583,6 +584,20 @@ void sbx_exchange_start(struct sbx_exchange *x)
 	x->started = true;
 	x->gathering = true;
 	uv_timer_start(&x->due, on_due, 0, 0);
+}
+
+void sbx_exchange_renew(struct sbx_exchange *x)
+{
+	if (!x->instance || x->closing)
+		return;
+	x->old_pid = x->info.pid;
+	/* what is under way is of the old one */
+	x->current = NULL;
+	sbx_link_detach(x->link);
+	exchange_new_session(x);
+	x->more = true;
+	x->heard_ms = 0;
+	exchange_plan(x);
 }
 
 static void on_freed(uv_handle_t *handle)

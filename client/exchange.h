@@ -36,6 +36,8 @@ struct sbx_exchange *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
 void sbx_exchange_refuse(struct sbx_exchange *x, const char *why);
 /* Says hello unless that was done or is about to be. */
 void sbx_exchange_start(struct sbx_exchange *x);
+/* Starts over with a new session; the old helper is ended by the next run. */
+void sbx_exchange_renew(struct sbx_exchange *x);
 /* Asks the helper to end, waits a second at most for that, frees x (NULL is
  * fine) and calls on_closed.  No handler is called any more. */
 void sbx_exchange_close(struct sbx_exchange *x, void (*on_closed)(void *arg),

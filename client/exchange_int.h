@@ -28,6 +28,7 @@ struct exchange_call {
 	const char *session, *mark;
 	unsigned int wait_ms, park_ms;
 	size_t max_bytes;
+	uint32_t old_pid; /* of a helper to be ended; 0: none */
 };
 
 /* Calls the helper with a batch as input, or says what is missing. */
@@ -82,6 +83,7 @@ struct sbx_exchange {
 
 	struct sbx_link *link;
 	uint64_t instance; /* of the helper; 0: none so far */
+	uint32_t old_pid;  /* of the one before, to be ended; 0: none */
 	struct sbx_remote_info info;
 	struct exchange_upload upload;
 	struct exchange_run runs[2];

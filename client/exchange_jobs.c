@@ -317,7 +317,7 @@ static bool put_plain_text(struct sbx_buf *b, struct sbx_rd argv)
 	if (argv.left != 3)
 		return false;
 	data = sbx_get_bin(&argv, &len);
-	if (!is_word(data, len, "sh"))
+	if (!is_word(data, len, "sh") && !is_word(data, len, "/bin/sh"))
 		return false;
 	data = sbx_get_bin(&argv, &len);
 	if (!is_word(data, len, "-c"))
@@ -325,6 +325,8 @@ static bool put_plain_text(struct sbx_buf *b, struct sbx_rd argv)
 	data = sbx_get_bin(&argv, &len);
 	if (argv.err || !len || memchr(data, 0, len))
 		return false;
+	while (len && data[len - 1] == '\n')
+		len--;
 	sbx_buf_add(b, data, len);
 	return true;
 }

@@ -113,6 +113,11 @@ void exchange_put_call(struct sbx_buf *b, const struct exchange_call *c)
 	for (blob = sbx_helper_blobs; blob->machine; blob++)
 		put(b, "%s) s=%s;;\n", blob->machine, blob->sha256);
 	put_text(b, "esac\n");
+	if (c->old_pid)
+		put(b,
+		    "case $(readlink /proc/%u/exe) in */helper-*) kill "
+		    "%u;; esac 2>/dev/null\n",
+		    c->old_pid, c->old_pid);
 	put_text(b, call_script);
 	sbx_buf_add(b, "", 1);
 }

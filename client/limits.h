@@ -42,6 +42,8 @@
 /* Sandboxes in one list; a folder of more is of no use to anybody. */
 #define SBX_MAX_SANDBOXES 10000
 #define SBX_MAX_PORTS	  1024
+/* Snapshots of one sandbox that are shown: the newest. */
+#define SBX_MAX_SNAPSHOTS 10000
 /* What may be written to `new`. */
 #define SBX_MAX_OPTIONS (64u << 10)
 /* Services in one mount; what one line of a profile can name. */

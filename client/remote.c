@@ -363,6 +363,12 @@ void sbx_remote_die(struct sbx_remote *r)
 		r->files->on_doubt(r->files_arg, true);
 }
 
+void sbx_remote_renew(struct sbx_remote *r)
+{
+	if (r->channel && !r->closing && r->state != SBX_LINK_DEAD)
+		sbx_channel_renew(r->channel);
+}
+
 static void on_handle_closed(uv_handle_t *h)
 {
 	struct sbx_remote *r = h->data;

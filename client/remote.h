@@ -81,6 +81,10 @@ void sbx_remote_close(struct sbx_remote *r, void (*on_closed)(void *arg),
 /* The sandbox was destroyed: fail everything now and from now on. */
 void sbx_remote_die(struct sbx_remote *r);
 
+/* Everything in the sandbox may be another: starts over, as if the helper had
+ * been lost. */
+void sbx_remote_renew(struct sbx_remote *r);
+
 enum sbx_link_state sbx_remote_state(const struct sbx_remote *r);
 /* one line for status, e.g. "up", "reconnecting since 2026-..." */
 void sbx_remote_describe(const struct sbx_remote *r, char *dst, size_t size);

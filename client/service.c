@@ -199,6 +199,11 @@ struct sbx_call *sbx_call_free(struct sbx_call *call)
 		sbx_sandbox_release(&call->list[i]);
 	free(call->list);
 	sbx_files_free(call->files, call->nr_files);
+	for (i = 0; i < call->nr_snapshots; i++) {
+		free(call->snapshots[i].name);
+		free(call->snapshots[i].info);
+	}
+	free(call->snapshots);
 	free(call->data);
 	free(call->path);
 	free(call->id);

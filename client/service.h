@@ -76,6 +76,10 @@ enum sbx_call_kind {
 	 */
 	SBX_CALL_FILES, /* -> files: what is in a folder */
 	SBX_CALL_FILE,	/* -> data: all of a file of at most max_file bytes */
+	SBX_CALL_SNAPSHOTS, /* id -> snapshots, in the order they were made */
+	SBX_CALL_SNAPSHOT,  /* id, path (its name): makes one */
+	SBX_CALL_RESTORE,   /* id, path (one that is listed; else -ENOENT
+				before anything is done) -> list[0] */
 	SBX_CALL_KINDS
 };
 
@@ -88,6 +92,12 @@ struct sbx_file {
 };
 
 void sbx_files_free(struct sbx_file *files, size_t nr);
+
+struct sbx_snapshot {
+	char *name;	    /* checked: one component */
+	int64_t created_ms; /* Unix epoch; 0: unknown */
+	char *info;	    /* the service's own record, JSON text; or NULL */
+};
 
 /*
  * One request to a service.  The caller allocates and fills it; submitting
@@ -112,6 +122,8 @@ struct sbx_call {
 	size_t nr_files;
 	uint8_t *data;
 	size_t len;
+	struct sbx_snapshot *snapshots;
+	size_t nr_snapshots;
 
 	void *priv; /* the service's while it has the call */
 };

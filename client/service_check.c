@@ -32,7 +32,8 @@ static const char *const kind_names[] = {
 	[SBX_CALL_RESUME] = "resume",	    [SBX_CALL_STOP] = "stop",
 	[SBX_CALL_START] = "start",	    [SBX_CALL_RESTART] = "restart",
 	[SBX_CALL_WIPE] = "wipe",	    [SBX_CALL_FILES] = "files",
-	[SBX_CALL_FILE] = "file",
+	[SBX_CALL_FILE] = "file",	    [SBX_CALL_SNAPSHOTS] = "snapshots",
+	[SBX_CALL_SNAPSHOT] = "snapshot",   [SBX_CALL_RESTORE] = "restore",
 };
 
 /* Kinds whose success is one sandbox. */
@@ -46,6 +47,9 @@ static void check_files(const struct sbx_call *call)
 {
 	size_t i;
 
+	for (i = 0; i < call->nr_snapshots; i++)
+		assert(call->snapshots[i].name[0] &&
+		       !strchr(call->snapshots[i].name, '/'));
 	for (i = 0; i < call->nr_files; i++)
 		assert(call->files[i].name[0] &&
 		       !strchr(call->files[i].name, '/'));

@@ -389,9 +389,14 @@ static void wipe_start(struct sbx_work *w)
 /* ---- the service ---- */
 
 static void (*const starts[SBX_CALL_KINDS])(struct sbx_work *w) = {
-	[SBX_CALL_LIST] = list_start,	  [SBX_CALL_GET] = get_start,
-	[SBX_CALL_CREATE] = create_start, [SBX_CALL_DESTROY] = destroy_start,
+	[SBX_CALL_LIST] = list_start,
+	[SBX_CALL_GET] = get_start,
+	[SBX_CALL_CREATE] = create_start,
+	[SBX_CALL_DESTROY] = destroy_start,
 	[SBX_CALL_WIPE] = wipe_start,
+	[SBX_CALL_SNAPSHOTS] = timetravel_snapshots_start,
+	[SBX_CALL_SNAPSHOT] = timetravel_snapshot_start,
+	[SBX_CALL_RESTORE] = timetravel_restore_start,
 };
 
 static void timetravel_submit(struct sbx_service *svc, struct sbx_call *call)
@@ -462,7 +467,9 @@ static const struct sbx_run_limits run_limits = {
 const struct sbx_service_type sbx_svc_timetravel = {
 	.name = "timetravel",
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
-		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_WIPE,
+		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_WIPE |
+		 1 << SBX_CALL_SNAPSHOTS | 1 << SBX_CALL_SNAPSHOT |
+		 1 << SBX_CALL_RESTORE,
 	.open = timetravel_open,
 	.close = sbx_rest_close,
 	.submit = timetravel_submit,

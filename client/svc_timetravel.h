@@ -4,6 +4,7 @@
  *
  *	svc_timetravel.c       the service, its requests, its calls
  *	svc_timetravel_run.c   commands, one at a time in each VM
+ *	svc_timetravel_snaps.c what the product is for
  *	svc_timetravel_json.c  records, times and errors; no input or output
  */
 #ifndef SBX_SVC_TIMETRAVEL_H
@@ -44,6 +45,11 @@ void timetravel_run_cancel(struct sbx_service *svc, struct sbx_run *run);
 void timetravel_runs_end(struct timetravel *x);
 /* The longest that a command may take in this VM. */
 unsigned int timetravel_longest_ms(const struct timetravel *x, const char *id);
+
+/* calls about snapshots: svc_timetravel_snaps.c */
+void timetravel_snapshots_start(struct sbx_work *w);
+void timetravel_snapshot_start(struct sbx_work *w);
+void timetravel_restore_start(struct sbx_work *w);
 
 /* ---- records and errors ---- */
 

@@ -242,6 +242,9 @@ static void work_begin(struct sbx_work *w)
 	case SBX_CALL_STOP:
 	case SBX_CALL_START:
 	case SBX_CALL_RESTART:
+	case SBX_CALL_SNAPSHOTS:
+	case SBX_CALL_SNAPSHOT:
+	case SBX_CALL_RESTORE:
 	case SBX_CALL_WIPE:
 	case SBX_CALL_KINDS:
 		break;

@@ -83,6 +83,18 @@ struct ctl_node *ctl_node_of_sandbox(struct sfs_sandbox *sb,
 	return node_get(&sb->nodes, type, sb->m, sb->place, sb, NULL);
 }
 
+struct ctl_node *ctl_node_of_snapshot(struct sfs_sandbox *sb,
+				      struct sfs_snapshot *s,
+				      const struct ctl_type *type)
+{
+	struct ctl_node *n =
+		node_get(&s->nodes, type, sb->m, sb->place, sb, NULL);
+
+	if (n && !n->snapshot)
+		n->snapshot = sfs_snapshot_ref(s);
+	return n;
+}
+
 struct ctl_node *ctl_node_of_job(struct sfs_sandbox *sb, struct sfs_job *job,
 				 const struct ctl_type *type)
 {
@@ -104,6 +116,7 @@ void ctl_node_unref(struct ctl_node *n)
 	/* last: the list may go with its owner */
 	if (n->job)
 		sfs_job_unref(n->job);
+	sfs_snapshot_unref(n->snapshot);
 	if (n->sb)
 		sfs_sandbox_unref(n->sb);
 	free(n);
@@ -163,6 +176,8 @@ static int64_t node_time_ms(const struct ctl_node *n)
 {
 	if (n->job)
 		return n->job->started_ms;
+	if (n->snapshot && n->snapshot->created_ms)
+		return n->snapshot->created_ms;
 	if (n->sb && n->sb->box->sb.created_ms)
 		return n->sb->box->sb.created_ms;
 	return n->m->made_ms;
@@ -176,6 +191,8 @@ void ctl_node_attr(const struct ctl_node *n, struct stat *st)
 	memset(st, 0, sizeof(*st));
 	st->st_ino = ctl_ino(n->place, n->sb ? n->sb->box->sb.id : "",
 			     n->type->name, n->job ? n->job->number : 0);
+	if (n->snapshot)
+		st->st_ino = sfs_snapshot_ino(n->snapshot, st->st_ino);
 	st->st_mode = n->type->mode;
 	if (fs->umask != (mode_t)-1 && !S_ISLNK(st->st_mode))
 		st->st_mode &= ~fs->umask;
@@ -223,6 +240,8 @@ void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
 		n = ctl_node_of_mount(dir->m, type);
 	else if (!dir->sb)
 		n = ctl_node_of_place(dir->place, type);
+	else if (dir->snapshot)
+		n = ctl_node_of_snapshot(dir->sb, dir->snapshot, type);
 	else if (!dir->job)
 		n = ctl_node_of_sandbox(dir->sb, type);
 	else

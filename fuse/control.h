@@ -20,6 +20,7 @@ struct ctl_file;
 struct ctl_list;
 struct ctl_op;
 struct sfs_job;
+struct sfs_snapshot;
 
 /* What a control file does.  f is the open file; see struct ctl_file. */
 struct ctl_file_type {
@@ -72,9 +73,10 @@ struct ctl_node {
 	struct sfs_node n; /* first */
 	const struct ctl_type *type;
 	struct sfs_mount *m;
-	struct sfs_place *place; /* NULL: of the whole mount */
-	struct sfs_sandbox *sb;	 /* counted; NULL: of the whole place */
-	struct sfs_job *job;	 /* counted, or NULL */
+	struct sfs_place *place;       /* NULL: of the whole mount */
+	struct sfs_sandbox *sb;	       /* counted; NULL: of the whole place */
+	struct sfs_job *job;	       /* counted, or NULL */
+	struct sfs_snapshot *snapshot; /* counted, or NULL */
 	unsigned int refs;
 	bool known; /* the kernel holds it: that is one reference */
 	struct ctl_node **list, *next;	     /* those of the same owner */
@@ -93,6 +95,9 @@ struct ctl_node *ctl_node_of_sandbox(struct sfs_sandbox *sb,
 				     const struct ctl_type *type);
 struct ctl_node *ctl_node_of_job(struct sfs_sandbox *sb, struct sfs_job *job,
 				 const struct ctl_type *type);
+struct ctl_node *ctl_node_of_snapshot(struct sfs_sandbox *sb,
+				      struct sfs_snapshot *s,
+				      const struct ctl_type *type);
 void ctl_node_unref(struct ctl_node *n);
 /* The kernel is gone: it holds nothing any more, open files included. */
 void ctl_forget_all(struct sfs_mount *m);
@@ -154,6 +159,6 @@ extern const struct ctl_type ctl_top, ctl_place, ctl_sandbox;
 extern const struct ctl_type ctl_new, ctl_mount;
 extern const struct ctl_type ctl_exec, ctl_status, ctl_info, ctl_ports;
 extern const struct ctl_type ctl_keepalive, ctl_jobs, ctl_terminals;
-extern const struct ctl_type ctl_events;
+extern const struct ctl_type ctl_events, ctl_snapshots;
 
 #endif

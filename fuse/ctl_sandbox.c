@@ -30,8 +30,9 @@ static void sandbox_list(struct ctl_node *n, struct ctl_list *list)
 }
 
 static const struct ctl_type *const sandbox_children[] = {
-	&ctl_mount, &ctl_exec, &ctl_status,    &ctl_ports,  &ctl_keepalive,
-	&ctl_info,  &ctl_jobs, &ctl_terminals, &ctl_events, NULL,
+	&ctl_mount,	&ctl_exec,	&ctl_status, &ctl_ports,
+	&ctl_keepalive, &ctl_info,	&ctl_jobs,   &ctl_terminals,
+	&ctl_events,	&ctl_snapshots, NULL,
 };
 
 const struct ctl_type ctl_sandbox = {

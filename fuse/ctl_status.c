@@ -125,6 +125,20 @@ static void on_verb_done(void *arg, struct sbx_box *box,
 	ctl_op_finish(arg, error);
 }
 
+static void on_renewed(void *arg, const struct sbx_error *error)
+{
+	ctl_op_finish(arg, error);
+}
+
+/* Whatever came of it: what was known of its files is not. */
+static void on_wiped(void *arg, struct sbx_box *box,
+		     const struct sbx_error *error)
+{
+	struct ctl_op *op = arg;
+
+	sfs_sandbox_renew(op->node->sb, error, on_renewed, op);
+}
+
 static void verb_destroy(fuse_req_t req, struct ctl_file *f, size_t size)
 {
 	struct ctl_op *op;
@@ -179,7 +193,10 @@ static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
 		op = ctl_op_new(req, f->node, f, size);
 		if (op)
 			sbx_client_drive(c, f->node->sb->box, v->kind,
-					 on_verb_done, op);
+					 v->kind == SBX_CALL_WIPE
+						 ? on_wiped
+						 : on_verb_done,
+					 op);
 	}
 }
 

@@ -204,6 +204,8 @@ static void job_ended(struct sfs_job *j)
 		return;
 	j->ended = ++j->sb->jobs.ends;
 	jobs_trim(j->sb);
+	/* some services make one after each */
+	sfs_snapshots_stale(j->sb);
 }
 
 static void on_news(void *arg)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/log.h"
 #include "fuse/control.h"
@@ -115,6 +116,83 @@ void sfs_sandbox_settle(struct sfs_sandbox *sb, void (*fn)(void *arg),
 		fn(arg);
 }
 
+/* ---- others change it ---- */
+
+struct telling {
+	struct sfs_sandbox *sb; /* counted */
+	struct sbx_error error;
+	sfs_sandbox_fn *fn;
+	void *arg;
+	bool renews;
+};
+
+static void on_settled(void *arg)
+{
+	struct telling *t = arg;
+
+	t->fn(t->arg, &t->error);
+	sfs_sandbox_unref(t->sb);
+	free(t);
+}
+
+static void on_barrier(void *arg, int err, struct sbx_rd *rd)
+{
+	struct telling *t = arg;
+
+	/* of another helper it is as good */
+	if (err == -ERESTART)
+		err = 0;
+	if (err && !t->error.err)
+		sbx_error_set(&t->error, err,
+			      "the sandbox was not reached again: %s",
+			      strerror(-err));
+	if (t->renews && !t->sb->closing)
+		sfs_sandbox_settle(t->sb, on_settled, t);
+	else
+		on_settled(t);
+}
+
+static void tell(struct sfs_sandbox *sb, const struct sbx_error *error,
+		 bool renews, sfs_sandbox_fn *fn, void *arg)
+{
+	struct telling *t;
+	struct sbx_error e = *error;
+
+	if (!sb->remote || sb->closing ||
+	    sbx_remote_state(sb->remote) == SBX_LINK_IDLE) {
+		fn(arg, error);
+		return;
+	}
+	if (renews)
+		sbx_remote_renew(sb->remote);
+	t = malloc(sizeof(*t));
+	if (!t) {
+		sbx_error_set(&e, -ENOMEM, "out of memory");
+		fn(arg, &e);
+		return;
+	}
+	*t = (struct telling){.sb = sfs_sandbox_ref(sb),
+			      .error = e,
+			      .fn = fn,
+			      .arg = arg,
+			      .renews = renews};
+	sbx_remote_begin(sb->remote, SBX_OP_BARRIER, 0);
+	sbx_remote_submit(sb->remote, on_barrier, NULL, t);
+}
+
+void sfs_sandbox_flush(struct sfs_sandbox *sb, sfs_sandbox_fn *fn, void *arg)
+{
+	static const struct sbx_error none;
+
+	tell(sb, &none, false, fn, arg);
+}
+
+void sfs_sandbox_renew(struct sfs_sandbox *sb, const struct sbx_error *error,
+		       sfs_sandbox_fn *fn, void *arg)
+{
+	tell(sb, error, true, fn, arg);
+}
+
 /* ---- going down ---- */
 
 static void sandbox_closed(struct sfs_sandbox *sb)
@@ -158,6 +236,7 @@ void sfs_sandbox_close(struct sfs_sandbox *sb, void (*on_closed)(void *arg),
 		sbx_remote_set_listener(sb->remote, NULL, NULL);
 	sfs_jobs_clear(sb);
 	sfs_terminals_clear(sb);
+	sfs_snapshots_clear(sb);
 	if (sb->remote)
 		sbx_remote_close(sb->remote, on_remote_closed, sb);
 	else

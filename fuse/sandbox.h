@@ -15,6 +15,7 @@
 #include "fuse/mount.h"
 #include "fuse/notify.h"
 #include "fuse/place.h"
+#include "fuse/snapshots.h"
 #include "fuse/terminals.h"
 
 struct sfs_feed;
@@ -36,6 +37,7 @@ struct sfs_sandbox {
 	struct sfs_files *files;
 	struct sfs_jobs jobs;
 	struct sfs_terminals terminals;
+	struct sfs_snapshots snapshots;
 
 	struct sfs_portwait *portwaits; /* ctl_ports.c's */
 	struct sfs_feed *feed;		/* feed.h; NULL: nobody reads events */
@@ -60,6 +62,15 @@ int sfs_sandbox_use(struct sfs_sandbox *sb);
 /* sfs_files_settle for whoever shows what commands say. */
 void sfs_sandbox_settle(struct sfs_sandbox *sb, void (*fn)(void *arg),
 			void *arg);
+/* Calls fn when everything sent before has been done there. */
+typedef void sfs_sandbox_fn(void *arg, const struct sbx_error *error);
+void sfs_sandbox_flush(struct sfs_sandbox *sb, sfs_sandbox_fn *fn, void *arg);
+/*
+ * All of its files may be others: starts over with a new helper, and calls
+ * fn, with this error, when nothing that was known before is shown any more.
+ */
+void sfs_sandbox_renew(struct sfs_sandbox *sb, const struct sbx_error *error,
+		       sfs_sandbox_fn *fn, void *arg);
 /* For struct sbx_client_listener; arg is the mount. */
 void sfs_sandbox_on_gone(void *arg, struct sbx_box *box);
 void sfs_sandbox_on_changed(void *arg, struct sbx_box *box);

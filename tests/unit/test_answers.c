@@ -59,6 +59,10 @@ const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c)
 	return &info;
 }
 
+void sbx_channel_renew(struct sbx_channel *c)
+{
+}
+
 uint64_t sbx_channel_heard_ms(const struct sbx_channel *c)
 {
 	return UINT64_MAX;

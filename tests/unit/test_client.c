@@ -83,6 +83,9 @@ static void fake_do(struct fake *f, struct sbx_call *call)
 	case SBX_CALL_STOP:
 	case SBX_CALL_START:
 	case SBX_CALL_RESTART:
+	case SBX_CALL_SNAPSHOTS:
+	case SBX_CALL_SNAPSHOT:
+	case SBX_CALL_RESTORE:
 	case SBX_CALL_WIPE:
 	case SBX_CALL_FILES:
 	case SBX_CALL_FILE:

@@ -382,31 +382,40 @@ static void a_killed_helper_is_another_one(void **state)
 	assert_true(sbx_remote_info(f->r)->pid != pid);
 }
 
-static void large_answers_come_in_several(void **state)
+static void read_mebibytes(struct fixture *f, unsigned int nr)
 {
-	struct fixture *f = *state;
 	struct answer a[8] = {0};
 	struct sbx_buf *b;
 	unsigned int i;
 
-	make_file(f, "big", 8 << 20);
+	make_file(f, "big", nr << 20);
 	b = sbx_remote_begin(f->r, SBX_OP_OPEN, 5);
 	sbx_put_u64(b, 77);
 	sbx_put_at(b, SBX_DIR_WORKSPACE, "big", 3, 0);
 	sbx_put_u64(b, O_RDONLY);
 	sbx_remote_submit_quiet(f->r);
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < nr; i++) {
 		b = sbx_remote_begin(f->r, SBX_OP_READ, 3);
 		sbx_put_u64(b, 77);
 		sbx_put_u64(b, (uint64_t)i << 20);
 		sbx_put_u64(b, 1 << 20);
 		sbx_remote_submit(f->r, on_read, on_part, &a[i]);
 	}
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < nr; i++) {
 		run_until(f, &a[i].done);
 		assert_int_equal(a[i].err, 0);
 		assert_int_equal(a[i].len, 1 << 20);
 	}
+}
+
+static void large_answers_come_in_several(void **state)
+{
+	read_mebibytes(*state, 8);
+}
+
+static void small_answers_come_in_many(void **state)
+{
+	read_mebibytes(*state, 1);
 }
 
 static void large_batches_go_in_several(void **state)
@@ -688,7 +697,7 @@ int main(void)
 		T(without_a_helper_there_is_nothing),
 		P(a_parked_run_brings_changes_by_itself),
 		P(a_fault_loses_and_doubles_nothing),
-		P(large_answers_come_in_several),
+		P(small_answers_come_in_many),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -1,0 +1,311 @@
+/*
+ * Snapshots.  One is made after every command, and cannot be deleted.  Those
+ * that our own traffic leaves are not shown; one that is asked for is made by
+ * a command that does nothing but say its name, under which it is shown.
+ *
+ * Restoring a name that does not exist empties the workspace before it fails:
+ * so the name is looked for in the list first, and it is the list's own that
+ * is sent.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/json.h"
+#include "client/limits.h"
+#include "client/parse.h"
+#include "client/svc_timetravel.h"
+
+#define NAMED ": sbxfs snapshot "
+
+/* ---- one of them ---- */
+
+/* Its name here; NULL: not to be shown. */
+static const char *shown_name(const json_t *obj)
+{
+	const char *name = sbx_json_str(obj, "snapshot_name");
+	const char *command = sbx_json_str(obj, "command");
+
+	if (command && !strncmp(command, NAMED, strlen(NAMED)))
+		name = command + strlen(NAMED);
+	else if (command &&
+		 !strncmp(command, SBX_RUN_MARK, strlen(SBX_RUN_MARK)))
+		return NULL;
+	return sbx_timetravel_id_is_valid(name) ? name : NULL;
+}
+
+static int snapshot_from_json(struct sbx_snapshot *ret, const json_t *obj)
+{
+	struct sbx_snapshot s = {0};
+
+	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
+	s.info = sbx_json_text(obj, true);
+	if (!s.info || sbx_dup_text(&s.name, shown_name(obj)) < 0) {
+		free(s.info);
+		return -ENOMEM;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* Of two of one name the newer is meant, which stands behind. */
+static const json_t *find_shown(const json_t *list, const char *name)
+{
+	const json_t *found = NULL, *obj;
+	const char *shown;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
+	{
+		shown = shown_name(obj);
+		if (shown && !strcmp(shown, name))
+			found = obj;
+	}
+	return found;
+}
+
+static void snapshots_request(struct sbx_work *w, sbx_request_fn *fn)
+{
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "GET",
+						   .path = "/vms/%s/snapshots",
+						   .id = w->call->id,
+						   .repeatable = true,
+						   .wants_json = true},
+			 fn);
+}
+
+/* The list in an answer; NULL: *e says why not. */
+static const json_t *list_of(const struct sbx_work *w,
+			     const struct sbx_answer *answer,
+			     struct sbx_error *e)
+{
+	const json_t *list = sbx_json_array(answer->json, "snapshots");
+	const struct sbx_request none = {.rest = w->rest};
+
+	*e = answer->error;
+	if (e->err)
+		return NULL;
+	if (!list)
+		w->rest->type->wonder(&none, e, "no snapshots in it");
+	return list;
+}
+
+/* ---- list ---- */
+
+/* The last place of each name. */
+static json_t *places_of(const json_t *list)
+{
+	json_t *places = json_object();
+	const char *name;
+	const json_t *obj;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
+	{
+		name = shown_name(obj);
+		if (name && json_object_set_new(places, name,
+						json_integer((json_int_t)i)))
+			break;
+	}
+	return places;
+}
+
+static int take_list(struct sbx_call *call, const json_t *list)
+{
+	SBX_JSON json_t *places = places_of(list);
+	size_t n = json_object_size(places), i, left_out;
+	const json_t *obj;
+	const char *name;
+
+	call->snapshots = calloc(n + 1, sizeof(*call->snapshots));
+	if (!places || !call->snapshots)
+		return -ENOMEM;
+	/* the oldest */
+	left_out = n > SBX_MAX_SNAPSHOTS ? n - SBX_MAX_SNAPSHOTS : 0;
+	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
+	{
+		name = shown_name(obj);
+		if (!name || sbx_json_int(places, name, -1) != (int64_t)i)
+			continue;
+		if (left_out) {
+			left_out--;
+			continue;
+		}
+		if (snapshot_from_json(&call->snapshots[call->nr_snapshots],
+				       obj) < 0)
+			return -ENOMEM;
+		call->nr_snapshots++;
+	}
+	return 0;
+}
+
+static void on_list(void *arg, const struct sbx_answer *answer)
+{
+	struct sbx_work *w = arg;
+	struct sbx_error e;
+	const json_t *list = list_of(w, answer, &e);
+
+	w->request = NULL;
+	if (list && take_list(w->call, list) < 0)
+		sbx_error_set(&e, -ENOMEM, "out of memory");
+	sbx_work_done(w, &e);
+}
+
+void timetravel_snapshots_start(struct sbx_work *w)
+{
+	snapshots_request(w, on_list);
+}
+
+/* ---- restore ---- */
+
+static void on_get(void *arg, const struct sbx_answer *answer)
+{
+	struct sbx_work *w = arg;
+
+	w->request = NULL;
+	if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else if (sbx_work_take(w, answer->json, sbx_timetravel_vm_from_json))
+		sbx_work_done(w, NULL);
+}
+
+static void on_restored(void *arg, const struct sbx_answer *answer)
+{
+	struct sbx_work *w = arg;
+
+	w->request = NULL;
+	if (answer->error.err) {
+		sbx_work_done(w, &answer->error);
+		return;
+	}
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "GET",
+						   .path = "/vms/%s",
+						   .id = w->call->id,
+						   .repeatable = true,
+						   .wants_json = true},
+			 on_get);
+}
+
+static void on_listed_to_restore(void *arg, const struct sbx_answer *answer)
+{
+	struct sbx_work *w = arg;
+	struct sbx_error e;
+	const json_t *list = list_of(w, answer, &e);
+	const char *name = NULL;
+	char *path;
+
+	w->request = NULL;
+	if (list)
+		name = sbx_json_str(find_shown(list, w->call->path),
+				    "snapshot_name");
+	if (list && !name)
+		sbx_error_set(&e, -ENOENT, "there is no snapshot %.80s",
+			      w->call->path);
+	else if (list && !sbx_timetravel_id_is_valid(name))
+		sbx_error_set(&e, -EPROTO, "its name there is none");
+	if (e.err) {
+		sbx_work_done(w, &e);
+		return;
+	}
+	if (asprintf(&path, "/vms/%%s/snapshots/%s/restore", name) < 0) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	w->state = path;
+	w->drop = free;
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "POST",
+						   .path = path,
+						   .id = w->call->id},
+			 on_restored);
+}
+
+void timetravel_restore_start(struct sbx_work *w)
+{
+	snapshots_request(w, on_listed_to_restore);
+}
+
+/* ---- making one ---- */
+
+/* The run that makes it, while the call waits. */
+struct making {
+	struct sbx_run run;
+	struct sbx_work *work; /* NULL: given up */
+	char command[];
+};
+
+static void making_drop(void *state)
+{
+	struct making *m = state;
+
+	m->work = NULL; /* on_run_done frees it */
+}
+
+static void on_run_done(struct sbx_run *run)
+{
+	struct making *m = run->arg;
+	struct sbx_error e = run->error;
+	struct sbx_work *w = m->work;
+
+	/* it collided with another's: this one was made all the same? */
+	if (!e.err && run->exit_code)
+		sbx_error_set(&e, -EIO, "making the snapshot failed: %.100s",
+			      run->err ? run->err : "");
+	sbx_run_release(run);
+	if (w)
+		w->drop = NULL;
+	free(m);
+	if (w)
+		sbx_work_done(w, &e);
+}
+
+static void on_listed_to_make(void *arg, const struct sbx_answer *answer)
+{
+	struct sbx_work *w = arg;
+	size_t len = strlen(w->call->path);
+	struct sbx_error e;
+	const json_t *list = list_of(w, answer, &e);
+	struct making *m;
+
+	w->request = NULL;
+	if (list && find_shown(list, w->call->path))
+		sbx_error_set(&e, -EEXIST, "there is a snapshot %.80s already",
+			      w->call->path);
+	if (e.err) {
+		sbx_work_done(w, &e);
+		return;
+	}
+	m = calloc(1, sizeof(*m) + strlen(NAMED) + len + 1);
+	if (!m) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	strcpy(m->command, NAMED);
+	strcat(m->command, w->call->path);
+	m->work = w;
+	m->run = (struct sbx_run){.command = m->command,
+				  .timeout_ms = 60000,
+				  .done = on_run_done,
+				  .arg = m};
+	w->state = m;
+	w->drop = making_drop;
+	timetravel_run(&w->rest->base, w->call->id, &m->run);
+}
+
+void timetravel_snapshot_start(struct sbx_work *w)
+{
+	struct sbx_error e;
+
+	if (sbx_timetravel_id_is_valid(w->call->path) &&
+	    strcmp(w->call->path, "restore") != 0) {
+		snapshots_request(w, on_listed_to_make);
+		return;
+	}
+	sbx_error_set(&e, -EINVAL,
+		      "a snapshot's name is made of letters, digits, '.', '_' "
+		      "and '-', and begins with one of the first two");
+	sbx_work_done(w, &e);
+}

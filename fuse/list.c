@@ -8,6 +8,7 @@
 
 #include "fuse/cache.h"
 #include "fuse/tell.h"
+#include "fuse/tree.h"
 
 struct sfs_listing {
 	struct sfs_inode *inode; /* referenced */
@@ -18,6 +19,8 @@ struct sfs_listing {
 	uint8_t tries;
 	bool compare; /* counted in files->comparing */
 	bool ahead;   /* nobody waits for it yet */
+	bool deep;    /* with all that is below: tree */
+	struct sfs_tree tree;
 	int err;
 };
 
@@ -50,6 +53,17 @@ static void on_part(void *arg, struct sbx_rd *rd)
 	if (rd->err || all.err)
 		l->err = -EPROTO;
 	/* whatever else comes: there may be no end to it */
+	if (l->err)
+		sbx_remote_cancel(f->remote, l->number);
+}
+
+static void on_tree_part(void *arg, struct sbx_rd *rd)
+{
+	struct sfs_listing *l = arg;
+	struct sfs_files *f = l->inode->files;
+
+	if (!l->err)
+		l->err = sfs_tree_part(&l->tree, f, rd);
 	if (l->err)
 		sbx_remote_cancel(f->remote, l->number);
 }
@@ -140,6 +154,11 @@ static void on_listed(void *arg, int err, struct sbx_rd *rd)
 	if ((err == -ENOENT || err == -ESTALE) && l->inode->dir &&
 	    l->inode->names && !sfs_dir_is_told(l->inode->dir))
 		err = -ERESTART;
+	/* more than goes into one answer: the names first */
+	if (!err && l->deep && !l->tree.complete) {
+		l->deep = false;
+		err = -ERESTART;
+	}
 	if (err == -ERESTART && l->tries++ < SFS_MAX_RESTARTS) {
 		err = listing_send(l);
 		if (!err)
@@ -165,10 +184,15 @@ static int listing_send(struct sfs_listing *l)
 	l->first_cookie = i->dir->entries.next_cookie;
 	l->gen = f->gen;
 	l->err = 0;
-	b = sbx_remote_begin(f->remote, SBX_OP_LIST, 2);
-	sbx_put_u64(b, i->dir->number);
-	sbx_put_u64(b, 0);
-	l->number = sbx_remote_submit(f->remote, on_listed, on_part, l);
+	if (l->deep) {
+		sfs_tree_begin(&l->tree, i->dir);
+	} else {
+		b = sbx_remote_begin(f->remote, SBX_OP_LIST, 2);
+		sbx_put_u64(b, i->dir->number);
+		sbx_put_u64(b, 0);
+	}
+	l->number = sbx_remote_submit(f->remote, on_listed,
+				      l->deep ? on_tree_part : on_part, l);
 	if (l->ahead)
 		sbx_remote_ahead(f->remote, l->number);
 	return 0;
@@ -187,6 +211,8 @@ static struct sfs_listing *listing_new(struct sfs_dir *d, enum why why,
 	l->inode = sfs_inode_ref(d->inode);
 	l->compare = why == COMPARE;
 	l->ahead = why != ASKED;
+	l->deep = why != COMPARE && !d->inode->tree &&
+		  sfs_tree_is_wanted(d->inode->files);
 	sfs_calls_init(&l->waiting);
 	*ret_err = listing_send(l);
 	if (*ret_err < 0) {
@@ -242,6 +268,8 @@ void sfs_list_walk(struct sfs_inode *i)
 		return;
 	if (up->walked < 16)
 		up->walked++;
+	if (up->walked < SFS_WALK_MANY && sfs_tree_is_wanted(i->files))
+		up->walked = SFS_WALK_MANY;
 	if (up->walked < SFS_WALK_MANY)
 		return;
 	n <<= up->walked - SFS_WALK_MANY < 3 ? up->walked - SFS_WALK_MANY : 3;

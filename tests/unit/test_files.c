@@ -375,6 +375,45 @@ static void test_unwatched_is_trusted_briefly(void **state)
 	assert_true(fake_is_idle(f));
 }
 
+static void test_known_is_shown_for_a_second_where_nothing_is_pushed(void **s)
+{
+	struct sfs_node *top = root(), *n;
+	fuse_req_t r, r2;
+
+	n = found(top, "a", S_IFREG | 0644, 10);
+	f->silent = true;
+	f->heard_ms = uv_now(&f->loop);
+	r = lookup(top, "a");
+	assert_ptr_equal(node_of(r), n);
+	assert_true(r->entry.entry_timeout > 0 && r->entry.entry_timeout <= 1);
+	assert_true(r->entry.attr_timeout > 0 && r->entry.attr_timeout <= 1);
+	/* then one request is for all, and what it tells is seen */
+	f->heard_ms -= 1000;
+	r = lookup(top, "a");
+	r2 = lookup(top, "a");
+	assert_int_equal(r->replies + r2->replies, 0);
+	fake_change(f, SBX_DIR_WORKSPACE, "a", SBX_CHANGE_DELETED, NULL);
+	fake_answer(f, SBX_OP_BARRIER, 0, NULL);
+	assert_int_equal(f->sent[SBX_OP_BARRIER], 1);
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	fake_answer(f, SBX_OP_LOOKUP, -ENOENT, NULL);
+	assert_int_equal(r->entry.ino + r2->entry.ino, 0);
+	assert_int_equal(f->sent[SBX_OP_BARRIER], 1);
+}
+
+static void test_who_waits_for_news_hears_of_failure(void **s)
+{
+	struct sfs_node *top = root();
+	fuse_req_t r;
+
+	found(top, "a", S_IFREG | 0644, 10);
+	f->silent = true;
+	f->heard_ms = uv_now(&f->loop) - 1000;
+	r = lookup(top, "a");
+	fake_answer(f, SBX_OP_BARRIER, -ETIMEDOUT, NULL);
+	assert_int_equal(r->err, ETIMEDOUT);
+}
+
 static void test_deleted_parent_is_found_out(void **state)
 {
 	struct sfs_node *top = root(), *dir;
@@ -845,6 +884,8 @@ int main(void)
 		T(test_interrupted_lookup_is_given_up),
 		T(test_interrupted_by_who_is_not_seen),
 		T(test_unwatched_is_trusted_briefly),
+		T(test_known_is_shown_for_a_second_where_nothing_is_pushed),
+		T(test_who_waits_for_news_hears_of_failure),
 		T(test_deleted_parent_is_found_out),
 		T(test_error_of_a_write_waits_for_flush),
 		T(test_writes_are_held_back),

@@ -13,6 +13,7 @@
  *	quiet ID SCRIPT		the same as exec, its stderr is not wanted
  *	kill ID			starts `sleep`, then closes the stream
  *	big ID			a command of more than 32 KiB
+ *	run ID SCRIPT		of services without streams
  *	timeout MS		for the calls that follow
  *	quick			closes the service with a call under way
  */
@@ -254,6 +255,35 @@ static void start_big(const char *id)
 	start("exec", id, script);
 }
 
+/* ---- runs ---- */
+
+static struct sbx_run one;
+static char *one_command;
+
+static void on_run(struct sbx_run *r)
+{
+	json_t *obj = json_object();
+
+	put_error(obj, &r->error);
+	json_object_set_new(obj, "maybe", json_boolean(r->maybe_done));
+	json_object_set_new(obj, "exit", json_integer(r->exit_code));
+	json_object_set_new(obj, "out", json_string(r->out ? r->out : ""));
+	json_object_set_new(obj, "stderr", json_string(r->err ? r->err : ""));
+	print(obj);
+	sbx_run_release(r);
+	free(one_command);
+	next_command();
+}
+
+static void start_run(const char *id, const char *script)
+{
+	one_command = strdup(script);
+	one = (struct sbx_run){.command = one_command,
+			       .timeout_ms = timeout_ms,
+			       .done = on_run};
+	svc->type->run(svc, id, &one);
+}
+
 /* ---- commands ---- */
 
 static void on_closed(void *arg)
@@ -290,6 +320,8 @@ static bool do_command(const char *verb, char *id, char *rest)
 		start(verb, id, "exec sleep 1000");
 	else if (!strcmp(verb, "big"))
 		start_big(id);
+	else if (!strcmp(verb, "run") && svc->type->run)
+		start_run(id, rest);
 	else
 		return false;
 	return true;

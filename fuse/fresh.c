@@ -63,3 +63,17 @@ bool sfs_fresh_wait(struct sfs_call *c)
 	sbx_remote_submit(f->remote, on_answer, NULL, f);
 	return true;
 }
+
+void sfs_fresh_open(fuse_req_t req, struct sfs_inode *i,
+		    const struct fuse_file_info *fi,
+		    void (*resume)(struct sfs_call *c, int err))
+{
+	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
+
+	if (!c)
+		return;
+	c->fi = *fi;
+	c->resume = resume;
+	if (!sfs_fresh_wait(c))
+		resume(c, 0);
+}

@@ -18,5 +18,10 @@ double sfs_fresh_limit(const struct sfs_files *f, double s);
  * known may have changed by then.
  */
 bool sfs_fresh_wait(struct sfs_call *c);
+/* The same for a request that opens: calls resume with fi in the call, at once
+ * if it is fresh. */
+void sfs_fresh_open(fuse_req_t req, struct sfs_inode *i,
+		    const struct fuse_file_info *fi,
+		    void (*resume)(struct sfs_call *c, int err));
 
 #endif

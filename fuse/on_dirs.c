@@ -49,19 +49,6 @@ static void on_fresh_open(struct sfs_call *c, int err)
 		opendir_reply(sfs_call_take(c), d, &fi);
 }
 
-static void opendir_fresh(fuse_req_t req, struct sfs_inode *i,
-			  struct fuse_file_info *fi)
-{
-	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
-
-	if (!c)
-		return;
-	c->fi = *fi;
-	c->resume = on_fresh_open;
-	if (!sfs_fresh_wait(c))
-		on_fresh_open(c, 0);
-}
-
 void sfs_on_opendir(fuse_req_t req, struct sfs_node *n,
 		    struct fuse_file_info *fi)
 {
@@ -74,7 +61,7 @@ void sfs_on_opendir(fuse_req_t req, struct sfs_node *n,
 	}
 	d = sfs_dir_of(i);
 	if (d && sfs_dir_is_complete(d) && !sfs_files_are_fresh(i->files))
-		opendir_fresh(req, i, fi);
+		sfs_fresh_open(req, i, fi, on_fresh_open);
 	else if (d)
 		opendir_reply(req, d, fi);
 	else

@@ -180,20 +180,6 @@ static void on_fresh_open(struct sfs_call *c, int err)
 	sfs_inode_unref(i);
 }
 
-/* Whether what the kernel holds of it is still true is asked for. */
-static void open_fresh(fuse_req_t req, struct sfs_inode *i,
-		       struct fuse_file_info *fi)
-{
-	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
-
-	if (!c)
-		return;
-	c->fi = *fi;
-	c->resume = on_fresh_open;
-	if (!sfs_fresh_wait(c))
-		on_fresh_open(c, 0);
-}
-
 /*
  * Nothing but reading, by somebody who certainly may.  What the kernel does
  * not have is opened there before this is answered: it must stay readable
@@ -244,7 +230,7 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 		if (sfs_files_are_fresh(i->files))
 			open_to_read(req, i, fi);
 		else
-			open_fresh(req, i, fi);
+			sfs_fresh_open(req, i, fi, on_fresh_open);
 		return;
 	}
 	c = sfs_call_new(req, i, NULL, NULL);

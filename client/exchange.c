@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/exchange_int.h"
+#include "client/helper/batch_call.h"
 #include "client/log.h"
 #include "client/retry.h"
 #include "client/wire/base64.h"
@@ -299,7 +300,7 @@ static void exchange_nonsense(struct sbx_exchange *x, const struct sbx_run *run)
 
 	sbx_log(SBX_LOG_DEBUG, "exchange", "%s: exit status %d, \"%.60s\"",
 		x->id, run->exit_code, run->err ? run->err : "");
-	if (run->exit_code == 95)
+	if (run->exit_code == BATCH_NO_DAEMON)
 		sbx_error_set(&e, -EOPNOTSUPP,
 			      "the helper found no folder for its socket in "
 			      "the sandbox, or could not be started");

@@ -185,7 +185,7 @@ def case_changes_from_inside_are_seen_after_a_second():
             put(b.inside("f"), b"longest")
             time.sleep(1.05)
             # its pages are being dropped while the first one is answered
-            wait_for(lambda: os.fstat(f.fileno()).st_size == 7, 1)
+            wait_for(lambda: os.fstat(f.fileno()).st_size == 7)
             assert f.read() == b"longest"
 
 

@@ -1,92 +1,42 @@
 #!/usr/bin/python3
 """The time-travel service against its stand-in, well-behaved and not.
 
-usage: timetravel_service.py DRIVE [CASE ...]     DRIVE: see xgen_drive.c
+usage: timetravel_service.py DRIVE [CASE ...]     see service_lib.py
 """
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
+
+import service_lib
+from service_lib import (CONNECTION, E2BIG, EACCES, EAGAIN, EINVAL, EIO,
+                         ENOENT, EPROTO, ETIMEDOUT, LATER, bad, good)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DRIVE = sys.argv[1]
 KEY = "ws_" + "0123456789abcdef" * 3
-(EACCES, EAGAIN, EEXIST, EINVAL, EIO, ENODEV, ENOENT, EPROTO, ETIMEDOUT,
- E2BIG, EILSEQ) = (-13, -11, -17, -22, -5, -19, -2, -71, -110, -7, -84)
-NEVER, LATER, CONNECTION = 0, 1, 2
+EEXIST, ENODEV = -17, -19
+NEVER = 0
 
 
-class Standin:
+class Standin(service_lib.Standin):
+    program = os.path.join(HERE, "../services/timetravel.py")
+
     def __init__(self, *words):
-        self.proc = subprocess.Popen(
-            ["/usr/bin/python3", HERE + "/../services/timetravel.py", *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True)
-        self.port = int(self.proc.stdout.readline().split()[1])
+        super().__init__(*words)
         self.source = "timetravel+http://127.0.0.1:%d" % self.port
 
-    def ask(self, path, body=None):
-        request = urllib.request.Request(
-            "http://127.0.0.1:%d%s" % (self.port, path),
-            None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json", "x-api-key": KEY})
-        with urllib.request.urlopen(request, timeout=60) as f:
-            return json.load(f)
-
     def fault(self, kind, path="/run", n=1):
-        self.ask("/_test/fault", {"kind": kind, "path": path, "n": n})
+        self.ask("/_test/fault", json.dumps({"kind": kind, "path": path,
+                                             "n": n}))
 
     def paths(self):
         return [e["path"] for e in self.ask("/_test/journal")]
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        self.proc.stdin.close()
-        self.proc.wait(60)
-
-
-class Drive:
+class Drive(service_lib.Drive):
     def __init__(self, source, key=KEY):
-        env = {k: v for k, v in os.environ.items() if "API_KEY" not in k}
-        self.proc = subprocess.Popen(
-            [DRIVE, source], env=dict(env, TIMETRAVEL_API_KEY=key),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            bufsize=1)
-
-    def ask(self, *words):
-        self.proc.stdin.write(" ".join(map(str, words)) + "\n")
-        self.proc.stdin.flush()
-        line = self.proc.stdout.readline()
-        assert line, "no answer, exit status %s" % self.proc.wait(60)
-        return json.loads(line)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.proc.stdin.close()
-        status = self.proc.wait(60)
-        if not kind:
-            assert status == 0, "exit status %d" % status
-
-
-def good(r):
-    assert r["err"] == 0, r
-    return r
-
-
-def bad(r, err, *words):
-    assert r["err"] == err, r
-    assert r["text"] and "\n" not in r["text"], r
-    for word in words:
-        assert word in r["text"], (word, r)
-    return r
+        super().__init__(source, {"TIMETRAVEL_API_KEY": key})
 
 
 def case_life():
@@ -148,7 +98,7 @@ def case_what_may_have_run_says_so():
 def case_lost_in_a_restart():
     with Standin() as s, Drive(s.source) as d:
         good(d.ask("create", '{"name":"v"}'))
-        s.ask("/_test/restart", {})
+        s.ask("/_test/restart", "{}")
         assert good(d.ask("get", "v"))["list"][0]["state"] == "error"
         r = bad(d.ask("run", "v", "true"), ENODEV, "destroy")
         assert not r["maybe"] and r["retry"] == NEVER, r
@@ -225,11 +175,4 @@ def case_closing_with_calls_under_way():
             d.proc.stdin.write("quick\n")
 
 
-def main():
-    names = sys.argv[2:] or [n[5:] for n in globals() if n[:5] == "case_"]
-    for name in names:
-        print(name, flush=True)
-        globals()["case_" + name]()
-
-
-main()
+service_lib.main(globals())

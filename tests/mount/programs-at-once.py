@@ -44,7 +44,7 @@ PROGRAMS = {
         rsync -a --delete --checksum p/ $t/ && diff -r $t o; r=$?
         rm -r $t; exit $r""",
     "backup": """for i in 1 2 3 4; do echo text$i > t && vim -u NONE -es \
-        -c 'set backup backupcopy=no' -c 's/text/word/' -c wq t </dev/null
+        -c 'set backup backupskip= backupcopy=no' -c 's/text/word/' -c wq t </dev/null
         grep -q word$i t && grep -q text$i t~ || exit 1; done""",
     "make": """printf 'all: m\nm: m.o n.o\n\tcc -o m m.o n.o\n' > Makefile
         echo 'int n(void); int main(void) { return n(); }' > m.c

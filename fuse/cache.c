@@ -89,10 +89,15 @@ void sfs_cache_changed(struct sfs_inode *i, unsigned int diff)
 
 	if (data)
 		sfs_file_stale(i);
-	if (diff)
+	if (data && sfs_shown_is_on(i))
+		sfs_shown_begin(i);
+	else if (diff)
 		tell_inode(i, data);
-	if (data)
-		sfs_shown_wait(i);
+}
+
+void sfs_cache_drop_pages(struct sfs_inode *i)
+{
+	tell_inode(i, true);
 }
 
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
@@ -103,14 +108,15 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 
 	if ((attr->mode & S_IFMT) != (i->mode & S_IFMT))
 		return; /* an answer about something else */
-	if (how & SFS_PUT_OWN)
-		sfs_shown_end(i);
-	else if (how & SFS_PUT_DATA || sfs_inode_differs(i, attr))
+	if (!(how & SFS_PUT_OWN) &&
+	    (how & SFS_PUT_DATA || sfs_inode_differs(i, attr)))
 		sfs_shown_keep(i);
 	diff = sfs_inode_set(i, attr);
 	/* (what we change there ourselves we know, but for the size) */
 	if (diff & SFS_DIFF_DATA && (!(how & SFS_PUT_OWN) || size != i->size))
 		sfs_ahead_drop(i);
+	if (how & SFS_PUT_OWN)
+		sfs_shown_own(i);
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
 	i->attr_ms = (uint32_t)files_now(i->files);
@@ -275,6 +281,7 @@ struct sfs_entry *sfs_cache_put(struct sfs_dir *d, const char *name, size_t len,
 {
 	struct sfs_entry *e = sfs_entries_find(&d->entries, name, len);
 	struct sfs_inode *i;
+	bool arrived;
 
 	if (e && e->inode && attr && !(how & SFS_PUT_NEW) &&
 	    sfs_inode_is(e->inode, attr)) {
@@ -299,8 +306,12 @@ struct sfs_entry *sfs_cache_put(struct sfs_dir *d, const char *name, size_t len,
 	}
 	e->seen = true;
 	if (i) {
+		arrived = !i->names;
 		name_link(e, i);
 		sfs_cache_attr(i, attr, how);
+		/* who finds it by this name finds what it is now */
+		if (arrived)
+			sfs_shown_own(i);
 	}
 	return e;
 }

@@ -86,6 +86,8 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how);
 /* Its content, or attributes (enum sfs_diff), changed otherwise. */
 void sfs_cache_changed(struct sfs_inode *i, unsigned int diff);
+/* (shown.c) Tells the kernel to drop a file's pages. */
+void sfs_cache_drop_pages(struct sfs_inode *i);
 /*
  * The name leads to what attr describes (NULL: something unknown).  Returns
  * the entry, NULL without memory.

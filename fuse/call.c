@@ -13,6 +13,7 @@
 #include "fuse/cache.h"
 #include "fuse/handle.h"
 #include "fuse/list.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 
 #define TICK_MS 100
@@ -376,10 +377,13 @@ void sfs_call_err(struct sfs_call *c, int err)
 void sfs_call_attr(struct sfs_call *c)
 {
 	struct stat st;
+	double timeout;
 
 	if (c->req) {
 		sfs_inode_attr(c->inode, &st);
-		fuse_reply_attr(c->req, &st, sfs_inode_timeout(c->inode));
+		timeout = sfs_inode_timeout(c->inode);
+		sfs_shown_given(c->inode, fuse_req_ctx(c->req)->pid);
+		fuse_reply_attr(c->req, &st, timeout);
 	}
 	sfs_call_free(c);
 }
@@ -408,6 +412,7 @@ void sfs_call_entry(struct sfs_call *c, struct sfs_dir *d,
 		reply_negative(c, d);
 	} else if (c->req) {
 		sfs_inode_entry(found, d, &e);
+		sfs_shown_given(found, fuse_req_ctx(c->req)->pid);
 		sfs_reply_entry(c->req, &found->node, &e);
 	}
 	sfs_call_free(c);

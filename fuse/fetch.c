@@ -381,6 +381,7 @@ static bool read_answer(struct sfs_call *c)
 		return true;
 	}
 	mark_served(c, (size_t)n);
+	c->inode->file->read_ms = files_now(c->files);
 	if (n)
 		fuse_reply_iov(c->req, iov, nr);
 	else

@@ -204,14 +204,20 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 		f->owners[t].here_gid = fs->gid;
 		f->owners[t].umask = fs->umask;
 	}
+	f->shown_end = &f->shown;
 	f->timer = calloc(1, sizeof(*f->timer));
-	if (!f->timer) {
+	f->shown_timer = calloc(1, sizeof(*f->shown_timer));
+	if (!f->timer || !f->shown_timer) {
+		free(f->timer);
+		free(f->shown_timer);
 		sfs_inodes_release(&f->inodes);
 		free(f);
 		return NULL;
 	}
 	uv_timer_init(fs->loop, f->timer);
 	f->timer->data = f;
+	uv_timer_init(fs->loop, f->shown_timer);
+	f->shown_timer->data = f;
 	f->next = fs->files;
 	f->at = &fs->files;
 	if (f->next)
@@ -292,6 +298,7 @@ struct sfs_files *sfs_files_free(struct sfs_files *f)
 	f->compare_end = &f->compare;
 	sfs_settlers_run(f);
 	uv_close((uv_handle_t *)f->timer, on_timer_closed);
+	uv_close((uv_handle_t *)f->shown_timer, on_timer_closed);
 	sfs_cache_clear(f);
 	inodes_end(f, f->fs->started);
 	files_uncount(f, f->bytes);

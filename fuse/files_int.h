@@ -15,9 +15,9 @@
 struct sfs_ahead;
 struct sfs_call;
 struct sfs_caller;
-struct sfs_dropping;
 struct sfs_listing;
 struct sfs_settler;
+struct sfs_shown;
 
 /* Calls in order of arrival. */
 struct sfs_calls {
@@ -94,9 +94,12 @@ struct sfs_files {
 	size_t max_dirs;			/* limits.h; less in tests */
 	struct sfs_dir *compare, **compare_end; /* to be listed anew */
 	unsigned int comparing;
-	struct sfs_settler *settlers;  /* waiting for its end: list.c */
-	struct sfs_dropping *dropping; /* shown.c */
-	struct sfs_inode *moving;      /* between the two ends of a rename */
+	struct sfs_settler *settlers; /* waiting for its end: list.c */
+	/* files that are shown as they were, oldest first: shown.c */
+	struct sfs_shown *shown, **shown_end;
+	uv_timer_t *shown_timer;  /* freed by its own closing */
+	uint64_t moment;	  /* grows with each settler */
+	struct sfs_inode *moving; /* between the two ends of a rename */
 	struct sfs_lost lost[SFS_MAX_LOST]; /* lost.c */
 	unsigned int next_lost;
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -463,6 +464,13 @@ static void fs_end(struct sfs *fs)
 		fs->on_end(fs->end_arg);
 }
 
+static void request_seen(struct sfs *fs)
+{
+	const struct fuse_in_header *h = fs->buf.mem;
+
+	sfs_answers_asks(&fs->answers, (pid_t)h->pid);
+}
+
 static void on_readable(uv_poll_t *p, int status, int events)
 {
 	struct sfs *fs = p->data;
@@ -482,6 +490,7 @@ static void on_readable(uv_poll_t *p, int status, int events)
 			fs_end(fs);
 			return;
 		}
+		request_seen(fs);
 		fuse_session_process_buf(fs->se, &fs->buf);
 		if (fuse_session_exited(fs->se))
 			fs_end(fs);

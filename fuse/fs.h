@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#include "fuse/answers.h"
 #include "fuse/count.h"
 #include "fuse/node.h"
 
@@ -48,6 +49,7 @@ struct sfs {
 	struct sfs_files *files;
 	size_t cache_bytes; /* of names and attributes of all of them */
 	uint64_t trim_at, trim_pause;
+	struct sfs_answers answers;
 };
 
 extern const struct fuse_lowlevel_ops sfs_handlers;

@@ -37,8 +37,7 @@ void sfs_file_put(struct sfs_inode *i)
 {
 	struct sfs_file *f = i->file;
 
-	if (!f || f->handles || f->pieces || f->shown || f->dropping ||
-	    f->ahead)
+	if (!f || f->handles || f->pieces || f->shown || f->ahead)
 		return;
 	sfs_written_drop(f, i->files->fs);
 	i->file = NULL;

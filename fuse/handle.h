@@ -35,9 +35,9 @@ struct sfs_file {
 	/* up to where the kernel has been given it, while gen is whole_gen */
 	uint64_t whole;
 	uint32_t whole_gen;
-	struct sfs_shown *shown; /* shown.h; NULL: what it is is shown */
-	uint32_t dropping;
-	struct sfs_ahead *ahead;     /* ahead.h */
+	struct sfs_shown *shown; /* shown.h; NULL: no page is being dropped */
+	uint64_t read_ms;	 /* when the kernel was last given content */
+	struct sfs_ahead *ahead; /* ahead.h */
 	struct sfs_written *written; /* written.h */
 };
 

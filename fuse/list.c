@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 #include "fuse/tree.h"
 
@@ -323,6 +324,8 @@ void sfs_list_waited(const struct sfs_dir *d)
 
 struct sfs_settler {
 	struct sfs_settler *next;
+	bool compared;	 /* no change before this moment is unknown */
+	uint64_t moment; /* files->moment */
 	void (*fn)(void *arg);
 	void *arg;
 };
@@ -332,7 +335,7 @@ void sfs_files_settle(struct sfs_files *f, void (*fn)(void *arg), void *arg)
 	struct sfs_settler *s, **at = &f->settlers;
 
 	sfs_cache_barrier(f);
-	s = f->comparing || f->compare ? malloc(sizeof(*s)) : NULL;
+	s = malloc(sizeof(*s));
 	if (!s) {
 		sfs_notify_after(f->notify, fn, arg);
 		return;
@@ -341,13 +344,26 @@ void sfs_files_settle(struct sfs_files *f, void (*fn)(void *arg), void *arg)
 	while (*at)
 		at = &(*at)->next;
 	*at = s;
+	sfs_settlers_run(f);
+}
+
+static bool settler_waits(struct sfs_files *f, struct sfs_settler *s)
+{
+	if (f->closed)
+		return false;
+	if (!s->compared && (f->comparing || f->compare))
+		return true;
+	if (!s->compared)
+		s->moment = f->moment++;
+	s->compared = true;
+	return sfs_shown_lacks(f, s->moment);
 }
 
 void sfs_settlers_run(struct sfs_files *f)
 {
 	struct sfs_settler *s;
 
-	while ((s = f->settlers)) {
+	while ((s = f->settlers) && !settler_waits(f, s)) {
 		f->settlers = s->next;
 		sfs_notify_after(f->notify, s->fn, s->arg);
 		free(s);

@@ -27,8 +27,8 @@ void sfs_list_spoil(struct sfs_dir *d);
 void sfs_list_waited(const struct sfs_dir *d);
 /* Lists the directory, in its turn, and tells the kernel what differs. */
 void sfs_compare_add(struct sfs_dir *d);
-/* Nothing is being compared any more, or ever will be: those who wait for
- * that (sfs_files_settle) have their turn. */
+/* Something was compared, or is shown as it is, or never will be: those who
+ * wait for that (sfs_files_settle) have their turn. */
 void sfs_settlers_run(struct sfs_files *f);
 
 #endif

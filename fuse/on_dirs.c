@@ -7,6 +7,7 @@
 #include "fuse/fresh.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 
 /* ---- opendir, releasedir ---- */
@@ -111,7 +112,8 @@ static bool add_entry(struct sfs_dirbuf *buf, struct sfs_dir *d,
 				      (off_t)e->cookie);
 	}
 	/* attributes that are about to change are not given away */
-	with = buf->plus && (sfs_inode_is_known(i) || sfs_inode_is_recent(i));
+	with = buf->plus && !sfs_shown_is_on(i) &&
+	       (sfs_inode_is_known(i) || sfs_inode_is_recent(i));
 	if (with) {
 		sfs_inode_entry(i, d, &p);
 	} else {

@@ -12,6 +12,7 @@
 #include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 
 /* ---- lookup ---- */
@@ -439,6 +440,7 @@ static void create_reply(struct sfs_call *c, struct sfs_inode *i,
 	c->fi.fh = (uintptr_t)h;
 	sfs_open_flags(i, &c->fi);
 	sfs_inode_entry(i, c->inode->dir, &e);
+	sfs_shown_given(i, fuse_req_ctx(c->req)->pid);
 	if (sfs_reply_create(c->req, &i->node, &e, &c->fi) < 0)
 		sfs_handle_release(h);
 }

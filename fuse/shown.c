@@ -1,5 +1,11 @@
 /*
  * Attributes as they were: see shown.h.
+ *
+ * Pages are dropped again, after a while, until it is certain that nothing
+ * that the kernel was given cuts off any of those read since.  It passes over
+ * attributes that it asked for before it was told to drop pages, unless it is
+ * just applying them (answers.h).  Others cut off nothing if it had the same
+ * before: those that are given once more while nothing else is done are such.
  */
 #include "fuse/shown.h"
 
@@ -7,122 +13,261 @@
 
 #include "fuse/cache.h"
 #include "fuse/handle.h"
+#include "fuse/list.h"
 
-struct sfs_shown {
+struct times {
 	uint64_t size, blocks;
 	int64_t mtime_s, ctime_s;
 	uint32_t mtime_ns, ctime_ns;
 };
 
-/* Pages that are being dropped. */
-struct sfs_dropping {
+/* From a change until it is shown. */
+struct sfs_shown {
 	struct sfs_inode *inode; /* referenced; NULL: it is gone */
-	struct sfs_dropping *next, **at;
+	struct sfs_shown *next, **at;
+	struct times as;   /* shown */
+	struct times then; /* when the pages now being dropped were named */
+	uint64_t since;	   /* the moment of the first change not shown */
+	uint64_t more_since;
+	uint64_t due_ms; /* when they are dropped once more; 0: not */
+	bool begun;
+	uint8_t tries;
+	uint8_t asked; /* for attributes, while it is due */
+	bool late;     /* some may not be applied that were given before */
+	bool given;    /* to the kernel, since it was told to drop them */
+	bool more;     /* changed again since then */
+	bool own;      /* ... by ourselves */
 };
+
+static struct times times_of(const struct sfs_inode *i)
+{
+	return (struct times){
+		.size = i->size,
+		.blocks = i->blocks,
+		.mtime_s = i->mtime_s,
+		.mtime_ns = i->mtime_ns,
+		.ctime_s = i->ctime_s,
+		.ctime_ns = i->ctime_ns,
+	};
+}
+
+static struct sfs_shown *shown_of(const struct sfs_inode *i)
+{
+	return sfs_file_is_open(i) ? i->file->shown : NULL;
+}
 
 void sfs_shown_keep(struct sfs_inode *i)
 {
+	struct sfs_files *files = i->files;
 	struct sfs_file *f;
 	struct sfs_shown *s;
 
-	if (!sfs_inode_is_held(i) || !sfs_inode_is_file(i) ||
-	    sfs_file_is_dirty(i))
+	if (!sfs_inode_is_held(i) || !sfs_inode_is_file(i) || files->closed)
 		return;
 	f = sfs_file_of(i);
 	if (!f || f->shown)
 		return;
-	s = malloc(sizeof(*s));
-	if (s)
-		*s = (struct sfs_shown){
-			.size = i->size,
-			.blocks = i->blocks,
-			.mtime_s = i->mtime_s,
-			.mtime_ns = i->mtime_ns,
-			.ctime_s = i->ctime_s,
-			.ctime_ns = i->ctime_ns,
-		};
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		sfs_file_put(i);
+		return;
+	}
+	s->inode = sfs_inode_ref(i);
+	s->as = times_of(i);
+	s->since = files->moment;
+	s->at = files->shown_end;
+	*s->at = s;
+	files->shown_end = &s->next;
 	f->shown = s;
-	sfs_file_put(i);
 }
 
-void sfs_shown_end(struct sfs_inode *i)
+/* It is what it is; what the kernel was told may still be under way. */
+static void shown_end(struct sfs_shown *s)
 {
-	if (!sfs_file_is_open(i) || !i->file->shown)
-		return;
-	free(i->file->shown);
+	struct sfs_inode *i = s->inode;
+	struct sfs_files *f = i->files;
+
+	*s->at = s->next;
+	if (s->next)
+		s->next->at = s->at;
+	else
+		f->shown_end = s->at;
+	s->inode = NULL;
 	i->file->shown = NULL;
 	sfs_file_put(i);
+	sfs_inode_unref(i);
+	sfs_settlers_run(f);
+}
+
+static void on_dropped(void *arg);
+
+/* The kernel can be held up only by a page that is being read. */
+static bool is_being_read(const struct sfs_inode *i, uint64_t now)
+{
+	const struct sfs_handle *h;
+
+	for (h = i->file->handles; h; h = h->next)
+		if (h->reads.first)
+			return true;
+	return i->file->read_ms && now - i->file->read_ms < SFS_SHOWN_MS;
+}
+
+static bool some_are_late(const struct sfs_shown *s)
+{
+	struct sfs_files *f = s->inode->files;
+	uint64_t now = files_now(f);
+
+	return is_being_read(s->inode, now) &&
+	       sfs_answers_wait(&f->fs->answers, s->inode,
+				s->due_ms ? s->due_ms - SFS_SHOWN_MS : now,
+				now);
+}
+
+static void drop(struct sfs_shown *s)
+{
+	struct sfs_files *f = s->inode->files;
+
+	s->late = some_are_late(s);
+	s->begun = true;
+	s->then = times_of(s->inode);
+	s->given = s->more = s->own = false;
+	s->due_ms = 0;
+	sfs_cache_drop_pages(s->inode);
+	sfs_notify_after(f->notify, on_dropped, s);
+}
+
+static void on_due(uv_timer_t *t)
+{
+	struct sfs_files *f = t->data;
+	uint64_t next = UINT64_MAX, now = files_now(f);
+	struct sfs_shown *s, *after;
+
+	for (s = f->shown; s; s = after) {
+		after = s->next;
+		if (!s->due_ms)
+			continue;
+		if (s->due_ms <= now) {
+			drop(s);
+		} else if (s->due_ms < next) {
+			next = s->due_ms;
+		}
+	}
+	if (next != UINT64_MAX)
+		uv_timer_start(t, on_due, next - now, 0);
+}
+
+/* Those that were given may not have been taken up yet. */
+static void drop_again_later(struct sfs_shown *s)
+{
+	uv_timer_t *t = s->inode->files->shown_timer;
+
+	s->tries++;
+	s->asked = 0;
+	s->due_ms = files_now(s->inode->files) + SFS_SHOWN_MS;
+	if (!uv_is_active((uv_handle_t *)t))
+		uv_timer_start(t, on_due, SFS_SHOWN_MS, 0);
 }
 
 static void on_dropped(void *arg)
 {
-	struct sfs_dropping *d = arg;
-	struct sfs_inode *i = d->inode;
+	struct sfs_shown *s = arg;
+	struct sfs_files *f = s->inode ? s->inode->files : NULL;
 
-	if (i) {
-		*d->at = d->next;
-		if (d->next)
-			d->next->at = d->at;
-		if (!--i->file->dropping)
-			sfs_shown_end(i);
-		sfs_file_put(i);
-		sfs_inode_unref(i);
+	if (!f) {
+		free(s);
+	} else if ((s->late || (s->given && s->asked < 2)) &&
+		   s->tries < SFS_SHOWN_TRIES) {
+		drop_again_later(s);
+	} else if (s->more) {
+		if (!s->own)
+			s->as = s->then;
+		s->since = s->more_since;
+		s->asked = s->tries = 0;
+		drop(s);
+		sfs_settlers_run(f);
+	} else {
+		shown_end(s);
+		free(s);
 	}
-	free(d);
 }
 
-void sfs_shown_wait(struct sfs_inode *i)
+void sfs_shown_begin(struct sfs_inode *i)
 {
-	struct sfs_files *f = i->files;
-	struct sfs_dropping *d;
-
-	if (!sfs_file_is_open(i) || !i->file->shown)
-		return;
-	d = malloc(sizeof(*d));
-	if (!d) {
-		if (!i->file->dropping)
-			sfs_shown_end(i);
-		return;
-	}
-	d->inode = sfs_inode_ref(i);
-	d->next = f->dropping;
-	d->at = &f->dropping;
-	if (d->next)
-		d->next->at = &d->next;
-	f->dropping = d;
-	i->file->dropping++;
-	sfs_notify_after(f->notify, on_dropped, d);
-}
-
-bool sfs_shown_attr(const struct sfs_inode *i, struct stat *st)
-{
-	const struct sfs_shown *s = sfs_file_is_open(i) ? i->file->shown : NULL;
+	struct sfs_shown *s = shown_of(i);
 
 	if (!s)
-		return false;
-	st->st_size = (off_t)s->size;
-	st->st_blocks = (blkcnt_t)s->blocks;
-	st->st_mtim.tv_sec = s->mtime_s;
-	st->st_mtim.tv_nsec = s->mtime_ns;
-	st->st_ctim.tv_sec = s->ctime_s;
-	st->st_ctim.tv_nsec = s->ctime_ns;
-	return true;
+		return;
+	if (!s->begun) {
+		drop(s);
+	} else if (!s->more) {
+		s->more = true;
+		s->more_since = i->files->moment;
+	}
+}
+
+void sfs_shown_own(struct sfs_inode *i)
+{
+	struct sfs_shown *s = shown_of(i);
+
+	if (!s)
+		return;
+	s->as = times_of(i);
+	s->own = true;
+	s->asked = 0;
+}
+
+void sfs_shown_attr(const struct sfs_inode *i, struct stat *st)
+{
+	const struct sfs_shown *s = shown_of(i);
+
+	if (!s)
+		return;
+	st->st_size = (off_t)s->as.size;
+	st->st_blocks = (blkcnt_t)s->as.blocks;
+	st->st_mtim.tv_sec = s->as.mtime_s;
+	st->st_mtim.tv_nsec = s->as.mtime_ns;
+	st->st_ctim.tv_sec = s->as.ctime_s;
+	st->st_ctim.tv_nsec = s->as.ctime_ns;
+}
+
+void sfs_shown_given(struct sfs_inode *i, pid_t asker)
+{
+	struct sfs_shown *s = shown_of(i);
+	struct sfs *fs = i->files->fs;
+
+	if (sfs_file_is_open(i))
+		sfs_answers_add(&fs->answers, i, asker, uv_now(fs->loop));
+	if (!s)
+		return;
+	s->given = true;
+	if (s->due_ms && s->asked < 2)
+		s->asked++;
+}
+
+bool sfs_shown_is_on(const struct sfs_inode *i)
+{
+	return shown_of(i);
+}
+
+bool sfs_shown_lacks(const struct sfs_files *f, uint64_t moment)
+{
+	const struct sfs_shown *s;
+
+	for (s = f->shown; s; s = s->next)
+		if (s->since <= moment)
+			return true;
+	return false;
 }
 
 void sfs_shown_leave(struct sfs_files *f)
 {
-	struct sfs_dropping *d;
-	struct sfs_inode *i;
+	struct sfs_shown *s;
+	bool waits;
 
-	while ((d = f->dropping)) {
-		i = d->inode;
-		d->inode = NULL;
-		f->dropping = d->next;
-		if (d->next)
-			d->next->at = &f->dropping;
-		if (!--i->file->dropping)
-			sfs_shown_end(i);
-		sfs_file_put(i);
-		sfs_inode_unref(i);
+	while ((s = f->shown)) {
+		waits = s->due_ms; /* for nobody but the timer */
+		shown_end(s);
+		if (waits)
+			free(s);
 	}
 }

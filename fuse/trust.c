@@ -144,8 +144,7 @@ static bool changed_lately(const struct sfs_inode *i)
 
 double sfs_inode_timeout(const struct sfs_inode *i)
 {
-	if (i->flags & SFS_INODE_VOLATILE ||
-	    (sfs_file_is_open(i) && i->file->shown))
+	if (i->flags & SFS_INODE_VOLATILE || sfs_shown_is_on(i))
 		return 0;
 	if (sfs_inode_is_known(i))
 		return sfs_fresh_limit(

@@ -194,11 +194,13 @@ static void on_written(void *arg, int err, struct sbx_rd *rd)
 		err = -EPROTO;
 	if (!err) {
 		sfs_cache_attr(p->h->inode, &attr, SFS_PUT_OWN);
-		if (append_missed(p, &attr))
+		if (append_missed(p, &attr)) {
+			sfs_shown_keep(p->h->inode);
 			sfs_cache_changed(p->h->inode,
 					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
-		else if (p->h->flags & O_APPEND)
+		} else if (p->h->flags & O_APPEND) {
 			pages_behind(p);
+		}
 	}
 	piece_end(p, err);
 }
@@ -292,7 +294,6 @@ void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
 
 	sfs_file_stale(h->inode);
 	sfs_written_add(h, data, size, offset);
-	sfs_shown_end(h->inode);
 	c->size = size;
 	c->left = 1; /* ours, so that it does not end before we do */
 	while (pos < size && !err) {

@@ -227,14 +227,21 @@ void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
 	}
 }
 
+void fake_kernel_step(struct fake *f)
+{
+	void (*fn)(void *arg) = f->after[0].fn;
+	void *arg = f->after[0].arg;
+
+	assert_true(f->nr_after > 0);
+	memmove(f->after, f->after + 1, --f->nr_after * sizeof(f->after[0]));
+	fn(arg);
+}
+
 void fake_kernel_done(struct fake *f)
 {
-	size_t i;
-
+	while (f->nr_after)
+		fake_kernel_step(f);
 	f->kernel_is_slow = false;
-	for (i = 0; i < f->nr_after; i++)
-		f->after[i].fn(f->after[i].arg);
-	f->nr_after = 0;
 }
 
 void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg)

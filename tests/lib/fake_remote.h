@@ -81,6 +81,8 @@ void fake_answer_content(struct fake *f, const struct sbx_attr *attr,
  * directories from 5000 on */
 void fake_answer_list(struct fake *f, const char *const *names, size_t n,
 		      uint64_t ino);
+/* The kernel has done what it was told first, of what somebody waits for. */
+void fake_kernel_step(struct fake *f);
 /* The kernel has done what it was told. */
 void fake_kernel_done(struct fake *f);
 bool fake_is_idle(const struct fake *f);

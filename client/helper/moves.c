@@ -8,9 +8,11 @@
  */
 #include "client/helper/moves.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 
 #include "client/helper/helper.h"
 
@@ -46,6 +48,18 @@ static bool from_displaced(struct helper *h, const struct dir *d,
 	return any;
 }
 
+/* The same events tell that it went on from there, and that it is there and
+ * what it was exchanged for, which nobody knew, is where it came from. */
+static bool is_there(struct helper *h, struct dir *d, const char *name,
+		     const struct dir *moved)
+{
+	int fd = dirs_fd(h, d);
+	struct stat st;
+
+	return fd >= 0 && !fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) &&
+	       st.st_ino == moved->ino && st.st_dev == moved->dev;
+}
+
 static void moved_from(struct helper *h, struct dir *d, const char *name,
 		       uint32_t cookie)
 {
@@ -53,7 +67,7 @@ static void moved_from(struct helper *h, struct dir *d, const char *name,
 
 	if (from_displaced(h, d, name, cookie))
 		return;
-	while ((moved = dirs_at(h, d, name))) {
+	while ((moved = dirs_at(h, d, name)) && !is_there(h, d, name, moved)) {
 		dirs_lose_place(h, moved);
 		if (moved->number)
 			moves_add(h, moved)->cookie = cookie;

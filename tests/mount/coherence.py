@@ -148,6 +148,21 @@ class Coherence(unittest.TestCase):
             self.put("enough", b"")
         self.assertGreater(last, 1)
 
+    def test_folder_exchanged_for_one_that_is_new(self):
+        """and one that went there and back, which events tell the same way"""
+        exchange = ("import ctypes; ctypes.CDLL(None).renameat2(-100, b'%s', "
+                    "-100, b'%s', 2)")
+        for after in (exchange % ("xd/e", "xf/d"),
+                      "os.rmdir('xf/d/a'); os.rmdir('xf/d'); "
+                      "os.rename('xd/e', 'xf/d'); os.rename('xf/d', 'xd/e')"):
+            self.run_("mkdir -p xd/e/a xd/e/b xf")
+            subprocess.run(["ls", "-lR", self.path("xd"), self.path("xf")],
+                           check=True, stdout=subprocess.DEVNULL)
+            self.run_("python3 -c \"import os; os.makedirs('xf/d/a'); %s\"" %
+                      after)
+            subprocess.run(["rm", "-r", self.path("xd"), self.path("xf")],
+                           check=True)
+
     def test_hard_links(self):
         """what is done by one name shows by all, at once, wherever it is"""
         self.run_("mkdir links-d links-e links-f")

@@ -227,6 +227,8 @@ def held():
         try:
             st = os.fstat(fd)
             if stat.S_ISDIR(st.st_mode):
+                # what a folder's "end" is differs from one disk to the next
+                os.lseek(fd, 0, os.SEEK_SET)
                 out[slot] = ["dir", sorted(os.listdir(fd)) if st.st_nlink
                              else []]
                 continue

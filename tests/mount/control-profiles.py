@@ -99,7 +99,7 @@ class Profiles(unittest.TestCase):
         key, fstab = self.home + "/fstab.key", self.m.dir + "/fstab"
         with open(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
             f.write("test-key\n")
-        config = self.mounted("mount", "-t", "fuse", source, self.m.mnt,
+        config = self.mounted("mount", "-snv", "-t", "fuse", source, self.m.mnt,
                               "-o", "timeout=9,keyfile=" + key)
         self.assertIn("\ntimeout_s: 9\n", config)
         line = "%s %s fuse noauto,_netdev,x-systemd.automount,user," \

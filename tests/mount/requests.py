@@ -150,6 +150,7 @@ def sqlite_open():
 
 
 @row("SQLite: one insert")
+@about
 def insert():
     db = sqlite_open()
     before = snapshot()

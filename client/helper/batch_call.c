@@ -14,7 +14,8 @@
 #include "client/wire/base64.h"
 #include "client/wire/buf.h"
 
-#define LINE 4095 /* some carriers do not like long lines; no padding inside */
+/* Some carriers do not like long lines; no padding is inside of one. */
+#define LINE 4095
 
 /* What went, and what came. */
 struct exchange {

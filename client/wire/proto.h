@@ -178,10 +178,10 @@ enum sbx_wire_op {
 	 *       one array [[name, attr, number|0, content|nil] ...]
 	 * Breadth first.  Subdirectories get the numbers base, base + 1, ...
 	 * (as by DIR with watch).  Regular files of at most "content" bytes
-	 * come with their content, as with CONTENT.  A directory may be spread over several
-	 * parts, the last of which says complete; one without such a part
-	 * was not listed to its end (limits, rights).  dir must not be among
-	 * the numbers that may be given.
+	 * come with their content, as with CONTENT.  A directory may be spread
+	 * over several parts, the last of which says complete; one without such
+	 * a part was not listed to its end (limits, rights).  dir must not be
+	 * among the numbers that may be given.
 	 */
 	SBX_OP_TREE = 5,
 	/*

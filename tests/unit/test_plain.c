@@ -151,6 +151,7 @@ static void run_script(const char *setsid, char *ret, size_t size)
 {
 	char dir[] = "/tmp/sbxfs-test-plain.XXXXXX", path[64], env[128];
 	const char *argv[PLAIN_ARGV];
+	char *args[PLAIN_ARGV];
 	int in[2], out[2], fd;
 	size_t n = 0;
 	ssize_t r;
@@ -172,7 +173,9 @@ static void run_script(const char *setsid, char *ret, size_t size)
 		dup2(out[1], 1);
 		closefrom(3);
 		plain_script_argv("nonce", false, argv);
-		execvp(argv[0], (char **)argv);
+		/* exec changes nothing of them, whatever its prototype says */
+		memcpy(args, argv, sizeof(args));
+		execvp(args[0], args);
 		_exit(127);
 	}
 	close(out[1]);

@@ -40,7 +40,8 @@ static const char *const kind_names[] = {
 static bool gives_one(enum sbx_call_kind kind)
 {
 	return kind != SBX_CALL_LIST && kind != SBX_CALL_DESTROY &&
-	       kind != SBX_CALL_FILES && kind != SBX_CALL_FILE;
+	       kind != SBX_CALL_FILES && kind != SBX_CALL_FILE &&
+	       kind != SBX_CALL_SNAPSHOTS && kind != SBX_CALL_SNAPSHOT;
 }
 
 static void check_files(const struct sbx_call *call)

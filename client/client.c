@@ -333,22 +333,22 @@ void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
 	client_submit(c, call, box, true, fn, arg);
 }
 
-/* Snapshots: that there is none of a name says nothing of the sandbox. */
-struct snapshot_ask {
+/* What is not there then says nothing of the sandbox. */
+struct other_ask {
 	struct sbx_client *c;
-	struct sbx_box *box; /* counted */
-	sbx_snapshots_fn *list_fn;
-	sbx_box_fn *fn;
+	struct sbx_box *box; /* counted, or NULL */
+	sbx_call_fn *call_fn;
+	sbx_box_fn *fn; /* if there is no call_fn */
 	void *arg;
 };
 
-static void on_snapshots(struct sbx_call *call)
+static void on_other(struct sbx_call *call)
 {
-	struct snapshot_ask *a = call->arg;
+	struct other_ask *a = call->arg;
 	struct sbx_box *box = NULL;
 
-	if (a->list_fn) {
-		a->list_fn(a->arg, call);
+	if (a->call_fn) {
+		a->call_fn(a->arg, call);
 	} else {
 		if (call->nr && !call->error.err && !a->c->closing)
 			box = client_take_one(a->c, call);
@@ -359,50 +359,81 @@ static void on_snapshots(struct sbx_call *call)
 	sbx_call_free(call);
 }
 
-static void snapshots_submit(struct sbx_client *c, struct sbx_box *box,
-			     enum sbx_call_kind kind, const char *name,
-			     const struct snapshot_ask *ask)
+/* A call with path and input, copied; NULL: no memory. */
+static struct sbx_call *other_new(const struct sbx_box *box,
+				  enum sbx_call_kind kind, const char *path,
+				  const void *input, size_t len)
 {
-	struct sbx_call failed = {.kind = kind}, *call = NULL;
-	struct snapshot_ask *a = malloc(sizeof(*a));
+	struct sbx_call *call = sbx_call_new(kind, box ? box->sb.id : NULL);
 
-	if (a && !c->closing)
-		call = sbx_call_new(kind, box->sb.id);
-	if (call && name && !(call->path = strdup(name)))
-		call = sbx_call_free(call);
-	if (!call) {
+	if (!call)
+		return NULL;
+	if (path)
+		call->path = strdup(path);
+	if (input)
+		call->input = malloc(len + 1);
+	if ((path && !call->path) || (input && !call->input))
+		return sbx_call_free(call);
+	if (input) {
+		memcpy(call->input, input, len);
+		call->input[len] = '\0';
+		call->input_len = len;
+	}
+	return call;
+}
+
+/* Takes over call (NULL: no memory). */
+static void other_submit(struct sbx_client *c, struct sbx_box *box,
+			 struct sbx_call *call, const struct other_ask *ask)
+{
+	struct sbx_call failed = {0};
+	struct other_ask *a = malloc(sizeof(*a));
+
+	if (!a || !call || c->closing) {
 		free(a);
+		sbx_call_free(call);
 		sbx_error_set(&failed.error, c->closing ? -ECANCELED : -ENOMEM,
 			      "it cannot be asked for now");
-		if (ask->list_fn)
-			ask->list_fn(ask->arg, &failed);
+		if (ask->call_fn)
+			ask->call_fn(ask->arg, &failed);
 		else
 			ask->fn(ask->arg, NULL, &failed.error);
 		return;
 	}
 	*a = *ask;
 	a->c = c;
-	a->box = sbx_box_ref(box);
-	/* copying a large tree takes its time */
-	call->timeout_ms = name ? CREATE_TIMEOUT_MS : c->conf->timeout_ms;
-	call->done = on_snapshots;
+	a->box = box ? sbx_box_ref(box) : NULL;
+	if (!call->timeout_ms)
+		call->timeout_ms = c->conf->timeout_ms;
+	call->done = on_other;
 	call->arg = a;
 	c->svc->type->submit(c->svc, call);
 }
 
 void sbx_client_snapshots(struct sbx_client *c, struct sbx_box *box,
-			  sbx_snapshots_fn *fn, void *arg)
+			  sbx_call_fn *fn, void *arg)
 {
-	snapshots_submit(c, box, SBX_CALL_SNAPSHOTS, NULL,
-			 &(struct snapshot_ask){.list_fn = fn, .arg = arg});
+	other_submit(c, box, other_new(box, SBX_CALL_SNAPSHOTS, NULL, NULL, 0),
+		     &(struct other_ask){.call_fn = fn, .arg = arg});
 }
 
 void sbx_client_snapshot(struct sbx_client *c, struct sbx_box *box,
 			 enum sbx_call_kind kind, const char *name,
 			 sbx_box_fn *fn, void *arg)
 {
-	snapshots_submit(c, box, kind, name,
-			 &(struct snapshot_ask){.fn = fn, .arg = arg});
+	struct sbx_call *call = other_new(box, kind, name, NULL, 0);
+
+	if (call) /* copying a large tree takes its time */
+		call->timeout_ms = CREATE_TIMEOUT_MS;
+	other_submit(c, box, call, &(struct other_ask){.fn = fn, .arg = arg});
+}
+
+void sbx_client_own(struct sbx_client *c, struct sbx_box *box,
+		    enum sbx_call_kind kind, const char *path,
+		    const void *input, size_t len, sbx_call_fn *fn, void *arg)
+{
+	other_submit(c, box, other_new(box, kind, path, input, len),
+		     &(struct other_ask){.call_fn = fn, .arg = arg});
 }
 
 void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,

@@ -97,18 +97,21 @@ void sbx_client_destroy(struct sbx_client *c, struct sbx_box *box,
 /* One of SBX_CALL_PAUSE ... SBX_CALL_WIPE. */
 void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
 		      enum sbx_call_kind kind, sbx_box_fn *fn, void *arg);
-/*
- * The call's snapshots may be taken out of it by fn, once; it lives until fn
- * returns.
- */
-typedef void sbx_snapshots_fn(void *arg, struct sbx_call *call);
+/* The call's results may be taken out of it by fn, once; it lives until fn
+ * returns. */
+typedef void sbx_call_fn(void *arg, struct sbx_call *call);
 void sbx_client_snapshots(struct sbx_client *c, struct sbx_box *box,
-			  sbx_snapshots_fn *fn, void *arg);
+			  sbx_call_fn *fn, void *arg);
 /* SBX_CALL_SNAPSHOT: makes one of that name.  SBX_CALL_RESTORE: goes back to
  * it; box is given to fn as with the others. */
 void sbx_client_snapshot(struct sbx_client *c, struct sbx_box *box,
 			 enum sbx_call_kind kind, const char *name,
 			 sbx_box_fn *fn, void *arg);
+/* SBX_CALL_OWN_READ ... SBX_CALL_OWN_REMOVE, of that sandbox; box NULL: beside
+ * the sandboxes.  input may be NULL. */
+void sbx_client_own(struct sbx_client *c, struct sbx_box *box,
+		    enum sbx_call_kind kind, const char *path,
+		    const void *input, size_t len, sbx_call_fn *fn, void *arg);
 /* seconds 0: as long as the service likes */
 void sbx_client_keepalive(struct sbx_client *c, struct sbx_box *box,
 			  unsigned int seconds, sbx_box_fn *fn, void *arg);

@@ -42,6 +42,13 @@ const struct sbx_service_type *sbx_service_nth(size_t n)
 	t->open = checked_open;
 	t->close = sbx_check_close;
 	t->submit = sbx_check_submit;
+	if (t->own_has)
+		t->own_has = sbx_check_own_has;
+	if (t->own_open) {
+		t->own_open = sbx_check_own_open;
+		t->own_pause = sbx_check_stream_pause;
+		t->own_close = sbx_check_stream_close;
+	}
 	if (t->run) {
 		t->run = sbx_check_run;
 		t->run_cancel = sbx_check_run_cancel;
@@ -206,6 +213,7 @@ struct sbx_call *sbx_call_free(struct sbx_call *call)
 	free(call->snapshots);
 	free(call->data);
 	free(call->path);
+	free(call->input);
 	free(call->id);
 	free(call->options);
 	free(call);

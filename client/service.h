@@ -21,6 +21,7 @@
 #include "client/conf.h"
 #include "client/error.h"
 
+struct sbx_own;
 struct sbx_service;
 struct sbx_call;
 struct sbx_stream;
@@ -80,6 +81,17 @@ enum sbx_call_kind {
 	SBX_CALL_SNAPSHOT,  /* id, path (its name): makes one */
 	SBX_CALL_RESTORE,   /* id, path (one that is listed; else -ENOENT
 				before anything is done) -> list[0] */
+	/*
+	 * files of the service's own (own.h): id, or NULL beside the
+	 * sandboxes; path as it is in the tree, every name in it one that is a
+	 * file name
+	 */
+	SBX_CALL_OWN_READ,   /* -> data */
+	SBX_CALL_OWN_WRITE,  /* input -> data: what can be read now; data NULL:
+				what READ says then */
+	SBX_CALL_OWN_LIST,   /* a folder with a "+" -> files: their names */
+	SBX_CALL_OWN_MAKE,   /* what ends in a "+"; -EEXIST */
+	SBX_CALL_OWN_REMOVE, /* the same */
 	SBX_CALL_KINDS
 };
 
@@ -111,6 +123,8 @@ struct sbx_call {
 			  "name" for the name to give; NULL: defaults */
 	unsigned int seconds;
 	char *path;
+	char *input; /* with input_len bytes and a NUL behind them */
+	size_t input_len;
 	unsigned int timeout_ms;
 	void (*done)(struct sbx_call *call);
 	void *arg;
@@ -199,8 +213,9 @@ struct sbx_service_type {
 	/* most bytes that a helper may send without being told that they have
 	 * arrived; 0: as many as it likes */
 	size_t max_unacked;
-	unsigned int create_ms; /* patience with create; 0: the usual */
-	bool keep_set_seconds;	/* keepalive takes a number of seconds */
+	unsigned int create_ms;	   /* patience with create; 0: the usual */
+	bool keep_set_seconds;	   /* keepalive takes a number of seconds */
+	const struct sbx_own *own; /* files of its own: own.h; NULL: none */
 
 	/* conf is borrowed until close has finished */
 	int (*open)(uv_loop_t *loop, const struct sbx_conf *conf,
@@ -240,6 +255,26 @@ struct sbx_service_type {
 	void (*run)(struct sbx_service *svc, const char *id,
 		    struct sbx_run *run);
 	void (*run_cancel)(struct sbx_service *svc, struct sbx_run *run);
+
+	/*
+	 * Whether a sandbox has what that row of own says, as far as is known
+	 * now; may be absent: it has.  path: of a row with SBX_OWN_ANY, a file
+	 * that somebody asks for; else NULL.
+	 */
+	bool (*own_has)(struct sbx_service *svc, const char *id,
+			const struct sbx_own *row, const char *path);
+	/*
+	 * For rows with SBX_OWN_STREAM: as stream_open, with what was written
+	 * as its input.  All comes as stdout; its exit_code means nothing; it
+	 * can be paused and closed, nothing else.
+	 */
+	struct sbx_stream *(*own_open)(struct sbx_service *svc, const char *id,
+				       const char *path, const char *input,
+				       size_t len,
+				       const struct sbx_stream_handler *h,
+				       void *arg);
+	void (*own_pause)(struct sbx_stream *s, bool paused);
+	void (*own_close)(struct sbx_stream *s);
 };
 
 /* first member of every service's own struct */

@@ -34,14 +34,29 @@ static const char *const kind_names[] = {
 	[SBX_CALL_WIPE] = "wipe",	    [SBX_CALL_FILES] = "files",
 	[SBX_CALL_FILE] = "file",	    [SBX_CALL_SNAPSHOTS] = "snapshots",
 	[SBX_CALL_SNAPSHOT] = "snapshot",   [SBX_CALL_RESTORE] = "restore",
+	[SBX_CALL_OWN_READ] = "read",	    [SBX_CALL_OWN_WRITE] = "write",
+	[SBX_CALL_OWN_LIST] = "list in",    [SBX_CALL_OWN_MAKE] = "make",
+	[SBX_CALL_OWN_REMOVE] = "remove",
 };
+
+static bool is_own(enum sbx_call_kind kind)
+{
+	return kind >= SBX_CALL_OWN_READ && kind <= SBX_CALL_OWN_REMOVE;
+}
 
 /* Kinds whose success is one sandbox. */
 static bool gives_one(enum sbx_call_kind kind)
 {
 	return kind != SBX_CALL_LIST && kind != SBX_CALL_DESTROY &&
 	       kind != SBX_CALL_FILES && kind != SBX_CALL_FILE &&
-	       kind != SBX_CALL_SNAPSHOTS && kind != SBX_CALL_SNAPSHOT;
+	       kind != SBX_CALL_SNAPSHOTS && kind != SBX_CALL_SNAPSHOT &&
+	       !is_own(kind);
+}
+
+/* Those that are about something named. */
+static bool needs_path(enum sbx_call_kind kind)
+{
+	return kind == SBX_CALL_FILES || kind == SBX_CALL_FILE || is_own(kind);
 }
 
 static void check_files(const struct sbx_call *call)
@@ -99,9 +114,8 @@ void sbx_check_submit(struct sbx_service *svc, struct sbx_call *call)
 	assert(call->done && call->kind < SBX_CALL_KINDS);
 	assert(svc->type->calls & 1u << call->kind);
 	assert(call->id || call->kind == SBX_CALL_LIST ||
-	       call->kind == SBX_CALL_CREATE);
-	assert(call->path ||
-	       (call->kind != SBX_CALL_FILES && call->kind != SBX_CALL_FILE));
+	       call->kind == SBX_CALL_CREATE || is_own(call->kind));
+	assert(call->path || !needs_path(call->kind));
 	if (!cc) {
 		k->inner->type->submit(k->inner, call);
 		return;
@@ -126,6 +140,7 @@ struct check_stream {
 	const struct sbx_stream_handler *handler;
 	void *arg;
 	bool opening, open, refused;
+	bool own; /* a file of the service's own */
 };
 
 static void on_open(void *arg)
@@ -176,6 +191,33 @@ static const struct sbx_stream_handler handler = {HANDLER};
 static const struct sbx_stream_handler quiet_handler = {HANDLER,
 							.no_stderr = true};
 
+static struct check_stream *
+stream_new(struct check *k, const struct sbx_stream_handler *h, void *arg)
+{
+	struct check_stream *s = calloc(1, sizeof(*s));
+
+	assert(!k->closing);
+	if (!s)
+		return NULL;
+	s->base.svc = &k->base;
+	s->check = k;
+	s->handler = h;
+	s->arg = arg;
+	s->opening = true;
+	return s;
+}
+
+static struct sbx_stream *stream_opened(struct check_stream *s)
+{
+	s->opening = false;
+	if (!s->inner) {
+		free(s);
+		return NULL;
+	}
+	s->check->nr_streams++;
+	return &s->base;
+}
+
 struct sbx_stream *sbx_check_stream_open(struct sbx_service *svc,
 					 const char *id,
 					 const char *const *argv,
@@ -183,26 +225,42 @@ struct sbx_stream *sbx_check_stream_open(struct sbx_service *svc,
 					 void *arg)
 {
 	struct check *k = (struct check *)svc;
-	struct check_stream *s = calloc(1, sizeof(*s));
+	struct check_stream *s = stream_new(k, h, arg);
 
-	assert(!k->closing && id && argv[0]);
+	assert(id && argv[0]);
 	if (!s)
 		return NULL;
-	s->base.svc = svc;
-	s->check = k;
-	s->handler = h;
-	s->arg = arg;
-	s->opening = true;
 	s->inner = k->inner->type->stream_open(
 		k->inner, id, argv, h->no_stderr ? &quiet_handler : &handler,
 		s);
-	s->opening = false;
-	if (!s->inner) {
-		free(s);
+	return stream_opened(s);
+}
+
+bool sbx_check_own_has(struct sbx_service *svc, const char *id,
+		       const struct sbx_own *row, const char *path)
+{
+	struct check *k = (struct check *)svc;
+
+	assert(!k->closing);
+	return k->inner->type->own_has(k->inner, id, row, path);
+}
+
+struct sbx_stream *sbx_check_own_open(struct sbx_service *svc, const char *id,
+				      const char *path, const char *input,
+				      size_t len,
+				      const struct sbx_stream_handler *h,
+				      void *arg)
+{
+	struct check *k = (struct check *)svc;
+	struct check_stream *s = stream_new(k, h, arg);
+
+	assert(path);
+	if (!s)
 		return NULL;
-	}
-	k->nr_streams++;
-	return &s->base;
+	s->own = true;
+	s->inner = k->inner->type->own_open(k->inner, id, path, input, len,
+					    &handler, s);
+	return stream_opened(s);
 }
 
 int sbx_check_stream_send(struct sbx_stream *stream, const void *data,
@@ -223,14 +281,18 @@ void sbx_check_stream_pause(struct sbx_stream *stream, bool paused)
 {
 	struct check_stream *s = (struct check_stream *)stream;
 
-	s->check->inner->type->stream_pause(s->inner, paused);
+	const struct sbx_service_type *type = s->check->inner->type;
+
+	(s->own ? type->own_pause : type->stream_pause)(s->inner, paused);
 }
 
 void sbx_check_stream_close(struct sbx_stream *stream)
 {
 	struct check_stream *s = (struct check_stream *)stream;
 
-	s->check->inner->type->stream_close(s->inner);
+	const struct sbx_service_type *type = s->check->inner->type;
+
+	(s->own ? type->own_close : type->stream_close)(s->inner);
 }
 
 /* ---- runs ---- */

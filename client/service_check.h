@@ -22,6 +22,14 @@ struct sbx_stream *sbx_check_stream_open(struct sbx_service *svc,
 					 const char *const *argv,
 					 const struct sbx_stream_handler *h,
 					 void *arg);
+bool sbx_check_own_has(struct sbx_service *svc, const char *id,
+		       const struct sbx_own *row, const char *path);
+struct sbx_stream *sbx_check_own_open(struct sbx_service *svc, const char *id,
+				      const char *path, const char *input,
+				      size_t len,
+				      const struct sbx_stream_handler *h,
+				      void *arg);
+/* pause and close are for streams of both kinds */
 int sbx_check_stream_send(struct sbx_stream *s, const void *data, size_t len);
 void sbx_check_stream_pause(struct sbx_stream *s, bool paused);
 void sbx_check_stream_close(struct sbx_stream *s);

@@ -246,6 +246,11 @@ static void work_begin(struct sbx_work *w)
 	case SBX_CALL_SNAPSHOT:
 	case SBX_CALL_RESTORE:
 	case SBX_CALL_WIPE:
+	case SBX_CALL_OWN_READ:
+	case SBX_CALL_OWN_WRITE:
+	case SBX_CALL_OWN_LIST:
+	case SBX_CALL_OWN_MAKE:
+	case SBX_CALL_OWN_REMOVE:
 	case SBX_CALL_KINDS:
 		break;
 	}

@@ -12,6 +12,7 @@
 #include "fuse/ctl_file.h"
 #include "fuse/jobs.h"
 #include "fuse/limits.h"
+#include "fuse/own.h"
 #include "fuse/sandbox.h"
 
 static struct ctl_node *node_of(struct sfs_node *n)
@@ -101,6 +102,17 @@ struct ctl_node *ctl_node_of_job(struct sfs_sandbox *sb, struct sfs_job *job,
 	return node_get(&job->nodes, type, sb->m, sb->place, sb, job);
 }
 
+struct ctl_node *ctl_node_of_own(struct sfs_owner owner, struct sfs_own *own,
+				 const struct ctl_type *type)
+{
+	struct ctl_node *n = node_get(&own->nodes, type, owner.place->m,
+				      owner.place, owner.sb, NULL);
+
+	if (n && !n->own)
+		n->own = sfs_own_ref(own);
+	return n;
+}
+
 void ctl_node_unref(struct ctl_node *n)
 {
 	struct ctl_node **at;
@@ -117,6 +129,7 @@ void ctl_node_unref(struct ctl_node *n)
 	if (n->job)
 		sfs_job_unref(n->job);
 	sfs_snapshot_unref(n->snapshot);
+	sfs_own_unref(n->own);
 	if (n->sb)
 		sfs_sandbox_unref(n->sb);
 	free(n);
@@ -172,6 +185,23 @@ uint64_t ctl_ino(const struct sfs_place *p, const char *sandbox,
 	return h | (uint64_t)1 << 63;
 }
 
+/* The folder's path may be NULL. */
+static uint64_t own_ino(const struct ctl_node *n, const char *dir,
+			const char *name)
+{
+	uint64_t h =
+		ctl_ino(n->place, n->sb ? n->sb->box->sb.id : "", "own", 0);
+
+	if (dir)
+		h = hash(hash(h, dir), "/");
+	return hash(h, name) | (uint64_t)1 << 63;
+}
+
+uint64_t ctl_own_ino(const struct ctl_node *dir, const char *name)
+{
+	return own_ino(dir, dir->own ? dir->own->path : NULL, name);
+}
+
 static int64_t node_time_ms(const struct ctl_node *n)
 {
 	if (n->job)
@@ -193,6 +223,8 @@ void ctl_node_attr(const struct ctl_node *n, struct stat *st)
 			     n->type->name, n->job ? n->job->number : 0);
 	if (n->snapshot)
 		st->st_ino = sfs_snapshot_ino(n->snapshot, st->st_ino);
+	if (n->own)
+		st->st_ino = own_ino(n, NULL, n->own->path);
 	st->st_mode = n->type->mode;
 	if (fs->umask != (mode_t)-1 && !S_ISLNK(st->st_mode))
 		st->st_mode &= ~fs->umask;
@@ -210,24 +242,29 @@ void ctl_node_attr(const struct ctl_node *n, struct stat *st)
 	st->st_ctim = st->st_mtim;
 }
 
-void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout)
+void ctl_node_entry(struct ctl_node *n, double timeout,
+		    struct fuse_entry_param *ret)
 {
-	struct fuse_entry_param e = {
-		.attr_timeout = timeout,
+	*ret = (struct fuse_entry_param){
+		.attr_timeout = n->type->length ? 0 : timeout,
 		.entry_timeout = timeout,
 	};
+	ctl_node_attr(n, &ret->attr);
+	/* the caller's reference becomes the kernel's, if it has none yet */
+	if (n->known)
+		n->refs--;
+	n->known = true;
+}
+
+void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout)
+{
+	struct fuse_entry_param e;
 
 	if (!n) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	ctl_node_attr(n, &e.attr);
-	if (n->type->length)
-		e.attr_timeout = 0;
-	/* the caller's reference becomes the kernel's, if it has none yet */
-	if (n->known)
-		n->refs--;
-	n->known = true;
+	ctl_node_entry(n, timeout, &e);
 	sfs_reply_entry(req, &n->n, &e);
 }
 
@@ -347,7 +384,7 @@ void ctl_note(struct ctl_node *n, const struct sbx_error *error)
 {
 	char label[SFS_LABEL_SIZE];
 
-	sfs_errlog_note(&n->m->errors, n->type->name,
+	sfs_errlog_note(&n->m->errors, n->own ? n->own->path : n->type->name,
 			n->sb ? sfs_place_label(n->place, n->sb->box, label)
 			: n->place ? n->place->name
 				   : NULL,

@@ -20,6 +20,8 @@ struct ctl_file;
 struct ctl_list;
 struct ctl_op;
 struct sfs_job;
+struct sfs_own;
+struct sfs_owner;
 struct sfs_snapshot;
 
 /* What a control file does.  f is the open file; see struct ctl_file. */
@@ -77,6 +79,7 @@ struct ctl_node {
 	struct sfs_sandbox *sb;	       /* counted; NULL: of the whole place */
 	struct sfs_job *job;	       /* counted, or NULL */
 	struct sfs_snapshot *snapshot; /* counted, or NULL */
+	struct sfs_own *own;	       /* counted, or NULL: ctl_own.h */
 	unsigned int refs;
 	bool known; /* the kernel holds it: that is one reference */
 	struct ctl_node **list, *next;	     /* those of the same owner */
@@ -98,6 +101,8 @@ struct ctl_node *ctl_node_of_job(struct sfs_sandbox *sb, struct sfs_job *job,
 struct ctl_node *ctl_node_of_snapshot(struct sfs_sandbox *sb,
 				      struct sfs_snapshot *s,
 				      const struct ctl_type *type);
+struct ctl_node *ctl_node_of_own(struct sfs_owner owner, struct sfs_own *own,
+				 const struct ctl_type *type);
 void ctl_node_unref(struct ctl_node *n);
 /* The kernel is gone: it holds nothing any more, open files included. */
 void ctl_forget_all(struct sfs_mount *m);
@@ -106,6 +111,9 @@ int ctl_node_check(const struct ctl_node *n);
 void ctl_node_attr(const struct ctl_node *n, struct stat *st);
 /* Answers a lookup with the node, and drops the caller's reference. */
 void ctl_reply_node(fuse_req_t req, struct ctl_node *n, double timeout);
+/* For who answers otherwise: what to answer with, and drops the reference. */
+void ctl_node_entry(struct ctl_node *n, double timeout,
+		    struct fuse_entry_param *ret);
 /* The same for a type that is a fixed child of dir. */
 void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
 		     const struct ctl_type *type);
@@ -113,6 +121,8 @@ void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
  * whole mount; sandbox: its id, "" for none. */
 uint64_t ctl_ino(const struct sfs_place *p, const char *sandbox,
 		 const char *what, unsigned int number);
+/* The same of a service's own file of that name in a folder. */
+uint64_t ctl_own_ino(const struct ctl_node *dir, const char *name);
 
 /*
  * A request in flight on behalf of a node: see struct sfs_wait.  NULL: it is

@@ -112,6 +112,14 @@ void ctl_file_loaded(struct ctl_file *f, const struct sbx_error *error)
 	ctl_file_unref(f);
 }
 
+void ctl_file_give(struct ctl_file *f, const void *data, size_t len)
+{
+	sbx_buf_clear(&f->text);
+	sbx_buf_add(&f->text, data, len);
+	f->text_at = f->write_end;
+	ctl_file_loaded(ctl_file_ref(f), NULL);
+}
+
 void ctl_file_load(struct ctl_file *f, uint64_t text_at)
 {
 	if (f->state != CTL_UNREAD)
@@ -230,6 +238,25 @@ static void file_open(fuse_req_t req, struct sfs_node *node,
 		file_answer_open(req, f);
 }
 
+void ctl_file_create(fuse_req_t req, struct ctl_node *n,
+		     struct fuse_file_info *fi)
+{
+	struct ctl_file *f = ctl_file_new(n, n->type->file->size);
+	struct fuse_entry_param e;
+
+	if (!f) {
+		ctl_node_unref(n);
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ctl_node_entry(n, 0, &e);
+	fi->fh = (uintptr_t)f;
+	fi->direct_io = 1;
+	fi->noflush = !f->type->flush;
+	if (sfs_reply_create(req, &n->n, &e, fi) < 0)
+		ctl_file_close(f);
+}
+
 static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
 		      off_t off, struct fuse_file_info *fi)
 {
@@ -242,6 +269,8 @@ static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
 		fuse_reply_err(req, -r);
 	else if (f->type->read)
 		f->type->read(req, f, size, fi->flags & O_NONBLOCK);
+	else if (!f->type->load)
+		fuse_reply_err(req, EBADF);
 	else if (file_would_block(f, fi->flags))
 		fuse_reply_err(req, EAGAIN);
 	else

@@ -52,6 +52,12 @@ void ctl_file_opened(struct ctl_op *op, int err);
  * 0: none), which is recorded.
  */
 void ctl_file_loaded(struct ctl_file *f, const struct sbx_error *error);
+/* What is read from where the last write ended is this; copied. */
+void ctl_file_give(struct ctl_file *f, const void *data, size_t len);
+/* Answers a create with the node, opened; a value's.  Takes over a reference
+ * to it. */
+void ctl_file_create(fuse_req_t req, struct ctl_node *n,
+		     struct fuse_file_info *fi);
 /* Begins a load unless one is under way or done: for poll. */
 void ctl_file_load(struct ctl_file *f, uint64_t text_at);
 /* Tells pollers to look again. */

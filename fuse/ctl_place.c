@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "client/spec.h"
-#include "fuse/control.h"
+#include "fuse/ctl_own.h"
 #include "fuse/limits.h"
 #include "fuse/sandbox.h"
 
@@ -55,6 +55,9 @@ static void place_lookup(fuse_req_t req, struct ctl_node *n, const char *name)
 	struct sbx_box *box = known_and_up(n->place, name);
 	struct ctl_op *op;
 
+	/* a sandbox of that name has its id, too */
+	if (ctl_own_lookup(req, n, name))
+		return;
 	if (box) {
 		reply_folder(req, n->place, box);
 		return;
@@ -77,9 +80,11 @@ static void place_list(struct ctl_node *n, struct ctl_list *list)
 	size_t pos = 0;
 
 	while ((box = sbx_client_next(n->place->client, &pos)))
-		ctl_list_add(
-			list, box->folder, ctl_sandbox.mode,
-			ctl_ino(n->place, box->sb.id, ctl_sandbox.name, 0));
+		if (!ctl_own_is(n, box->folder))
+			ctl_list_add(list, box->folder, ctl_sandbox.mode,
+				     ctl_ino(n->place, box->sb.id,
+					     ctl_sandbox.name, 0));
+	ctl_own_list(n, list);
 }
 
 /* ---- making ---- */
@@ -194,7 +199,7 @@ static void place_rmdir(fuse_req_t req, struct sfs_node *node, const char *name)
 
 	if (!strcmp(name, ctl_new.name)) {
 		fuse_reply_err(req, ENOTDIR);
-	} else if (!strcmp(name, ctl_mount.name)) {
+	} else if (!strcmp(name, ctl_mount.name) || ctl_own_is(n, name)) {
 		fuse_reply_err(req, EPERM);
 	} else if (n->m->opts->protect) {
 		ctl_fail(req, n, -EPERM,

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fuse/control.h"
+#include "fuse/ctl_own.h"
 #include "fuse/sandbox.h"
 
 static void sandbox_lookup(fuse_req_t req, struct ctl_node *n, const char *name)
@@ -12,8 +12,11 @@ static void sandbox_lookup(fuse_req_t req, struct ctl_node *n, const char *name)
 	uint64_t dir = !strcmp(name, "workspace") ? SBX_DIR_WORKSPACE
 		       : !strcmp(name, "root")	  ? SBX_DIR_ROOT
 						  : 0;
-	int r = dir ? sfs_sandbox_use(n->sb) : -ENOENT;
+	int r;
 
+	if (!dir && ctl_own_lookup(req, n, name))
+		return;
+	r = dir ? sfs_sandbox_use(n->sb) : -ENOENT;
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
@@ -27,6 +30,7 @@ static void sandbox_list(struct ctl_node *n, struct ctl_list *list)
 	ctl_list_add(list, "workspace", S_IFDIR,
 		     ctl_ino(n->place, id, "workspace", 0));
 	ctl_list_add(list, "root", S_IFDIR, ctl_ino(n->place, id, "root", 0));
+	ctl_own_list(n, list);
 }
 
 static const struct ctl_type *const sandbox_children[] = {

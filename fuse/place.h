@@ -19,6 +19,7 @@ struct sfs_place {
 	struct sbx_client *client; /* NULL: not open */
 	struct sbx_box *only;	/* SOURCE/ID: that sandbox, counted; or NULL */
 	struct ctl_node *nodes; /* those that belong to no sandbox of it */
+	struct sfs_own *owns;	/* own.h: the same */
 	bool probed;		/* the service has answered once ... */
 	struct sbx_error probe_error;	/* ... with this */
 	struct sbx_latencies latencies; /* of all its sandboxes */

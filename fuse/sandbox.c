@@ -9,6 +9,7 @@
 
 #include "client/log.h"
 #include "fuse/control.h"
+#include "fuse/ctl_own.h"
 #include "fuse/ctl_ports.h"
 #include "fuse/feed.h"
 
@@ -232,6 +233,7 @@ void sfs_sandbox_close(struct sfs_sandbox *sb, void (*on_closed)(void *arg),
 	sb->box->user = NULL;
 	sfs_feed_gone(sb);
 	sfs_ports_fail(sb, -ESTALE);
+	ctl_own_gone(sb);
 	if (sb->remote)
 		sbx_remote_set_listener(sb->remote, NULL, NULL);
 	sfs_jobs_clear(sb);
@@ -278,6 +280,7 @@ void sfs_sandbox_on_gone(void *arg, struct sbx_box *box)
 	sbx_log(SBX_LOG_INFO, "control", "sandbox %s is gone", box->folder);
 	sfs_feed_gone(sb);
 	sfs_ports_fail(sb, -ESTALE);
+	ctl_own_gone(sb);
 	if (sb->remote)
 		sbx_remote_die(sb->remote);
 	uv_timer_start(&m->reaper, on_reap, 0, 0);

@@ -38,6 +38,7 @@ struct sfs_sandbox {
 	struct sfs_jobs jobs;
 	struct sfs_terminals terminals;
 	struct sfs_snapshots snapshots;
+	struct sfs_own *owns; /* own.h: those that the kernel holds */
 
 	struct sfs_portwait *portwaits; /* ctl_ports.c's */
 	struct sfs_feed *feed;		/* feed.h; NULL: nobody reads events */

@@ -8,42 +8,22 @@ import base64
 import datetime
 import json
 import os
-import subprocess
-import sys
 
 import aiohttp
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-STANDIN = os.path.join(HERE, "..", "services", "vtrix.py")
+import standin_lib
+from standin_lib import BOUND, run
+
 HEAD = {"Authorization": "Bearer right-token", "X-Project-ID": "proj"}
-BOUND = 30
 
 
-class Standin:
+class Standin(standin_lib.Standin):
+    program, head = "vtrix.py", HEAD
+
     def __init__(self, *traits):
-        self.traits = traits
+        super().__init__(*traits)
         self.top = "/api/v1/" + ("sandboxes" if {"g1b", "g2"} & set(traits)
                                  else "sandbox")
-
-    async def __aenter__(self):
-        self.proc = subprocess.Popen(
-            ["/usr/bin/python3", STANDIN, *self.traits], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.url = "http://127.0.0.1:" + self.proc.stdout.readline().split()[1]
-        self.http = aiohttp.ClientSession()
-        return self
-
-    async def __aexit__(self, *_):
-        await self.http.close()
-        self.proc.stdin.close()
-        assert self.proc.wait(BOUND) == 0
-        self.proc.stdout.close()
-
-    async def ask(self, method, path, body=None, head=None):
-        async with self.http.request(
-                method, self.url + path, json=body,
-                headers=HEAD if head is None else head) as r:
-            return r.status, json.loads(await r.text())
 
     async def ok(self, method, path, body=None):
         status, a = await self.ask(method, self.top + path, body)
@@ -356,11 +336,4 @@ async def case_stopped():
         assert result["is_dir"]
 
 
-async def run(names):
-    cases = {k[5:]: v for k, v in globals().items() if k.startswith("case_")}
-    for name in names or cases:
-        await asyncio.wait_for(cases[name](), 120)
-        print("ok", name, flush=True)
-
-
-asyncio.run(run(sys.argv[1:]))
+asyncio.run(run(globals()))

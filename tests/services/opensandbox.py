@@ -39,7 +39,6 @@ TRAITs:
   bad-headers        an endpoint whose headers have line breaks
   pages              pages of two sandboxes at most, shifting
 """
-import argparse
 import asyncio
 import datetime
 import email.utils
@@ -47,8 +46,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -56,8 +53,9 @@ import uuid
 
 from aiohttp import web
 
-import opensandbox_proxy as proxying
-from opensandbox_box import Box
+import proxy as proxying
+from box import Box
+from standin import RAW, arguments, serve_raw, until_told
 
 EXECD = 44772
 EGRESS = 18080
@@ -201,6 +199,9 @@ class Server:
         args = ['--level', self.level()]
         if self.has('jupyter'):
             args.append('--jupyter')
+        box = Box(folder, '/workspace', 'opensandbox_execd.py',
+                  body.get('env') or {}, args,
+                  lambda m: self.journal.append({'execd': True, **m}))
         b = {'id': ident, 'image': body.get('image') and
              {'uri': body['image']['uri']}, 'snapshotId':
              body.get('snapshotId'), 'metadata': body.get('metadata') or {},
@@ -208,8 +209,8 @@ class Server:
              or ['tail', '-f', '/dev/null'], '_born': now, '_changed': now,
              '_expires': now + body['timeout'] if body.get('timeout') else 0,
              '_state': 'Running', '_hidden': 0, '_body': body,
-             '_box': Box(folder, body.get('env') or {}, args, self.journal)}
-        await b['_box'].start()
+             '_box': box}
+        await box.start()
         if self.has('slow-start'):
             b['_box'].say('unwell 2')
         for trait in ('no-bash', 'no-workspace'):
@@ -574,39 +575,11 @@ async def handle(request):
                   headers)
 
 
-async def speak_no_http(reader, writer, trait):
-    """For the traits that a web framework would not let us have."""
-    await reader.read(1)
-    if trait == 'silent':
-        await asyncio.sleep(3600)
-    elif trait == 'garbage':
-        writer.write(os.urandom(4096))
-    elif trait == 'half':
-        writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n'
-                     b'Content-Length: 1000\r\n\r\n{"items":[')
-    elif trait == 'huge-header':
-        writer.write(b'HTTP/1.1 200 OK\r\n')
-        try:
-            while True:
-                writer.write(b'X-More: ' + b'x' * 1000 + b'\r\n')
-                await writer.drain()
-        except ConnectionError:
-            return
-    try:
-        await writer.drain()
-        writer.close()
-    except ConnectionError:
-        pass
-
-
 async def serve(args, server):
     """The port it listens on, and what takes it down again."""
-    raw = {'silent', 'garbage', 'half', 'huge-header'} & server.traits
+    raw = RAW & server.traits
     if raw:
-        trait = raw.pop()
-        s = await asyncio.start_server(
-            lambda r, w: speak_no_http(r, w, trait), '127.0.0.1', args.port)
-        return s.sockets[0].getsockname()[1], None
+        return await serve_raw(raw.pop(), args.port), None
     app = web.Application(client_max_size=1 << 40)
     app['server'] = server
     app.cleanup_ctx.append(proxying.client)
@@ -626,26 +599,8 @@ async def reap(server):
                 await server.remove(b, 0)
 
 
-async def until_told(stay):
-    loop, end = asyncio.get_event_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end.set)
-    if not stay:
-        reader = asyncio.StreamReader()
-        await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        asyncio.ensure_future(reader.read()).add_done_callback(
-            lambda _: end.set())
-    await end.wait()
-
-
 async def main():
-    p = argparse.ArgumentParser()
-    p.add_argument('--dir')
-    p.add_argument('--port', type=int, default=0)
-    p.add_argument('--stay', action='store_true')
-    p.add_argument('traits', nargs='*')
-    args = p.parse_args()
+    args = arguments()
     folder = args.dir or tempfile.mkdtemp(prefix='opensandbox.')
     server = Server(args.traits, folder)
     server.port, runner = await serve(args, server)

@@ -27,7 +27,7 @@ import urllib.parse
 
 from aiohttp import web
 
-import opensandbox_proxy as proxying
+import proxy as proxying
 import opensandbox_pty as ptys
 import opensandbox_run as running
 

@@ -1,7 +1,8 @@
-"""One sandbox of the OpenSandbox stand-in: a folder, and execd in bubblewrap.
+"""A sandbox of a stand-in: a folder, and a program in bubblewrap.
 
-In it /workspace, /tmp, /var/tmp and /root are the folder's; the rest is this
-machine's system, which cannot be written.  Part of opensandbox.py.
+Some folders of the sandbox are the folder's; the rest is this machine's
+system, which cannot be written.  The program prints lines of JSON, the first
+of which says {"ready": PORT}, and takes lines on its stdin.
 """
 import asyncio
 import json
@@ -9,11 +10,9 @@ import os
 import signal
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OWN = {'workspace': '/workspace', 'tmp': '/tmp', 'vartmp': '/var/tmp',
-       'root': '/root'}
 
 
-def bubble(folder):
+def bubble(folder, own):
     """The command line up to the program."""
     args = ['bwrap', '--unshare-pid', '--unshare-ipc', '--unshare-uts',
             '--hostname', 'sandbox', '--die-with-parent', '--new-session']
@@ -27,8 +26,8 @@ def bubble(folder):
              '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/run',
              '--perms', '1777', '--tmpfs', '/dev/shm', '--dir', '/home',
              '--dir', '/var', '--dir', '/mnt',
-             '--ro-bind', HERE, '/opt/opensandbox']
-    for name, path in OWN.items():
+             '--ro-bind', HERE, '/opt/standin']
+    for name, path in own.items():
         args += ['--bind', os.path.join(folder, name), path]
     return args + ['--chdir', '/', '--']
 
@@ -50,11 +49,14 @@ def family(pid):
 
 
 class Box:
-    def __init__(self, folder, env, args, journal):
+    def __init__(self, folder, workspace, program, env, args, heard):
+        """workspace: its path in the sandbox; heard: called with each line"""
         self.folder, self.env, self.args = folder, env, args
-        self.journal = journal
+        self.program, self.heard = program, heard
+        self.own = {'workspace': workspace, 'tmp': '/tmp',
+                    'vartmp': '/var/tmp', 'root': '/root'}
         self.proc, self.port = None, None
-        for name in OWN:
+        for name in self.own:
             path = os.path.join(folder, name)
             if not os.path.isdir(path):
                 os.makedirs(path)
@@ -66,13 +68,13 @@ class Box:
                'HOME': '/root', 'LANG': 'C.UTF-8', 'PYTHONDONTWRITEBYTECODE':
                '1', **{k: v for k, v in self.env.items() if v is not None}}
         self.proc = await asyncio.create_subprocess_exec(
-            *bubble(self.folder), '/usr/bin/python3',
-            '/opt/opensandbox/opensandbox_execd.py', *self.args, env=env,
+            *bubble(self.folder, self.own), '/usr/bin/python3',
+            '/opt/standin/' + self.program, *self.args, env=env,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            limit=1 << 20)
+            limit=1 << 22)
         first = await self.proc.stdout.readline()
         if not first:
-            raise RuntimeError('execd did not start')
+            raise RuntimeError('%s did not start' % self.program)
         self.port = json.loads(first)['ready']
         asyncio.ensure_future(self.listen(self.proc.stdout))
 
@@ -81,7 +83,7 @@ class Box:
             line = await stdout.readline()
             if not line:
                 return
-            self.journal.append({'execd': True, **json.loads(line)})
+            self.heard(json.loads(line))
 
     def say(self, line):
         self.proc.stdin.write(line.encode() + b'\n')

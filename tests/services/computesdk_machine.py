@@ -1,0 +1,60 @@
+"""A machine of ComputeSDK's stand-in: a box with the daemon in it."""
+import asyncio
+import base64
+import json
+import os
+import uuid
+
+from box import Box
+
+ANSWER_S = 60
+
+
+def workspace(traits):
+    return '/home/project' if 'g1' in traits else '/workspace'
+
+
+class Machine:
+    """Its sandboxes share processes, ports and scratch folders."""
+
+    def __init__(self, server, folder, subdomain, options):
+        self.server, self.folder, self.subdomain = server, folder, subdomain
+        self.directory = options.get('directory') or workspace(server.traits)
+        self.token = 'at_' + uuid.uuid4().hex
+        self.replies, self.number = {}, 0
+        self.sandboxes = set()
+        setup = json.dumps({'overlays': options.get('overlays') or [],
+                            'servers': options.get('servers') or []})
+        env = {**(options.get('envs') or {}),
+               'COMPUTESDK_ACCESS_TOKEN': self.token,
+               'COMPUTESDK_SETUP_B64':
+               base64.b64encode(setup.encode()).decode(),
+               'STANDIN_TRAITS': ' '.join(server.traits),
+               'STANDIN_URL': server.url_form()}
+        if server.has('empty-token') or server.has('no-token'):
+            env['STANDIN_KEY'] = server.key
+        os.makedirs(folder, exist_ok=True)
+        self.box = Box(folder, workspace(server.traits),
+                       'computesdk_daemon.py', env,
+                       [self.directory, subdomain], self.heard)
+
+    def heard(self, line):
+        if 'reply' in line:
+            future = self.replies.pop(line['reply'], None)
+            if future and not future.done():
+                future.set_result(line)
+        else:
+            self.server.journal.append({'daemon': self.subdomain, **line})
+
+    async def tell(self, what, **more):
+        """The daemon's answer, after all that it has noted before it"""
+        self.number += 1
+        future = asyncio.get_running_loop().create_future()
+        self.replies[self.number] = future
+        self.box.say(json.dumps({'do': what, 'number': self.number, **more}))
+        return await asyncio.wait_for(future, ANSWER_S)
+
+    async def expire(self):
+        """The token ends; the gateway knows the next one."""
+        self.token = 'at_' + uuid.uuid4().hex
+        await self.tell('token', token=self.token)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "client/json.h"
+#include "client/labels.h"
 #include "client/log.h"
 #include "client/svc_opensandbox.h"
 
@@ -203,8 +204,8 @@ static void on_looked(void *arg, const struct sbx_answer *answer)
 	struct osb_create_state *c = w->state;
 	const json_t *obj =
 		json_array_get(sbx_json_array(answer->json, "items"), 0);
-	const char *mark =
-		sbx_json_str(sbx_json_object(obj, "metadata"), SBX_OSB_MARKER);
+	const char *mark = sbx_json_str(sbx_json_object(obj, "metadata"),
+					SBX_LABEL_MARKER);
 
 	w->request = NULL;
 	if (mark && !strcmp(mark, c->marker))
@@ -222,7 +223,7 @@ static void create_look_for(void *arg)
 	w->alarm = NULL;
 	/* one value that is itself a query, so encoded twice */
 	snprintf(query, sizeof(query),
-		 "metadata=" SBX_OSB_MARKER "%%3D%s&pageSize=20",
+		 "metadata=" SBX_LABEL_MARKER "%%3D%s&pageSize=20",
 		 state(w)->marker);
 	sbx_work_request(w,
 			 (struct sbx_request_conf){.method = "GET",

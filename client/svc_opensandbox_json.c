@@ -8,94 +8,12 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/labels.h"
 
-#define MAX_LABEL      63
-#define NAME_PIECE     31 /* bytes, of which hex fits a label */
-#define MAX_PIECES     9
 #define MAX_HEADERS    16
 #define MAX_HEADER     2048
 #define MAX_ENDPOINT   1024
 #define HTTP_NO_ANSWER 502
-
-/* ---- names, in labels ---- */
-
-bool sbx_osb_is_label(const char *text)
-{
-	size_t i, len = strlen(text);
-
-	if (!len || len > MAX_LABEL || !isalnum((unsigned char)text[0]) ||
-	    !isalnum((unsigned char)text[len - 1]))
-		return false;
-	for (i = 0; i < len; i++)
-		if (!isalnum((unsigned char)text[i]) && !strchr("._-", text[i]))
-			return false;
-	return true;
-}
-
-static int put_piece(json_t *metadata, size_t nr, const char *at, size_t n)
-{
-	char key[32], hex[2 * NAME_PIECE + 1];
-	size_t i;
-
-	snprintf(key, sizeof(key), SBX_OSB_NAME_HEX "%zu", nr);
-	for (i = 0; i < n; i++)
-		snprintf(hex + 2 * i, 3, "%02x", (unsigned char)at[i]);
-	return json_object_set_new(metadata, key, json_string(hex)) < 0
-		       ? -ENOMEM
-		       : 0;
-}
-
-int sbx_osb_put_name(json_t *metadata, const char *name)
-{
-	size_t len = strlen(name), at, nr = 0;
-	int r = 0;
-
-	if (sbx_osb_is_label(name))
-		return json_object_set_new(metadata, SBX_OSB_NAME,
-					   json_string(name)) < 0
-			       ? -ENOMEM
-			       : 0;
-	for (at = 0; r == 0 && at < len; at += NAME_PIECE)
-		r = put_piece(metadata, nr++, name + at,
-			      len - at < NAME_PIECE ? len - at : NAME_PIECE);
-	return r;
-}
-
-static bool add_hex(char *name, size_t *len, const char *hex)
-{
-	unsigned int byte;
-
-	for (; hex[0] && hex[1]; hex += 2) {
-		if (!isxdigit((unsigned char)hex[0]) ||
-		    !isxdigit((unsigned char)hex[1]) || *len >= 255)
-			return false;
-		sscanf(hex, "%2x", &byte);
-		name[(*len)++] = (char)byte;
-	}
-	return !hex[0];
-}
-
-/* The name in the metadata, put together in buf if need be, or NULL. */
-static const char *name_from_metadata(const json_t *metadata, char buf[256])
-{
-	const char *name = sbx_json_str(metadata, SBX_OSB_NAME), *hex;
-	size_t nr, len = 0;
-	char key[32];
-
-	for (nr = 0; nr < MAX_PIECES; nr++) {
-		snprintf(key, sizeof(key), SBX_OSB_NAME_HEX "%zu", nr);
-		hex = sbx_json_str(metadata, key);
-		if (!hex)
-			break;
-		if (!add_hex(buf, &len, hex))
-			return NULL;
-	}
-	buf[len] = '\0';
-	/* a zero in it would make it another name */
-	if (len && strlen(buf) == len)
-		name = buf;
-	return sbx_is_file_name(name) ? name : NULL;
-}
 
 /* ---- a sandbox ---- */
 
@@ -156,8 +74,8 @@ int sbx_osb_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	if (r == 0)
 		r = sbx_dup_text(
 			&s.name,
-			name_from_metadata(sbx_json_object(obj, "metadata"),
-					   name));
+			sbx_labels_name(sbx_json_object(obj, "metadata"),
+					name));
 	if (r == 0)
 		r = sbx_dup_text(&s.image, image_of(obj));
 	if (r == 0)

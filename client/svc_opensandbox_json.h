@@ -12,17 +12,6 @@
 #include "client/parse.h"
 #include "client/service.h"
 
-/* Metadata words of our own: labels, so only a short one of few characters
- * can hold a name.  Others are kept in hex, in pieces NAME_HEX "0", "1" ... */
-#define SBX_OSB_MARKER	 "sbxfs-create"
-#define SBX_OSB_NAME	 "name"
-#define SBX_OSB_NAME_HEX "sbxfs-name-"
-/* What a label can hold: at most 63 of [A-Za-z0-9._-], letters or digits at
- * both ends. */
-bool sbx_osb_is_label(const char *text);
-/* Puts the name into the metadata object; -ENOMEM. */
-int sbx_osb_put_name(json_t *metadata, const char *name);
-
 /* One sandbox; url says where it was asked for.  -EPROTO, -ENOMEM; ret is
  * untouched then. */
 int sbx_osb_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,

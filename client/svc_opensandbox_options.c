@@ -9,6 +9,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/labels.h"
 #include "client/options.h"
 #include "client/svc_opensandbox_json.h"
 
@@ -26,7 +27,8 @@ static int take_name(struct sbx_maker *m, const char *key, const json_t *value)
 
 	if (!sbx_is_file_name(name))
 		return sbx_maker_wrong(m, key, "must be a file name");
-	return sbx_osb_put_name(json_object_get(m->body, "metadata"), name) < 0
+	return sbx_labels_put_name(json_object_get(m->body, "metadata"), name) <
+			       0
 		       ? sbx_maker_no_memory(m)
 		       : 0;
 }
@@ -126,11 +128,8 @@ static int take_env(struct sbx_maker *m, const char *key, const json_t *value)
 
 static bool is_label_key(const char *key)
 {
-	const char *slash = strrchr(key, '/');
-
-	return !slash ? sbx_osb_is_label(key)
-		      : sbx_osb_is_label(slash + 1) && slash - key <= 253 &&
-				strncmp(key, "opensandbox.io/", 15) != 0;
+	return sbx_label_key_is_valid(key) &&
+	       strncmp(key, "opensandbox.io/", 15) != 0;
 }
 
 static int take_metadata(struct sbx_maker *m, const char *key,
@@ -148,7 +147,7 @@ static int take_metadata(struct sbx_maker *m, const char *key,
 		SBX_FREE char *text = sbx_scalar_text(v);
 
 		if (!is_label_key(name) || !text ||
-		    (*text && !sbx_osb_is_label(text)))
+		    (*text && !sbx_label_is_valid(text)))
 			return sbx_maker_wrong(
 				m, *name ? name : key,
 				"metadata are labels: at most 63 letters, "
@@ -273,7 +272,7 @@ static int make_all(struct sbx_maker *m, const json_t *options,
 	r = sbx_maker_put(m, "metadata", metadata);
 	if (r == 0)
 		r = sbx_maker_take(m, options, words);
-	if (r == 0 && json_object_set_new(metadata, SBX_OSB_MARKER,
+	if (r == 0 && json_object_set_new(metadata, SBX_LABEL_MARKER,
 					  json_string(marker)) < 0)
 		r = sbx_maker_no_memory(m);
 	if (r == 0)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/json.h"
+#include "client/labels.h"
 #include "client/svc_opensandbox_json.h"
 #include "client/svc_opensandbox_wire.h"
 #include "tests/lib/unit.h"
@@ -250,7 +251,7 @@ static void opensandbox_names_come_back(void **state)
 				  "state", "Running", "metadata", meta);
 		struct sbx_sandbox s;
 
-		assert_int_equal(sbx_osb_put_name(meta, name), 0);
+		assert_int_equal(sbx_labels_put_name(meta, name), 0);
 		assert_int_equal(sbx_osb_sandbox_from_json(&s, obj, "u"), 0);
 		assert_string_equal(s.name, name);
 		sbx_sandbox_release(&s);

@@ -266,9 +266,8 @@ static void signals_pass_on(const sigset_t *signals)
 
 /* ---- all of it ---- */
 
-static int job_wait(struct job *j)
+static int job_wait(int fd)
 {
-	int fd = job_open(j, "exit_code", O_RDONLY);
 	char text[16];
 	ssize_t n;
 
@@ -301,7 +300,7 @@ static void pump_start(struct pump *p, void *(*fn)(void *arg))
 int job_run(const struct run_options *o, const char *box, const char *spec)
 {
 	sigset_t signals;
-	int status;
+	int exit_code, status;
 
 	job.o = o;
 	signals_block(&signals);
@@ -315,11 +314,13 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 		pump_start(&job.in, on_input);
 	}
 	signals_pass_on(&signals);
+	/* while it runs, not when it has ended: that is waited for */
+	exit_code = job_open(&job, "exit_code", O_RDONLY);
 	if (!o->tty) {
 		pump_open(&job.err, "stderr", -1, STDERR_FILENO);
 		on_output(&job.err);
 	}
-	status = job_wait(&job);
+	status = job_wait(exit_code);
 	pthread_join(job.out.thread, NULL);
 	return status;
 }

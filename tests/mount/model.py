@@ -3,7 +3,8 @@
 local folder: after each barrier all three are the same.
 
 MINUTES in the environment runs new ones for that long, SEED with another
-beginning; without it the same few are run each time."""
+beginning, OPTIONS with mount options; without it the same few are run each
+time."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import json, random, signal, stat, subprocess, time, unittest
@@ -15,6 +16,7 @@ from sbxmount import Mount, wait_for
 MINUTES = float(os.environ.get("MINUTES", "0"))
 SEED = int(os.environ.get("SEED", "1"))
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
+OPTIONS = os.environ.get("OPTIONS", "").split()
 VERBOSE = os.environ.get("VERBOSE")
 PUSHED_S = 20.0  # far more than it takes: a pushed change that never comes
 FAULTY_S = 60.0
@@ -186,10 +188,12 @@ def difference(a, b):
 
 
 class World:
-    """One mount with the hands that work on it."""
+    """One mount with the hands that work on it; the second of the local ones
+    in root/ if that is wanted, which is the same files again."""
 
-    def __init__(self):
-        self.m = Mount()
+    def __init__(self, options=OPTIONS, in_root=False):
+        self.in_root = in_root
+        self.m = Mount(options=options)
         try:
             self.begin()
         except BaseException:
@@ -205,9 +209,11 @@ class World:
         os.mkdir(model)
         if os.geteuid() == 0:
             os.chown(model, owner.st_uid, owner.st_gid)
-        self.top = m.path("t", "workspace")
+        self.top = top2 = m.path("t", "workspace")
+        if self.in_root:
+            top2 = m.path("t", "root") + m.run("t", "pwd").decode().strip()
         self.start_hands = lambda: (
-            {"here": Hand(self.top), "here2": Hand(self.top),
+            {"here": Hand(self.top), "here2": Hand(top2),
              "beside": Hand(self.there, owner)}, Hand(model, owner))
         self.hands, self.model = self.start_hands()
         self.examples = self.nr_steps = 0
@@ -407,8 +413,10 @@ class World:
 
 
 class Model(unittest.TestCase):
+    world_args = {}
+
     def setUp(self):
-        self.world = World()
+        self.world = World(**self.world_args)
         self.addCleanup(self.world.close)
 
     def run_examples(self, strategy, n, number=None):
@@ -440,6 +448,11 @@ class Model(unittest.TestCase):
 
     def test_over_a_new_helper(self):
         self.run_examples(killing, 2)
+
+
+class ModelInRoot(Model):
+    """The same with a cache that is always full, and through root/."""
+    world_args = {"options": ("cache=1M",), "in_root": True}
 
 
 if __name__ == "__main__":

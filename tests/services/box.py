@@ -49,12 +49,14 @@ def family(pid):
 
 
 class Box:
-    def __init__(self, folder, workspace, program, env, args, heard):
-        """workspace: its path in the sandbox; heard: called with each line"""
+    def __init__(self, folder, workspace, program, env, args, heard,
+                 more=()):
+        """workspace: its path in the sandbox; heard: called with each line;
+        more: folders of its own besides, {NAME: PATH}"""
         self.folder, self.env, self.args = folder, env, args
         self.program, self.heard = program, heard
         self.own = {'workspace': workspace, 'tmp': '/tmp',
-                    'vartmp': '/var/tmp', 'root': '/root'}
+                    'vartmp': '/var/tmp', 'root': '/root', **dict(more)}
         self.proc, self.port = None, None
         for name in self.own:
             path = os.path.join(folder, name)

@@ -4,38 +4,31 @@
 usage: computesdk_daemon.py DIRECTORY SUBDOMAIN
 
 Its sandboxes each have a port of their own.  Traits, tokens and the key are
-in the environment.  Lines of JSON on stdout: first {"ready": PORT}, then what
-it was asked; on stdin what it is told, {"do": WORD, ...}; ends with that.
-Shares no code with the client.
+in the environment.  Lines of JSON on stdout: first {"space": SUBDOMAIN,
+"ready": PORT}, then what it was asked; on stdin what it is told, {"do": WORD,
+...}; ends with that.  Shares no code with the client.
 """
 import asyncio
+import base64
 import functools
 import json
 import os
-import re
 import sys
 import time
 
 from aiohttp import web
 
+import computesdk_children as children
 import computesdk_fault as faulty
-import computesdk_files as files
-import computesdk_run as running
 import computesdk_socket as sockets
 import computesdk_terminals as terminals
-from computesdk_wire import (Answer, Refusal, fail, from_json,
-                             not_routed, query, stamp, words)
+import proxy
+from computesdk_routes import route
+from computesdk_signals import Signals
+from computesdk_tokens import Tokens
+from computesdk_wire import Answer, Refusal, fail, from_json, query, words
 
 EDGE_S, EDGE_MAX_S = 30, 300
-
-
-class Space:
-    """A sandbox: the main one of the machine, or a child"""
-
-    def __init__(self, subdomain, directory, is_main):
-        self.subdomain, self.directory = subdomain, directory
-        self.is_main, self.created = is_main, time.time()
-        self.port = self.site = None
 
 
 class Daemon:
@@ -48,7 +41,11 @@ class Daemon:
         self.gen = next((g for g in (1, 2) if self.has('g%d' % g)), 3)
         if self.gen == 1:
             self.traits.add('coupled')
+        self.port_form = env.pop('STANDIN_PORT_URL',
+                                 'http://127.0.0.1:{port}')
         self.spaces, self.hub = {}, sockets.Hub()
+        self.tokens, self.signals = Tokens(self), Signals(self)
+        self.watchers, self.overlays, self.servers = {}, {}, {}
         self.terminals, self.pending = {}, {}
         self.terminals_lock = asyncio.Lock()
         self.batch_lock = asyncio.Lock()
@@ -83,6 +80,9 @@ class Daemon:
     def url_of(self, space):
         return self.url.format(port=space.port, sub=space.subdomain)
 
+    def port_url(self, space, port):
+        return self.port_form.format(port=port, sub=space.subdomain)
+
     # ---- terminals ----
 
     def new_terminal(self, space, pty, encoding=None):
@@ -102,7 +102,7 @@ class Daemon:
         """access_token, session_token or None"""
         if self.gen == 1 or token and token in (self.token, self.key):
             return 'access_token'
-        return None
+        return 'session_token' if self.tokens.of_text(token) else None
 
     def token_of(self, request):
         name = 'access_token' if self.has('access-token-name') else 'token'
@@ -118,7 +118,8 @@ class Call:
 
     def __init__(self, daemon, space, request):
         self.daemon, self.space, self.request = daemon, space, request
-        self.kind = daemon.token_kind(daemon.token_of(request))
+        self.token = daemon.token_of(request)
+        self.kind = daemon.token_kind(self.token)
 
     async def body(self):
         raw = await self.request.read()
@@ -136,88 +137,6 @@ class Call:
         """What may block, in a thread"""
         return await asyncio.get_running_loop().run_in_executor(
             None, functools.partial(work, *args))
-
-
-# ---- calls about the daemon itself ----
-
-async def health(call):
-    daemon = call.daemon
-    data = {'status': 'ok'}
-    if daemon.gen > 1:
-        data['timestamp'] = stamp(time.time(), daemon.traits)
-    return Answer(data, flat=True)
-
-
-async def info(call):
-    daemon = call.daemon
-    return Answer({'auth_enabled': daemon.token is not None,
-                   'main_subdomain': daemon.main().subdomain,
-                   'sandbox_count': len(daemon.spaces),
-                   'sandbox_url': daemon.url_of(call.space),
-                   'version': '1.0.0' if daemon.gen == 2 else '2.0.0'})
-
-
-async def ready(call):
-    return Answer({'ready': True, 'servers': [], 'overlays': []}, flat=True)
-
-
-async def front(call):
-    return web.Response(content_type='text/html',
-                        text='<html><h1>Sandbox</h1></html>')
-
-
-# generations, method, path, what does it; * needs no token
-ONE, DEEP = '([^/]+)', '(.+)'
-ROUTES = (
-    ('123*', 'GET', '/health', health),
-    ('23*', 'GET', '/', front),
-    ('23', 'GET', '/info', info),
-    ('3*', 'GET', '/ready', ready),
-    ('123', 'GET', '/ws', sockets.socket),
-    ('123', 'GET', '/files', files.files_list),
-    ('123', 'POST', '/files', files.files_write),
-    ('3', 'POST', '/files/batch', files.files_batch),
-    ('1', 'GET', '/files/' + ONE, files.file_get),
-    ('1', 'PUT', '/files/' + ONE, files.file_put),
-    ('1', 'DELETE', '/files/' + ONE, files.file_delete),
-    ('23', 'GET', '/files/' + DEEP, files.file_get),
-    ('3', 'HEAD', '/files/' + DEEP, files.file_head),
-    ('23', 'PUT', '/files/' + DEEP, files.file_put),
-    ('23', 'DELETE', '/files/' + DEEP, files.file_delete),
-    ('3', 'POST', '/run/command', running.run_command),
-    ('3', 'POST', '/run/code', running.run_code),
-    ('23', 'POST', '/execute', running.execute),
-    ('123', 'POST', '/terminals', terminals.create),
-    ('23', 'GET', '/terminals', terminals.list_all),
-    ('123', 'GET', '/terminals/' + ONE, terminals.one),
-    ('123', 'DELETE', '/terminals/' + ONE, terminals.destroy),
-    ('123', 'POST', '/terminals/' + ONE + '/execute', terminals.execute),
-    ('3', 'GET', '/terminals/' + ONE + '/commands', running.commands_list),
-    ('3', 'GET', '/terminals/' + ONE + '/commands/' + ONE,
-     running.command_get),
-    ('3', 'GET', '/terminals/' + ONE + '/commands/' + ONE + '/wait',
-     running.command_wait),
-)
-
-
-async def route(call):
-    daemon, request = call.daemon, call.request
-    path = request.raw_path.partition('?')[0]
-    if daemon.has('merged-slashes'):
-        path = re.sub('/+', '/', path)
-    if daemon.gen == 1:
-        # decoded first, so that %2F is a slash, too
-        path = request.rel_url.path
-    for gens, method, pattern, found in ROUTES:
-        if str(daemon.gen) not in gens or method != request.method:
-            continue
-        m = re.fullmatch(pattern, path)
-        if not m:
-            continue
-        if not call.kind and not gens.endswith('*'):
-            raise Refusal(401, 'Unauthorized: missing or invalid token')
-        return await found(call, *m.groups())
-    return not_routed()
 
 
 # ---- what lies before it ----
@@ -267,11 +186,17 @@ async def note(daemon, request):
 async def handle(request):
     daemon = request.app['daemon']
     port = request.transport.get_extra_info('sockname')[1]
-    space = daemon.spaces[port]
+    space = daemon.spaces.get(port)
+    if not space:  # the connection is older than its end
+        return web.Response(status=404, text='no such sandbox')
     raw = await note(daemon, request)
     what = '%s %s' % (request.method, request.raw_path)
     if time.time() < daemon.unwell_until:
         return web.Response(status=502, text='Bad Gateway')
+    inner = request.headers.get('X-Forward-To-Port', '')
+    if inner.isdigit() and daemon.has('hybrid'):
+        return await proxy.forward(request, 'http://127.0.0.1:%s%s' % (
+            inner, request.raw_path), {'x-forward-to-port'})
     if len(raw) > daemon.number('body-max', 1 << 40):
         return web.Response(status=413, text='Payload Too Large')
     if request.method == 'POST' and not raw and daemon.has('bodyless-fails'):
@@ -339,13 +264,21 @@ async def do_sync(daemon, _):
     """The answer comes after all that was told before."""
 
 
-async def serve_space(daemon, space):
-    site = web.TCPSite(daemon.runner, '127.0.0.1', 0)
-    before = set(map(tuple, daemon.runner.addresses))
-    await site.start()
-    new = set(map(tuple, daemon.runner.addresses)) - before
-    space.site, space.port = site, new.pop()[1]
-    daemon.spaces[space.port] = space
+async def do_child(daemon, m):
+    """A sandbox more on this machine, for the gateway"""
+    space = await children.make(daemon, m['body'])
+    return children.shown(daemon, space)
+
+
+async def do_unchild(daemon, m):
+    for space in list(daemon.spaces.values()):
+        if space.subdomain == m['subdomain'] and not space.is_main:
+            await children.remove(daemon, space, True)
+
+
+async def do_show(daemon, m):
+    """What the gateway tells of the main sandbox"""
+    return children.shown(daemon, daemon.main())
 
 
 async def listen_to_words(daemon):
@@ -364,15 +297,17 @@ async def listen_to_words(daemon):
 async def main():
     directory, subdomain = sys.argv[1:]
     daemon = Daemon()
-    os.makedirs(directory, exist_ok=True)
     app = web.Application(client_max_size=1 << 40)
     app['daemon'] = daemon
+    app.cleanup_ctx.append(proxy.client)
     app.router.add_route('*', '/{any:.*}', handle)
     daemon.runner = web.AppRunner(app, access_log=None)
     await daemon.runner.setup()
-    space = Space(subdomain, directory, True)
-    await serve_space(daemon, space)
-    daemon.tell(ready=space.port)
+    space = children.Space(subdomain, directory, True)
+    setup = json.loads(base64.b64decode(
+        os.environ.get('COMPUTESDK_SETUP_B64', '')) or '{}')
+    await children.serve(daemon, space)
+    asyncio.ensure_future(children.set_up_main(daemon, space, setup))
     await listen_to_words(daemon)
 
 

@@ -3,11 +3,13 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import uuid
 
 from box import Box
 
 ANSWER_S = 60
+CHILDREN = '/sandboxes'
 
 
 def workspace(traits):
@@ -22,7 +24,7 @@ class Machine:
         self.directory = options.get('directory') or workspace(server.traits)
         self.token = 'at_' + uuid.uuid4().hex
         self.replies, self.number = {}, 0
-        self.sandboxes = set()
+        self.sandboxes, self.ports = set(), {}
         setup = json.dumps({'overlays': options.get('overlays') or [],
                             'servers': options.get('servers') or []})
         env = {**(options.get('envs') or {}),
@@ -30,16 +32,47 @@ class Machine:
                'COMPUTESDK_SETUP_B64':
                base64.b64encode(setup.encode()).decode(),
                'STANDIN_TRAITS': ' '.join(server.traits),
-               'STANDIN_URL': server.url_form()}
+               'STANDIN_URL': server.url_form(),
+               'STANDIN_PORT_URL': server.port_form()}
         if server.has('empty-token') or server.has('no-token'):
             env['STANDIN_KEY'] = server.key
         os.makedirs(folder, exist_ok=True)
         self.box = Box(folder, workspace(server.traits),
                        'computesdk_daemon.py', env,
-                       [self.directory, subdomain], self.heard)
+                       [self.directory, subdomain], self.heard,
+                       {'children': CHILDREN})
+
+    async def start(self):
+        await self.box.start()
+        self.ports[self.subdomain] = self.box.port
+
+    async def child(self, ident, options):
+        """A sandbox more on it; its folder is where others have theirs."""
+        shown = await self.tell('child', body={**options, 'subdomain': ident,
+                                               'name': None})
+        if not options.get('directory'):
+            folder = os.path.join(os.path.dirname(self.folder), ident)
+            os.makedirs(folder)
+            os.symlink(os.path.join(self.folder, 'children', ident),
+                       os.path.join(folder, 'workspace'))
+        return shown
+
+    async def unchild(self, ident):
+        await self.tell('unchild', subdomain=ident)
+        shutil.rmtree(os.path.join(os.path.dirname(self.folder), ident),
+                      ignore_errors=True)
+
+    async def end(self):
+        await self.box.kill()
+        top = os.path.dirname(self.folder)
+        for child in os.listdir(os.path.join(self.folder, 'children')):
+            shutil.rmtree(os.path.join(top, child), ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def heard(self, line):
-        if 'reply' in line:
+        if 'space' in line:
+            self.ports[line['space']] = line['ready']
+        elif 'reply' in line:
             future = self.replies.pop(line['reply'], None)
             if future and not future.done():
                 future.set_result(line)

@@ -93,7 +93,8 @@ def new_command(call, text, shell=None, cwd=None, env=None):
     folder = os.path.join(top, cwd) if cwd else top
     base = {} if call.daemon.has('env-replaces') and env else os.environ
     command = Command(call.daemon.ident('cmd'), text, shell, folder,
-                      {**base, 'PWD': folder, **(env or {})})
+                      {**base, **call.space.env, 'PWD': folder,
+                       **(env or {})})
     return command
 
 

@@ -162,10 +162,11 @@ class Terminal:
         os.close(self.master)
         for ready in self.waiting:
             ready.set()
-        try:
-            self.proc.send_signal(signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        if self.proc.returncode is None:
+            try:
+                os.kill(self.proc.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.daemon.hub.publish(self.channel, 'terminal:destroyed',
                                 {'id': self.id})
 

@@ -17,8 +17,8 @@ class Refusal(Exception):
 class Answer:
     """What a call gives: wrapped in {"message", "data"}, or flat"""
 
-    def __init__(self, data, status=200, flat=False, message='ok', **more):
-        self.data, self.status, self.flat = data, status, flat
+    def __init__(self, data, code=200, flat=False, message='ok', **more):
+        self.data, self.code, self.flat = data, code, flat
         self.more = {'message': message, **more}
 
     def response(self, traits):
@@ -30,7 +30,7 @@ class Answer:
         flat = self.flat and 'all-wrapped' not in traits
         if not flat and 'all-flat' not in traits:
             data = {**self.more, 'data': data}
-        return answer(data, self.status)
+        return answer(data, self.code)
 
 
 def without_none(value):

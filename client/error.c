@@ -114,3 +114,12 @@ int sbx_error_from_http(struct sbx_error *e, int status, const char *what)
 	}
 	return err;
 }
+
+int sbx_error_wonder(struct sbx_error *e, const char *url, const char *product,
+		     const char *why)
+{
+	return sbx_error_set(e, -EPROTO,
+			     "what answers at %.80s does not look like %s "
+			     "(%s); check the address",
+			     url, product, why);
+}

@@ -33,4 +33,8 @@ int sbx_error_vset(struct sbx_error *e, int err, const char *fmt, va_list ap)
 /* The errno (negative) and retry class that mount.md gives an HTTP status. */
 int sbx_error_from_http(struct sbx_error *e, int status, const char *what);
 
+/* -EPROTO: what answers at url is no `product` ("an xgen server"). */
+int sbx_error_wonder(struct sbx_error *e, const char *url, const char *product,
+		     const char *why);
+
 #endif

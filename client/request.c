@@ -151,6 +151,7 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 	struct sbx_request *r = arg;
 	const struct sbx_rest_type *t = r->rest->type;
 	struct sbx_answer answer = {.body = resp->body, .len = resp->len};
+	SBX_JSON json_t *json = NULL;
 
 	r->call = NULL;
 	if (resp->error.err || resp->status < 200 || resp->status > 299) {
@@ -158,17 +159,18 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 		return;
 	}
 	if (resp->len)
-		answer.json = sbx_json_parse(resp->body, resp->len);
-	if (r->wants_json && !answer.json) {
-		t->wonder(r, &answer.error,
-			  resp->len ? "its answer is no JSON"
-				    : "its answer is empty");
+		answer.json = json = sbx_json_parse(resp->body, resp->len);
+	if (json && t->unwrap && !t->unwrap(r, &answer.json, &answer.error)) {
+		answer.json = NULL;
+	} else if (r->wants_json && !answer.json) {
+		sbx_rest_wonder(r->rest, &answer.error,
+				resp->len ? "its answer is no JSON"
+					  : "its answer is empty");
 		answer.maybe_done = true;
 	} else if (t->proved) {
 		t->proved(r, resp);
 	}
 	request_finish(r, &answer);
-	json_decref(answer.json);
 }
 
 char *sbx_request_url(const struct sbx_request *r, const char *prefix)

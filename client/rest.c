@@ -1,10 +1,10 @@
 #include "client/rest.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+
+#include "client/calls.h"
 
 /* ---- alarms ---- */
 
@@ -62,10 +62,21 @@ struct sbx_alarm *sbx_alarm_cancel(struct sbx_alarm *a)
 
 /* ---- opening and closing ---- */
 
-int sbx_rest_open(struct sbx_rest *x, const struct sbx_rest_type *type,
+int sbx_rest_open(const struct sbx_rest_type *type, size_t size,
 		  uv_loop_t *loop, const struct sbx_conf *conf,
-		  struct sbx_error *reterr)
+		  struct sbx_rest **ret, struct sbx_error *reterr)
 {
+	const char *name = type->service->name;
+	struct sbx_rest *x;
+
+	if (!conf->url)
+		return sbx_error_set(reterr, -EINVAL,
+				     "%s needs an address: "
+				     "%s+http://HOST:PORT",
+				     name, name);
+	x = calloc(1, size);
+	if (!x)
+		return sbx_error_set(reterr, -ENOMEM, "out of memory");
 	x->base.type = type->service;
 	x->type = type;
 	x->loop = loop;
@@ -76,12 +87,20 @@ int sbx_rest_open(struct sbx_rest *x, const struct sbx_rest_type *type,
 		if (x->http)
 			sbx_http_close(x->http, NULL, NULL);
 		free(x->url);
+		free(x);
 		return sbx_error_set(reterr, -ENOMEM, "out of memory");
 	}
 	uv_timer_init(loop, &x->late);
 	x->late.data = x;
 	x->nr_handles = 1;
+	*ret = x;
 	return 0;
+}
+
+int sbx_rest_no_key(const struct sbx_conf *conf, struct sbx_error *reterr)
+{
+	return sbx_error_set(reterr, -ENOKEY, "there is no key for %s",
+			     conf->url);
 }
 
 /* Everything that could still call back into x is gone. */
@@ -93,7 +112,9 @@ static void rest_try_free(struct sbx_rest *x)
 	if (!x->closing || !x->http_closed || !x->ws_closed || x->nr_handles)
 		return;
 	free(x->url);
-	x->type->free(x);
+	if (x->type->release)
+		x->type->release(x);
+	free(x);
 	if (on_closed)
 		on_closed(arg);
 }
@@ -200,158 +221,8 @@ struct sbx_ws *sbx_rest_socket(struct sbx_rest *x,
 	return x->ws_host ? sbx_ws_open(x->ws_host, conf, h, arg) : NULL;
 }
 
-/* ---- calls ---- */
-
-#define DEFAULT_TIMEOUT_MS 30000
-
-static void call_drop_list(struct sbx_call *call)
+int sbx_rest_wonder(const struct sbx_rest *x, struct sbx_error *e,
+		    const char *why)
 {
-	size_t i;
-
-	for (i = 0; i < call->nr; i++)
-		sbx_sandbox_release(&call->list[i]);
-	free(call->list);
-	call->list = NULL;
-	call->nr = 0;
-}
-
-static void work_drop(struct sbx_work *w)
-{
-	*w->link = w->next;
-	if (w->next)
-		w->next->link = w->link;
-	sbx_request_cancel(w->request);
-	sbx_alarm_cancel(w->alarm);
-	if (w->drop)
-		w->drop(w->state);
-	free(w);
-}
-
-void sbx_work_done(struct sbx_work *w, const struct sbx_error *error)
-{
-	struct sbx_call *call = w->call;
-	struct sbx_rest *x = w->rest;
-
-	if (error)
-		call->error = *error;
-	if (call->error.err)
-		call_drop_list(call);
-	work_drop(w);
-	call->priv = NULL;
-	if (x->starting)
-		sbx_rest_fail_later(x, call);
-	else
-		call->done(call);
-}
-
-void sbx_work_no_memory(struct sbx_work *w)
-{
-	struct sbx_error e;
-
-	sbx_error_set(&e, -ENOMEM, "out of memory");
-	sbx_work_done(w, &e);
-}
-
-void sbx_work_request(struct sbx_work *w, struct sbx_request_conf conf,
-		      sbx_request_fn *fn)
-{
-	if (!conf.deadline)
-		conf.deadline = w->deadline;
-	w->request = sbx_request_start(w->rest, &conf, fn, w);
-	if (!w->request)
-		sbx_work_no_memory(w);
-}
-
-bool sbx_work_pause(struct sbx_work *w, uint64_t ms, void (*fn)(void *arg))
-{
-	w->alarm = sbx_alarm_set(w->rest, ms, fn, w);
-	if (w->alarm)
-		return true;
-	sbx_work_no_memory(w);
-	return false;
-}
-
-int sbx_work_make_room(struct sbx_work *w, size_t n)
-{
-	call_drop_list(w->call);
-	w->call->list = n ? calloc(n, sizeof(*w->call->list)) : NULL;
-	return !n || w->call->list ? 0 : -ENOMEM;
-}
-
-bool sbx_work_take(struct sbx_work *w, const json_t *obj, sbx_sandbox_fn *parse)
-{
-	const struct sbx_request none = {.rest = w->rest};
-	struct sbx_call *call = w->call;
-	struct sbx_error e;
-	int r;
-
-	r = sbx_work_make_room(w, 1);
-	if (r == 0)
-		r = parse(call->list, obj, w->rest->url);
-	if (r == 0 && call->id && strcmp(call->id, call->list->id)) {
-		sbx_sandbox_release(call->list);
-		r = -EPROTO;
-	}
-	if (r == 0) {
-		call->nr = 1;
-		return true;
-	}
-	if (r == -EPROTO)
-		w->rest->type->wonder(&none, &e, "no sandbox in it");
-	else
-		sbx_error_set(&e, r, "out of memory");
-	sbx_work_done(w, &e);
-	return false;
-}
-
-static struct sbx_work *work_new(struct sbx_rest *x, struct sbx_call *call)
-{
-	struct sbx_work *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return NULL;
-	uv_update_time(x->loop);
-	w->rest = x;
-	w->call = call;
-	w->deadline = uv_now(x->loop) + (call->timeout_ms ? call->timeout_ms
-							  : DEFAULT_TIMEOUT_MS);
-	w->next = x->works;
-	w->link = &x->works;
-	if (w->next)
-		w->next->link = &w->next;
-	x->works = w;
-	call->priv = w;
-	return w;
-}
-
-void sbx_work_start(struct sbx_rest *x, struct sbx_call *call, bool id_is_valid,
-		    void (*start)(struct sbx_work *w))
-{
-	struct sbx_work *w = NULL;
-
-	call->error = (struct sbx_error){0};
-	if (!id_is_valid)
-		sbx_error_set(&call->error, -ENOENT,
-			      "there is no such sandbox");
-	else if (!(w = work_new(x, call)))
-		sbx_error_set(&call->error, -ENOMEM, "out of memory");
-	if (!w) {
-		sbx_rest_fail_later(x, call);
-		return;
-	}
-	x->starting = true;
-	start(w);
-	x->starting = false;
-}
-
-int sbx_work_make_marker(char text[33])
-{
-	unsigned char bytes[16];
-	size_t i;
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return -EIO;
-	for (i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
+	return sbx_error_wonder(e, x->url, x->type->product, why);
 }

@@ -1,7 +1,7 @@
 /*
  * What the services over HTTP have in common, so that each of them is only
- * its paths, messages and errors: alarms, closing in order, REST requests
- * that are repeated where this is safe, and the calls under way.  For
+ * its paths, messages and errors: alarms, closing in order, and REST requests
+ * that are repeated where this is safe.  Their calls are in calls.h.  For
  * svc_*.c.  Loop thread.
  */
 #ifndef SBX_REST_H
@@ -22,6 +22,8 @@ struct sbx_work;
 
 struct sbx_rest_type {
 	const struct sbx_service_type *service;
+	const struct sbx_calls_type *calls; /* calls.h */
+	const char *product;		    /* for people: "an xgen server" */
 	/*
 	 * Fills in URL (the caller frees it), body and credentials of a
 	 * request about to be sent.  false: it cannot be yet;
@@ -32,9 +34,13 @@ struct sbx_rest_type {
 	/* what a status that is not 2xx means */
 	void (*explain)(const struct sbx_request *r, struct sbx_error *e,
 			const struct sbx_http_response *resp);
-	/* what answers with 2xx is no such service */
-	void (*wonder)(const struct sbx_request *r, struct sbx_error *e,
-		       const char *why);
+	/*
+	 * For a service that wraps its answers: *json, borrowed, becomes what
+	 * is inside.  false: it says in there that it failed, and *e why.
+	 * May be absent.
+	 */
+	bool (*unwrap)(const struct sbx_request *r, json_t **json,
+		       struct sbx_error *e);
 	/* Once more at once, for a reason of its own?  May be absent. */
 	bool (*once_more)(struct sbx_request *r,
 			  const struct sbx_http_response *resp);
@@ -45,8 +51,9 @@ struct sbx_rest_type {
 	void (*unwait)(struct sbx_request *r);
 	/* ends all streams: each on_end follows from the loop */
 	void (*cancel_streams)(struct sbx_rest *x);
-	/* nothing can call back any more: frees what is its own, and x */
-	void (*free)(struct sbx_rest *x);
+	/* nothing can call back any more: frees what is its own; may be
+	 * absent */
+	void (*release)(struct sbx_rest *x);
 };
 
 /* First member of a service's own struct. */
@@ -73,15 +80,23 @@ struct sbx_rest {
 	void *closed_arg;
 };
 
-/* conf->url is the address.  -ENOMEM with a sentence; x is zeroed memory. */
-int sbx_rest_open(struct sbx_rest *x, const struct sbx_rest_type *type,
+/*
+ * A service at conf->url, of which struct sbx_rest is the first member; the
+ * rest is zeroed.  -EINVAL without an address, -ENOMEM.
+ */
+int sbx_rest_open(const struct sbx_rest_type *type, size_t size,
 		  uv_loop_t *loop, const struct sbx_conf *conf,
-		  struct sbx_error *reterr);
+		  struct sbx_rest **ret, struct sbx_error *reterr);
+/* For a service that needs a key, if there is none; -ENOKEY. */
+int sbx_rest_no_key(const struct sbx_conf *conf, struct sbx_error *reterr);
 /* close of struct sbx_service_type */
 void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),
 		    void *arg);
 /* Ends a call that was just submitted, later, with its error as set. */
 void sbx_rest_fail_later(struct sbx_rest *x, struct sbx_call *call);
+/* -EPROTO: what answers with 2xx is no such service. */
+int sbx_rest_wonder(const struct sbx_rest *x, struct sbx_error *e,
+		    const char *why);
 /* A socket of the service's; NULL: no more can be made now. */
 struct sbx_ws *sbx_rest_socket(struct sbx_rest *x,
 			       const struct sbx_ws_conf *conf,
@@ -168,48 +183,5 @@ bool sbx_request_again(struct sbx_request *r, uint64_t pause_ms);
 /* prefix, path with its id, and query; NULL without memory */
 char *sbx_request_url(const struct sbx_request *r, const char *prefix);
 uint64_t sbx_request_left(const struct sbx_request *r);
-
-/* ---- calls ---- */
-
-/* One call of the layer above, while we have it: call->priv. */
-struct sbx_work {
-	struct sbx_rest *rest;
-	struct sbx_call *call;
-	struct sbx_work *next, **link;
-	uint64_t deadline;
-	struct sbx_request *request;
-	struct sbx_alarm *alarm;
-	/* the service's */
-	unsigned int misses; /* 404s in a row */
-	int step;
-	void *state;
-	void (*drop)(void *state); /* may be absent */
-};
-/*
- * Takes a call on: start(w) is called before this returns.  id_is_valid
- * false: there can be no sandbox of that id, and it fails.
- */
-void sbx_work_start(struct sbx_rest *x, struct sbx_call *call, bool id_is_valid,
-		    void (*start)(struct sbx_work *w));
-/* Ends the call: with *error if that is not NULL, else as call->error is. */
-void sbx_work_done(struct sbx_work *w, const struct sbx_error *error);
-void sbx_work_no_memory(struct sbx_work *w);
-/* Sends a request for it; its answer goes to fn(w, ...), which must set
- * w->request to NULL. */
-void sbx_work_request(struct sbx_work *w, struct sbx_request_conf conf,
-		      sbx_request_fn *fn);
-/* Calls fn(w) later, which must set w->alarm to NULL; false: it is done (no
- * memory). */
-bool sbx_work_pause(struct sbx_work *w, uint64_t ms, void (*fn)(void *w));
-/* Room for n sandboxes in the call's list, which is emptied; -ENOMEM. */
-int sbx_work_make_room(struct sbx_work *w, size_t n);
-/* What one sandbox is made of: as sbx_xgen_sandbox_from_json. */
-typedef int sbx_sandbox_fn(struct sbx_sandbox *ret, const json_t *obj,
-			   const char *url);
-/* Puts one sandbox into the call's list; ends the call on nonsense. */
-bool sbx_work_take(struct sbx_work *w, const json_t *obj,
-		   sbx_sandbox_fn *parse);
-/* 32 hex digits that nobody else has; -EIO */
-int sbx_work_make_marker(char text[33]);
 
 #endif

@@ -21,50 +21,16 @@ int64_t osb_now_ms(const struct osb *x)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + x->skew_ms;
 }
 
-/* The address, with the "/v1" that all routes have. */
-static char *api_of(const char *url)
-{
-	size_t len = strlen(url);
-	bool has = len > 3 && !strcmp(url + len - 3, "/v1");
-	char *api = NULL;
-
-	return asprintf(&api, "%s%s", url, has ? "" : "/v1") < 0 ? NULL : api;
-}
-
 static int osb_open(uv_loop_t *loop, const struct sbx_conf *conf,
 		    struct sbx_service **ret, struct sbx_error *reterr)
 {
-	struct osb *x;
-	int r;
+	struct sbx_rest *rest;
+	int r = sbx_rest_open(&osb_rest_type, sizeof(struct osb), loop, conf,
+			      &rest, reterr);
 
-	if (!conf->url)
-		return sbx_error_set(reterr, -EINVAL,
-				     "opensandbox needs an address: "
-				     "opensandbox+http://HOST:PORT");
-	x = calloc(1, sizeof(*x));
-	if (x)
-		x->api = api_of(conf->url);
-	if (!x || !x->api) {
-		free(x);
-		return sbx_error_set(reterr, -ENOMEM, "out of memory");
-	}
-	r = sbx_rest_open(&x->rest, &osb_rest_type, loop, conf, reterr);
-	if (r < 0) {
-		free(x->api);
-		free(x);
-		return r;
-	}
-	*ret = &x->rest.base;
-	return 0;
-}
-
-void osb_free(struct sbx_rest *rest)
-{
-	struct osb *x = (struct osb *)rest;
-
-	osb_reach_release(x);
-	free(x->api);
-	free(x);
+	if (r == 0)
+		*ret = &rest->base;
+	return r;
 }
 
 const struct sbx_service_type sbx_svc_opensandbox = {
@@ -78,7 +44,7 @@ const struct sbx_service_type sbx_svc_opensandbox = {
 	.keep_set_seconds = true,
 	.open = osb_open,
 	.close = sbx_rest_close,
-	.submit = osb_work_start,
+	.submit = sbx_calls_submit,
 	.stream_open = osb_stream_open,
 	.stream_send = osb_stream_send,
 	.stream_pause = osb_stream_pause,

@@ -4,9 +4,8 @@
  *
  *	svc_opensandbox.c         opening and closing
  *	svc_opensandbox_rest.c    requests to the lifecycle server and to execd
- *	svc_opensandbox_calls.c   list, get, destroy, keepalive
- *	svc_opensandbox_life.c    pause, resume
- *	svc_opensandbox_create.c  create, and waiting until it can be used
+ *	svc_opensandbox_calls.c   what is its own of calls: keepalive, pause,
+ *				  create
  *	svc_opensandbox_reach.c   where the execd of a sandbox is
  *	svc_opensandbox_stream.c  a command, on a PTY WebSocket
  *	..._resume.c              that when its connection breaks
@@ -19,7 +18,7 @@
 #ifndef SBX_SVC_OPENSANDBOX_H
 #define SBX_SVC_OPENSANDBOX_H
 
-#include "client/rest.h"
+#include "client/calls.h"
 #include "client/svc_opensandbox_json.h"
 #include "client/svc_opensandbox_wire.h"
 #include "client/wire/buf.h"
@@ -78,26 +77,21 @@ struct osb_reach *osb_reach_hold(struct osb_reach *r);
 void osb_reach_let_go(struct osb_reach *r);
 /* Nothing is asked any more, and nobody told. */
 void osb_reach_stop(struct osb *x);
-void osb_reach_release(struct osb *x);
+void osb_reach_release(struct sbx_rest *rest);
 
 /* ---- calls ---- */
 
 extern const struct sbx_rest_type osb_rest_type;
-void osb_work_start(struct sbx_service *svc, struct sbx_call *call);
-void osb_create_start(struct sbx_work *w);
-void osb_pause_start(struct sbx_work *w);
-void osb_resume_start(struct sbx_work *w);
+extern const struct sbx_calls_type osb_calls_type;
 
 /* ---- the service ---- */
 
 struct osb {
 	struct sbx_rest rest;
-	char *api;	 /* URL up to "/v1" */
 	int64_t skew_ms; /* the server's clock less ours */
 	struct osb_reach *reaches;
 	struct osb_stream *streams;
 };
-void osb_free(struct sbx_rest *rest);
 /* The server's clock, milliseconds since 1970. */
 int64_t osb_now_ms(const struct osb *x);
 

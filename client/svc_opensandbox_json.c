@@ -193,14 +193,6 @@ bool sbx_osb_is_no_route(int status, const char *body, size_t len)
 	       !memcmp(body, words, sizeof(words) - 1);
 }
 
-int sbx_osb_wonder(struct sbx_error *e, const char *url, const char *why)
-{
-	return sbx_error_set(e, -EPROTO,
-			     "what answers at %.80s does not look like an "
-			     "OpenSandbox server (%s); check the address",
-			     url, why);
-}
-
 int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 			    size_t len, const char *what)
 {
@@ -236,8 +228,8 @@ int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 	    status == 429 || status >= HTTP_NO_ANSWER ||
 	    sbx_osb_is_no_route(status, body, len))
 		return err;
-	sbx_osb_wonder(e, what,
-		       status == 404 ? "page not found" : "strange answer");
+	sbx_error_wonder(e, what, SBX_OSB_PRODUCT,
+			 status == 404 ? "page not found" : "strange answer");
 	e->status = status;
 	return e->err;
 }

@@ -28,7 +28,7 @@ int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 			    size_t len, const char *what);
 /* The answer of execd to a path that it does not have. */
 bool sbx_osb_is_no_route(int status, const char *body, size_t len);
-int sbx_osb_wonder(struct sbx_error *e, const char *url, const char *why);
+#define SBX_OSB_PRODUCT "an OpenSandbox server"
 
 /* Where a port of a sandbox is reached. */
 struct sbx_osb_endpoint {

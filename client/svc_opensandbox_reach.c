@@ -109,8 +109,9 @@ void osb_reach_stop(struct osb *x)
 	}
 }
 
-void osb_reach_release(struct osb *x)
+void osb_reach_release(struct sbx_rest *rest)
 {
+	struct osb *x = (struct osb *)rest;
 	struct osb_reach *r;
 
 	while ((r = x->reaches)) {
@@ -262,8 +263,8 @@ static void on_endpoint(void *arg, const struct sbx_answer *answer)
 
 	r->request = NULL;
 	if (n == -EPROTO)
-		sbx_osb_wonder(&e, r->x->rest.url,
-			       "the endpoint it gives is no address");
+		sbx_rest_wonder(&r->x->rest, &e,
+				"the endpoint it gives is no address");
 	else if (n < 0)
 		sbx_error_set(&e, n, "out of memory");
 	if (!e.err)

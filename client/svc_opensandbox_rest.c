@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client/svc_opensandbox.h"
@@ -56,16 +57,18 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 	e->retry = SBX_RETRY_TOKEN;
 }
 
-static void wonder(const struct sbx_request *r, struct sbx_error *e,
-		   const char *why)
-{
-	sbx_osb_wonder(e, r->rest->url, why);
-}
-
 static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
 {
 	if (!r->to)
 		note_clock(osb_of(r), resp);
+}
+
+/* The address may have the "/v1" that all routes have. */
+static bool has_version(const char *url)
+{
+	size_t len = strlen(url);
+
+	return len > 3 && !strcmp(url + len - 3, "/v1");
 }
 
 static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
@@ -73,6 +76,7 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 {
 	const struct osb_reach *to = r->to;
 	struct osb *x = osb_of(r);
+	char *api = NULL;
 
 	http->body = r->body;
 	if (to) {
@@ -86,16 +90,21 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 		http->auth_name = "OPEN-SANDBOX-API-KEY";
 		http->auth = x->rest.conf->key;
 	}
-	*ret_url = sbx_request_url(r, to ? to->base : x->api);
+	if (!to && asprintf(&api, "%s%s", x->rest.url,
+			    has_version(x->rest.url) ? "" : "/v1") < 0)
+		return true;
+	*ret_url = sbx_request_url(r, to ? to->base : api);
+	free(api);
 	return true;
 }
 
 const struct sbx_rest_type osb_rest_type = {
 	.service = &sbx_svc_opensandbox,
+	.calls = &osb_calls_type,
+	.product = SBX_OSB_PRODUCT,
 	.prepare = prepare,
 	.explain = explain,
-	.wonder = wonder,
 	.proved = proved,
 	.cancel_streams = osb_streams_cancel,
-	.free = osb_free,
+	.release = osb_reach_release,
 };

@@ -409,7 +409,7 @@ static int stream_prepare(struct osb_stream *s, const char *const *argv)
 
 	/* room to see that it is too large, not to hold it all */
 	sbx_buf_init(&s->line, 2 * SBX_OSB_MAX_LINE);
-	r = sbx_work_make_marker(mark);
+	r = sbx_make_marker(mark);
 	if (r == 0)
 		r = sbx_osb_put_line(&s->line, argv, mark,
 				     !s->handler->no_stderr);

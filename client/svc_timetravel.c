@@ -7,8 +7,6 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
-#include "client/limits.h"
-#include "client/log.h"
 #include "client/options.h"
 #include "client/parse.h"
 
@@ -39,15 +37,6 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 			     r->rest->url);
 }
 
-static void wonder(const struct sbx_request *r, struct sbx_error *e,
-		   const char *why)
-{
-	sbx_error_set(e, -EPROTO,
-		      "what answers at %.80s does not look like a time-travel "
-		      "server (%s); check the address",
-		      r->rest->url, why);
-}
-
 /* ---- what is remembered of VMs ---- */
 
 static void vm_forget(struct timetravel *x, const char *id)
@@ -62,148 +51,29 @@ static void vm_forget(struct timetravel *x, const char *id)
 	free(vm);
 }
 
-static void vms_keep(struct timetravel *x, const struct sbx_call *call)
+static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
 {
-	const struct sbx_sandbox *s;
+	struct timetravel *x = timetravel_of(rest);
 	struct timetravel_vm *vm;
 	size_t i;
 
-	for (i = 0; i < call->nr; i++) {
-		s = &call->list[i];
-		vm_forget(x, s->id);
-		vm = malloc(sizeof(*vm) + strlen(s->id) + 1);
+	for (i = 0; i < nr; i++) {
+		vm_forget(x, list[i].id);
+		vm = malloc(sizeof(*vm) + strlen(list[i].id) + 1);
 		if (!vm)
-			return;
-		strcpy(vm->id, s->id);
-		vm->has_agent = !s->image || strcmp(s->image, "docker") != 0;
+			return -ENOMEM;
+		strcpy(vm->id, list[i].id);
+		vm->has_agent =
+			!list[i].image || strcmp(list[i].image, "docker") != 0;
 		vm->next = x->vms;
 		x->vms = vm;
 	}
+	return 0;
 }
 
-/* ---- list ---- */
-
-static int list_take(struct sbx_work *w, const json_t *vms, struct sbx_error *e)
+static void gone(struct sbx_rest *rest, const char *id)
 {
-	struct sbx_call *call = w->call;
-	size_t i, n = json_array_size(vms);
-	int r;
-
-	if (n > SBX_MAX_SANDBOXES)
-		return sbx_error_set(e, -EPROTO,
-				     "%s lists %zu VMs, more than can be shown",
-				     w->rest->url, n);
-	r = sbx_work_make_room(w, n);
-	for (i = 0; !r && i < n; i++) {
-		r = sbx_timetravel_vm_from_json(&call->list[call->nr],
-						json_array_get(vms, i),
-						w->rest->url);
-		if (r == 0)
-			call->nr++;
-		else if (r == -EPROTO)
-			sbx_log(SBX_LOG_WARNING, "timetravel",
-				"leaving out a VM without a usable name");
-		if (r == -EPROTO)
-			r = 0;
-	}
-	return r ? sbx_error_set(e, r, "out of memory") : 0;
-}
-
-static void on_list(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-	const json_t *vms = sbx_json_array(answer->json, "vms");
-	const struct sbx_request none = {.rest = w->rest};
-	struct sbx_error e = answer->error;
-
-	w->request = NULL;
-	if (!e.err && !vms)
-		wonder(&none, &e, "no list in it");
-	else if (!e.err && list_take(w, vms, &e) == 0)
-		vms_keep(timetravel_of(w->rest), w->call);
-	sbx_work_done(w, &e);
-}
-
-static void list_start(struct sbx_work *w)
-{
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/vms",
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_list);
-}
-
-/* ---- get ---- */
-
-static void work_take_vm(struct sbx_work *w, const json_t *obj)
-{
-	struct timetravel *x = timetravel_of(w->rest);
-
-	if (!sbx_work_take(w, obj, sbx_timetravel_vm_from_json))
-		return;
-	vms_keep(x, w->call);
-	sbx_work_done(w, NULL);
-}
-
-static void on_get(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-
-	w->request = NULL;
-	if (answer->error.err == -ENOENT && w->call->id)
-		vm_forget(timetravel_of(w->rest), w->call->id);
-	if (answer->error.err)
-		sbx_work_done(w, &answer->error);
-	else
-		work_take_vm(w, answer->json);
-}
-
-static void get_request(struct sbx_work *w, const char *id, sbx_request_fn *fn)
-{
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/vms/%s",
-						   .id = id,
-						   .repeatable = true,
-						   .wants_json = true},
-			 fn);
-}
-
-static void get_start(struct sbx_work *w)
-{
-	get_request(w, w->call->id, on_get);
-}
-
-/* ---- destroy ---- */
-
-static void on_destroyed(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-	struct sbx_error e = answer->error;
-
-	w->request = NULL;
-	if (e.err == -ENOENT)
-		e = (struct sbx_error){0}; /* gone is gone */
-	if (!e.err)
-		vm_forget(timetravel_of(w->rest), w->call->id);
-	sbx_work_done(w, &e);
-}
-
-static void delete_request(struct sbx_work *w, const char *id,
-			   sbx_request_fn *fn)
-{
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "DELETE",
-						   .path = "/vms/%s",
-						   .id = id,
-						   .repeatable = true},
-			 fn);
-}
-
-static void destroy_start(struct sbx_work *w)
-{
-	delete_request(w, w->call->id, on_destroyed);
+	vm_forget(timetravel_of(rest), id);
 }
 
 /* ---- create ---- */
@@ -223,39 +93,39 @@ static void making_drop(void *state)
 	free(m);
 }
 
-static void on_swept(void *arg, const struct sbx_answer *answer)
+static void take_vm(struct sbx_work *w, const json_t *obj)
 {
-	struct sbx_work *w = arg;
+	if (sbx_work_take(w, obj))
+		sbx_work_done(w, NULL);
+}
+
+static void on_swept(struct sbx_work *w, const struct sbx_answer *answer)
+{
 	const struct making *m = w->state;
 
-	w->request = NULL;
 	sbx_work_done(w, &m->error);
 }
 
 /* A VM that could not be made leaves a record that blocks its name. */
-static void on_looked_after(void *arg, const struct sbx_answer *answer)
+static void on_looked_after(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	struct sbx_work *w = arg;
 	struct making *m = w->state;
 	const char *status = sbx_json_str(answer->json, "status");
 
-	w->request = NULL;
 	if (!answer->error.err && status && !strcmp(status, "running"))
-		work_take_vm(w, answer->json);
+		take_vm(w, answer->json);
 	else if (!answer->error.err && status && !strcmp(status, "error"))
-		delete_request(w, m->name, on_swept);
+		sbx_work_delete(w, m->name, 0, on_swept);
 	else
 		sbx_work_done(w, &m->error);
 }
 
-static void on_made(void *arg, const struct sbx_answer *answer)
+static void on_made(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	struct sbx_work *w = arg;
 	struct making *m = w->state;
 
-	w->request = NULL;
 	if (!answer->error.err) {
-		work_take_vm(w, answer->json);
+		take_vm(w, answer->json);
 		return;
 	}
 	m->error = answer->error;
@@ -269,18 +139,17 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	/* the call's own time may be over */
 	if (w->deadline < uv_now(w->rest->loop) + 10000)
 		w->deadline = uv_now(w->rest->loop) + 10000;
-	get_request(w, m->name, on_looked_after);
+	sbx_work_get(w, m->name, on_looked_after);
 }
 
-static void on_looked_before(void *arg, const struct sbx_answer *answer)
+static void on_looked_before(struct sbx_work *w,
+			     const struct sbx_answer *answer)
 {
-	struct sbx_work *w = arg;
 	struct making *m = w->state;
 	SBX_JSON json_t *body = NULL;
 	SBX_FREE char *text = NULL;
 	struct sbx_error e = answer->error;
 
-	w->request = NULL;
 	if (!e.err)
 		sbx_error_set(&e, -EEXIST, "there is a VM %s already", m->name);
 	if (e.err != -ENOENT) {
@@ -333,7 +202,7 @@ static char *create_name(const char *options, struct sbx_error *e)
 		text = sbx_json_str(m.body, "name");
 		if (text)
 			name = strdup(text);
-		else if (sbx_work_make_marker(marker) == 0 &&
+		else if (sbx_make_marker(marker) == 0 &&
 			 asprintf(&name, "vm-%.12s", marker) < 0)
 			name = NULL;
 		if (!name)
@@ -357,102 +226,80 @@ static void create_start(struct sbx_work *w)
 	w->drop = making_drop;
 	m->name = create_name(w->call->options, &e);
 	if (m->name)
-		get_request(w, m->name, on_looked_before);
+		sbx_work_get(w, m->name, on_looked_before);
 	else
 		sbx_work_done(w, &e);
 }
 
 /* ---- wipe ---- */
 
-static void on_wiped(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-
-	w->request = NULL;
-	if (answer->error.err)
-		sbx_work_done(w, &answer->error);
-	else
-		get_start(w);
-}
-
 static void wipe_start(struct sbx_work *w)
 {
 	/* empty is empty, however often */
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "POST",
-						   .path = "/vms/%s/wipe",
-						   .id = w->call->id,
-						   .repeatable = true},
-			 on_wiped);
+	sbx_work_act(w,
+		     (struct sbx_request_conf){.method = "POST",
+					       .path = "/vms/%s/wipe",
+					       .id = w->call->id,
+					       .repeatable = true},
+		     NULL);
 }
 
 /* ---- the service ---- */
 
-static void (*const starts[SBX_CALL_KINDS])(struct sbx_work *w) = {
-	[SBX_CALL_LIST] = list_start,
-	[SBX_CALL_GET] = get_start,
-	[SBX_CALL_CREATE] = create_start,
-	[SBX_CALL_DESTROY] = destroy_start,
-	[SBX_CALL_WIPE] = wipe_start,
-	[SBX_CALL_SNAPSHOTS] = timetravel_snapshots_start,
-	[SBX_CALL_SNAPSHOT] = timetravel_snapshot_start,
-	[SBX_CALL_RESTORE] = timetravel_restore_start,
+static const struct sbx_calls_type calls_type = {
+	.start = {[SBX_CALL_LIST] = sbx_list_start,
+		  [SBX_CALL_GET] = sbx_get_start,
+		  [SBX_CALL_CREATE] = create_start,
+		  [SBX_CALL_DESTROY] = sbx_destroy_start,
+		  [SBX_CALL_WIPE] = wipe_start,
+		  [SBX_CALL_SNAPSHOTS] = timetravel_snapshots_start,
+		  [SBX_CALL_SNAPSHOT] = timetravel_snapshot_start,
+		  [SBX_CALL_RESTORE] = timetravel_restore_start},
+	.id_is_valid = sbx_timetravel_id_is_valid,
+	.id = "name",
+	.all = "/vms",
+	.one = "/vms/%s",
+	.parse = sbx_timetravel_vm_from_json,
+	.list = "vms",
+	.took = took,
+	.gone = gone,
 };
-
-static void timetravel_submit(struct sbx_service *svc, struct sbx_call *call)
-{
-	bool has_id =
-		call->kind != SBX_CALL_LIST && call->kind != SBX_CALL_CREATE;
-
-	sbx_work_start((struct sbx_rest *)svc, call,
-		       !has_id || sbx_timetravel_id_is_valid(call->id),
-		       starts[call->kind]);
-}
 
 static void cancel_streams(struct sbx_rest *rest)
 {
 	timetravel_runs_end(timetravel_of(rest));
 }
 
-static void timetravel_free(struct sbx_rest *rest)
+static void release(struct sbx_rest *rest)
 {
 	struct timetravel *x = timetravel_of(rest);
 
 	while (x->vms)
 		vm_forget(x, x->vms->id);
-	free(x);
 }
 
 static const struct sbx_rest_type rest_type = {
 	.service = &sbx_svc_timetravel,
+	.calls = &calls_type,
+	.product = SBX_TIMETRAVEL_PRODUCT,
 	.prepare = prepare,
 	.explain = explain,
-	.wonder = wonder,
 	.cancel_streams = cancel_streams,
-	.free = timetravel_free,
+	.release = release,
 };
 
 static int timetravel_open(uv_loop_t *loop, const struct sbx_conf *conf,
 			   struct sbx_service **ret, struct sbx_error *reterr)
 {
-	struct timetravel *x;
+	struct sbx_rest *rest;
 	int r;
 
-	if (!conf->url)
-		return sbx_error_set(reterr, -EINVAL,
-				     "timetravel needs an address: "
-				     "timetravel+http://HOST:PORT");
-	if (!conf->key)
-		return sbx_error_set(reterr, -ENOKEY, "there is no key for %s",
-				     conf->url);
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return sbx_error_set(reterr, -ENOMEM, "out of memory");
-	r = sbx_rest_open(&x->rest, &rest_type, loop, conf, reterr);
-	if (r < 0)
-		free(x);
-	else
-		*ret = &x->rest.base;
+	if (conf->url && !conf->key)
+		return sbx_rest_no_key(conf, reterr);
+	r = sbx_rest_open(&rest_type, sizeof(struct timetravel), loop, conf,
+			  &rest, reterr);
+	if (r == 0)
+		*ret = &rest->base;
 	return r;
 }
 
@@ -472,7 +319,7 @@ const struct sbx_service_type sbx_svc_timetravel = {
 		 1 << SBX_CALL_RESTORE,
 	.open = timetravel_open,
 	.close = sbx_rest_close,
-	.submit = timetravel_submit,
+	.submit = sbx_calls_submit,
 	.run_limits = &run_limits,
 	.run = timetravel_run,
 	.run_cancel = timetravel_run_cancel,

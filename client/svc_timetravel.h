@@ -2,7 +2,7 @@
  * What the files svc_timetravel*.c share; nobody else includes this.
  * Loop thread.
  *
- *	svc_timetravel.c       the service, its requests, its calls
+ *	svc_timetravel.c       the service, its requests, its own of calls
  *	svc_timetravel_run.c   commands, one at a time in each VM
  *	svc_timetravel_snaps.c what the product is for
  *	svc_timetravel_json.c  records, times and errors; no input or output
@@ -10,7 +10,7 @@
 #ifndef SBX_SVC_TIMETRAVEL_H
 #define SBX_SVC_TIMETRAVEL_H
 
-#include "client/rest.h"
+#include "client/calls.h"
 
 /* One request's body: more is answered 413. */
 #define TIMETRAVEL_BODY 102400
@@ -58,6 +58,7 @@ bool sbx_timetravel_id_is_valid(const char *id);
 int64_t sbx_timetravel_time(const char *text);
 int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 				const char *url);
+#define SBX_TIMETRAVEL_PRODUCT "a time-travel server"
 /* What an answer that is not 2xx means. */
 int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
 			 size_t len, const char *what);

@@ -155,11 +155,8 @@ int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
 		return error_of_text(e, status, text, what);
 	/* a page for people: some other server, or a bug of this one */
 	if (!text && status == 404) {
-		sbx_error_set(e, -EPROTO,
-			      "what answers at %.80s does not look like a "
-			      "time-travel server (page not found); check the "
-			      "address",
-			      what);
+		sbx_error_wonder(e, what, SBX_TIMETRAVEL_PRODUCT,
+				 "page not found");
 		e->status = status;
 	}
 	return e->err;

@@ -51,7 +51,6 @@ static void on_answer(void *arg, const struct sbx_answer *a)
 {
 	struct timetravel_run *r = arg;
 	struct sbx_run *run = r->run;
-	const struct sbx_request none = {.rest = &r->x->rest};
 
 	r->request = NULL;
 	run->error = a->error;
@@ -62,8 +61,8 @@ static void on_answer(void *arg, const struct sbx_answer *a)
 	if (!a->error.err &&
 	    sbx_timetravel_run_from_json(run, a->body, a->len) < 0) {
 		run->maybe_done = true;
-		r->x->rest.type->wonder(&none, &run->error,
-					"what came of a command is missing");
+		sbx_rest_wonder(&r->x->rest, &run->error,
+				"what came of a command is missing");
 		run->error.retry = SBX_RETRY_LATER;
 	}
 	run_finish(r);

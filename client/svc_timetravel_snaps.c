@@ -65,7 +65,7 @@ static const json_t *find_shown(const json_t *list, const char *name)
 	return found;
 }
 
-static void snapshots_request(struct sbx_work *w, sbx_request_fn *fn)
+static void snapshots_request(struct sbx_work *w, sbx_answer_fn *fn)
 {
 	sbx_work_request(w,
 			 (struct sbx_request_conf){.method = "GET",
@@ -82,13 +82,12 @@ static const json_t *list_of(const struct sbx_work *w,
 			     struct sbx_error *e)
 {
 	const json_t *list = sbx_json_array(answer->json, "snapshots");
-	const struct sbx_request none = {.rest = w->rest};
 
 	*e = answer->error;
 	if (e->err)
 		return NULL;
 	if (!list)
-		w->rest->type->wonder(&none, e, "no snapshots in it");
+		sbx_rest_wonder(w->rest, e, "no snapshots in it");
 	return list;
 }
 
@@ -141,13 +140,11 @@ static int take_list(struct sbx_call *call, const json_t *list)
 	return 0;
 }
 
-static void on_list(void *arg, const struct sbx_answer *answer)
+static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	struct sbx_work *w = arg;
 	struct sbx_error e;
 	const json_t *list = list_of(w, answer, &e);
 
-	w->request = NULL;
 	if (list && take_list(w->call, list) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");
 	sbx_work_done(w, &e);
@@ -160,44 +157,14 @@ void timetravel_snapshots_start(struct sbx_work *w)
 
 /* ---- restore ---- */
 
-static void on_get(void *arg, const struct sbx_answer *answer)
+static void on_listed_to_restore(struct sbx_work *w,
+				 const struct sbx_answer *answer)
 {
-	struct sbx_work *w = arg;
-
-	w->request = NULL;
-	if (answer->error.err)
-		sbx_work_done(w, &answer->error);
-	else if (sbx_work_take(w, answer->json, sbx_timetravel_vm_from_json))
-		sbx_work_done(w, NULL);
-}
-
-static void on_restored(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-
-	w->request = NULL;
-	if (answer->error.err) {
-		sbx_work_done(w, &answer->error);
-		return;
-	}
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/vms/%s",
-						   .id = w->call->id,
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_get);
-}
-
-static void on_listed_to_restore(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
 	struct sbx_error e;
 	const json_t *list = list_of(w, answer, &e);
 	const char *name = NULL;
 	char *path;
 
-	w->request = NULL;
 	if (list)
 		name = sbx_json_str(find_shown(list, w->call->path),
 				    "snapshot_name");
@@ -216,11 +183,10 @@ static void on_listed_to_restore(void *arg, const struct sbx_answer *answer)
 	}
 	w->state = path;
 	w->drop = free;
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "POST",
-						   .path = path,
-						   .id = w->call->id},
-			 on_restored);
+	sbx_work_act(w,
+		     (struct sbx_request_conf){
+			     .method = "POST", .path = path, .id = w->call->id},
+		     NULL);
 }
 
 void timetravel_restore_start(struct sbx_work *w)
@@ -262,15 +228,14 @@ static void on_run_done(struct sbx_run *run)
 		sbx_work_done(w, &e);
 }
 
-static void on_listed_to_make(void *arg, const struct sbx_answer *answer)
+static void on_listed_to_make(struct sbx_work *w,
+			      const struct sbx_answer *answer)
 {
-	struct sbx_work *w = arg;
 	size_t len = strlen(w->call->path);
 	struct sbx_error e;
 	const json_t *list = list_of(w, answer, &e);
 	struct making *m;
 
-	w->request = NULL;
 	if (list && find_shown(list, w->call->path))
 		sbx_error_set(&e, -EEXIST, "there is a snapshot %.80s already",
 			      w->call->path);

@@ -58,31 +58,25 @@ void xgen_env_forget(struct xgen *x, const char *id)
 int xgen_open(uv_loop_t *loop, const struct sbx_conf *conf,
 	      struct sbx_service **ret, struct sbx_error *reterr)
 {
+	struct sbx_rest *rest;
 	struct xgen *x;
 	int r;
 
-	if (!conf->url)
-		return sbx_error_set(reterr, -EINVAL,
-				     "xgen needs an address: "
-				     "xgen+http://HOST:PORT");
-	if (!conf->key && !conf->token)
-		return sbx_error_set(reterr, -ENOKEY, "there is no key for %s",
-				     conf->url);
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return sbx_error_set(reterr, -ENOMEM, "out of memory");
+	if (conf->url && !conf->key && !conf->token)
+		return sbx_rest_no_key(conf, reterr);
+	r = sbx_rest_open(&xgen_rest_type, sizeof(*x), loop, conf, &rest,
+			  reterr);
+	if (r < 0)
+		return r;
+	x = (struct xgen *)rest;
 	x->version = 2;
 	x->auth.key = conf->key;
 	x->auth.given = conf->token;
-	r = sbx_rest_open(&x->rest, &xgen_rest_type, loop, conf, reterr);
-	if (r < 0)
-		free(x);
-	else
-		*ret = &x->rest.base;
-	return r;
+	*ret = &rest->base;
+	return 0;
 }
 
-void xgen_free(struct sbx_rest *rest)
+void xgen_release(struct sbx_rest *rest)
 {
 	struct xgen *x = (struct xgen *)rest;
 	struct xgen_env *e;
@@ -93,7 +87,6 @@ void xgen_free(struct sbx_rest *rest)
 	}
 	xgen_auth_release(x);
 	sbx_xgen_preview_release(&x->preview);
-	free(x);
 }
 
 int xgen_set_url(struct sbx_service *svc, const char *url)
@@ -109,11 +102,6 @@ int xgen_set_url(struct sbx_service *svc, const char *url)
 	return 0;
 }
 
-static void xgen_submit(struct sbx_service *svc, struct sbx_call *call)
-{
-	xgen_work_start((struct xgen *)svc, call);
-}
-
 const struct sbx_service_type sbx_svc_xgen = {
 	.name = "xgen",
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
@@ -124,7 +112,7 @@ const struct sbx_service_type sbx_svc_xgen = {
 	.keep_set_seconds = false,
 	.open = xgen_open,
 	.close = sbx_rest_close,
-	.submit = xgen_submit,
+	.submit = sbx_calls_submit,
 	.stream_open = xgen_stream_open,
 	.stream_send = xgen_stream_send,
 	.stream_pause = xgen_stream_pause,

@@ -4,8 +4,7 @@
  *	svc_xgen.c         opening and closing, what the parts share
  *	svc_xgen_auth.c    key or token: which, and renewing it
  *	svc_xgen_rest.c    REST requests: version, credentials, errors
- *	svc_xgen_calls.c   list, get, destroy, keepalive
- *	svc_xgen_create.c  create, and waiting until it runs
+ *	svc_xgen_calls.c   what is its own of calls: keepalive, create
  *	svc_xgen_stream.c  a command over a WebSocket of its own
  *	svc_xgen_files.c   files by the service's own calls, read only
  *	svc_xgen_json.c, svc_xgen_options.c, svc_xgen_wire.c: codecs
@@ -13,7 +12,7 @@
 #ifndef SBX_SVC_XGEN_H
 #define SBX_SVC_XGEN_H
 
-#include "client/rest.h"
+#include "client/calls.h"
 #include "client/svc_xgen_json.h"
 #include "client/svc_xgen_wire.h"
 
@@ -53,19 +52,10 @@ void xgen_auth_release(struct xgen *x);
 
 /* ---- calls ---- */
 
-/* For sbx_work_request: prefixes the path with the API's. */
 extern const struct sbx_rest_type xgen_rest_type;
-enum {
-	XGEN_KEEP_NOT,	/* step of a work */
-	XGEN_KEEP_LOOK, /* how much is left? */
-	XGEN_KEEP_DONE, /* what came of it? */
-};
-void xgen_work_start(struct xgen *x, struct sbx_call *call);
+extern const struct sbx_calls_type xgen_calls_type;
 /* FILES and FILE: svc_xgen_files.c */
 void xgen_files_start(struct sbx_work *w);
-void xgen_create_start(struct sbx_work *w);
-/* sbx_work_take for xgen's answers, with the URLs of ports */
-bool xgen_work_take(struct sbx_work *w, const json_t *obj);
 
 /* ---- the service ---- */
 
@@ -94,7 +84,7 @@ const char *const *xgen_env_find(const struct xgen *x, const char *id);
 void xgen_env_forget(struct xgen *x, const char *id);
 
 void xgen_streams_cancel(struct sbx_rest *rest);
-void xgen_free(struct sbx_rest *rest);
+void xgen_release(struct sbx_rest *rest);
 
 struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,
 				    const char *const *argv,

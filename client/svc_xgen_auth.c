@@ -107,7 +107,7 @@ static void on_exchanged(void *arg, const struct sbx_http_response *resp)
 		sbx_xgen_error_from_http(&e, resp->status, resp->body,
 					 resp->len, x->rest.url);
 	else if (auth_take_token(x, resp) < 0)
-		sbx_xgen_not_xgen(&e, x->rest.url, "it gave no token");
+		sbx_rest_wonder(&x->rest, &e, "it gave no token");
 	auth_wake(x, &e);
 }
 

@@ -1,14 +1,13 @@
 /*
- * The calls of the layer above, but for create.
+ * What is xgen's own of the calls of the layer above.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "client/json.h"
-#include "client/limits.h"
-#include "client/log.h"
+#include "client/cleanup.h"
+#include "client/create.h"
 #include "client/svc_xgen.h"
 
 /* A service of several replicas does not know a sandbox on each of them, so
@@ -23,8 +22,9 @@ static struct xgen *xgen_of(const struct sbx_work *w)
 }
 
 /* First what all of them tell: lists are in any order. */
-static int fill_previews(struct xgen *x, struct sbx_sandbox *list, size_t nr)
+static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
 {
+	struct xgen *x = (struct xgen *)rest;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < nr; i++)
@@ -34,67 +34,12 @@ static int fill_previews(struct xgen *x, struct sbx_sandbox *list, size_t nr)
 	return r;
 }
 
-bool xgen_work_take(struct sbx_work *w, const json_t *obj)
+static void gone(struct sbx_rest *rest, const char *id)
 {
-	if (!sbx_work_take(w, obj, sbx_xgen_sandbox_from_json))
-		return false;
-	if (fill_previews(xgen_of(w), w->call->list, 1) == 0)
-		return true;
-	sbx_work_no_memory(w);
-	return false;
+	xgen_env_forget((struct xgen *)rest, id);
 }
 
-/* ---- list ---- */
-
-static void on_list(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-	struct sbx_call *call = w->call;
-	size_t i, n = json_array_size(answer->json);
-	struct sbx_error e = answer->error;
-
-	w->request = NULL;
-	if (!e.err && !json_is_array(answer->json))
-		sbx_xgen_not_xgen(&e, w->rest->url, "no list in it");
-	else if (!e.err && n > SBX_MAX_SANDBOXES)
-		sbx_error_set(&e, -EPROTO,
-			      "%s lists %zu sandboxes, more than "
-			      "can be shown",
-			      w->rest->url, n);
-	if (!e.err && sbx_work_make_room(w, n) < 0)
-		sbx_error_set(&e, -ENOMEM, "out of memory");
-	for (i = 0; !e.err && i < n; i++) {
-		int r = sbx_xgen_sandbox_from_json(
-			&call->list[call->nr], json_array_get(answer->json, i),
-			w->rest->url);
-
-		if (r == 0)
-			call->nr++;
-		else if (r == -ENOMEM)
-			sbx_error_set(&e, r, "out of memory");
-		else
-			sbx_log(SBX_LOG_WARNING, "xgen",
-				"leaving out a sandbox without a usable id");
-	}
-	if (!e.err && fill_previews(xgen_of(w), call->list, call->nr) < 0)
-		sbx_error_set(&e, -ENOMEM, "out of memory");
-	sbx_work_done(w, &e);
-}
-
-static void list_start(struct sbx_work *w)
-{
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/sandboxes",
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_list);
-}
-
-/* ---- get ---- */
-
-static void get_start(void *arg);
-static void keep_send(struct sbx_work *w);
+/* ---- keepalive ---- */
 
 /* The life that is left; -1: it does not end. */
 static int64_t work_left_ms(const struct sbx_work *w)
@@ -108,159 +53,110 @@ static int64_t work_left_ms(const struct sbx_work *w)
 		       : -1;
 }
 
+static void keep_sent(struct sbx_work *w)
+{
+	int64_t left = work_left_ms(w);
+
+	if (left > 0)
+		xgen_of(w)->life_ms = left;
+	sbx_work_done(w, NULL);
+}
+
 /*
  * A keepalive makes the life end a fixed time from now, be that earlier or
- * later than it was: so it is not sent where it would shorten it.
+ * later than it was: so it is not sent where it would shorten it.  It does not
+ * say until when.
  */
 static void keep_looked(struct sbx_work *w)
 {
 	int64_t left = work_left_ms(w);
 	int64_t life = xgen_of(w)->life_ms ? xgen_of(w)->life_ms : LIFE_MS;
 
-	if (w->step == XGEN_KEEP_DONE && left > 0)
-		xgen_of(w)->life_ms = left;
-	if (w->step == XGEN_KEEP_LOOK && left >= 0 && left < life)
-		keep_send(w);
-	else
+	if (left < 0 || left >= life)
 		sbx_work_done(w, NULL);
-}
-
-static void on_get(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-
-	w->request = NULL;
-	if (answer->error.err == -ENOENT && w->misses++ == 0) {
-		sbx_work_pause(w, CONFIRM_MS, get_start);
-		return;
-	}
-	if (answer->error.err == -ENOENT)
-		xgen_env_forget(xgen_of(w), w->call->id);
-	if (answer->error.err)
-		sbx_work_done(w, &answer->error);
-	else if (xgen_work_take(w, answer->json))
-		keep_looked(w);
-}
-
-static void get_start(void *arg)
-{
-	struct sbx_work *w = arg;
-
-	w->alarm = NULL;
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/sandboxes/%s",
-						   .id = w->call->id,
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_get);
-}
-
-/* ---- destroy ---- */
-
-static void on_destroyed(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-	struct sbx_error e = answer->error;
-
-	w->request = NULL;
-	if (e.err == -ENOENT)
-		e = (struct sbx_error){0}; /* gone is gone */
-	if (!e.err)
-		xgen_env_forget(xgen_of(w), w->call->id);
-	sbx_work_done(w, &e);
-}
-
-static void destroy_start(struct sbx_work *w)
-{
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "DELETE",
-						   .path = "/sandboxes/%s",
-						   .id = w->call->id,
-						   .repeatable = true},
-			 on_destroyed);
-}
-
-/* ---- keepalive ---- */
-
-static void on_kept(void *arg, const struct sbx_answer *answer)
-{
-	struct sbx_work *w = arg;
-
-	w->request = NULL;
-	/* it does not say until when: ask */
-	w->step = XGEN_KEEP_DONE;
-	if (answer->error.err)
-		sbx_work_done(w, &answer->error);
 	else
-		get_start(w);
+		sbx_work_act(w,
+			     (struct sbx_request_conf){
+				     .method = "POST",
+				     .path = "/sandboxes/%s/keepalive",
+				     .id = w->call->id,
+				     .repeatable = true},
+			     keep_sent);
 }
 
 static void keepalive_start(struct sbx_work *w)
 {
-	w->step = XGEN_KEEP_LOOK;
-	get_start(w);
+	sbx_work_look(w, keep_looked);
 }
 
-static void keep_send(struct sbx_work *w)
+/* ---- create ---- */
+
+struct xgen_create {
+	struct sbx_create base;
+	struct sbx_xgen_create wish;
+};
+
+static int create_parse(struct sbx_create *base, const char *options,
+			struct sbx_error *reterr)
 {
-	sbx_work_request(
-		w,
-		(struct sbx_request_conf){.method = "POST",
-					  .path = "/sandboxes/%s/keepalive",
-					  .id = w->call->id,
-					  .repeatable = true},
-		on_kept);
+	struct xgen_create *c = (struct xgen_create *)base;
+	int r = sbx_xgen_create_parse(&c->wish, options, base->marker, reterr);
+
+	base->body = c->wish.body_v2;
+	base->old_body = c->wish.body_v1;
+	return r;
 }
 
-/* ---- all ---- */
-
-static void work_begin(struct sbx_work *w)
+static void create_release(struct sbx_create *base)
 {
-	switch (w->call->kind) {
-	case SBX_CALL_LIST:
-		list_start(w);
-		break;
-	case SBX_CALL_GET:
-		get_start(w);
-		break;
-	case SBX_CALL_CREATE:
-		xgen_create_start(w);
-		break;
-	case SBX_CALL_DESTROY:
-		destroy_start(w);
-		break;
-	case SBX_CALL_KEEPALIVE:
-		keepalive_start(w);
-		break;
-	case SBX_CALL_FILES:
-	case SBX_CALL_FILE:
-		xgen_files_start(w);
-		break;
-	case SBX_CALL_PAUSE:
-	case SBX_CALL_RESUME:
-	case SBX_CALL_STOP:
-	case SBX_CALL_START:
-	case SBX_CALL_RESTART:
-	case SBX_CALL_SNAPSHOTS:
-	case SBX_CALL_SNAPSHOT:
-	case SBX_CALL_RESTORE:
-	case SBX_CALL_WIPE:
-	case SBX_CALL_OWN_READ:
-	case SBX_CALL_OWN_WRITE:
-	case SBX_CALL_OWN_LIST:
-	case SBX_CALL_OWN_MAKE:
-	case SBX_CALL_OWN_REMOVE:
-	case SBX_CALL_KINDS:
-		break;
+	sbx_xgen_create_release(&((struct xgen_create *)base)->wish);
+}
+
+static void create_running(struct sbx_create *base)
+{
+	struct xgen_create *c = (struct xgen_create *)base;
+	struct sbx_error e;
+
+	if (!c->wish.env || xgen_env_keep(xgen_of(base->work), base->id,
+					  SBX_TAKE(c->wish.env)) == 0) {
+		sbx_create_done(base);
+		return;
 	}
+	sbx_error_set(&e, -ENOMEM, "out of memory");
+	sbx_create_give_up(base, &e);
 }
 
-void xgen_work_start(struct xgen *x, struct sbx_call *call)
+static void create_start(struct sbx_work *w)
 {
-	bool has_id =
-		call->kind != SBX_CALL_LIST && call->kind != SBX_CALL_CREATE;
+	static const struct sbx_create_type type = {
+		.size = sizeof(struct xgen_create),
+		.parse = create_parse,
+		.release = create_release,
+		.labels = "metadata",
+		.running = create_running,
+		.poll_first_ms = 100,
+		.poll_max_ms = 1000,
+		.asks = 2,
+		.misses = 3,
+	};
 
-	sbx_work_start(&x->rest, call, !has_id || sbx_is_id(call->id),
-		       work_begin);
+	sbx_create_start(w, &type);
 }
+
+const struct sbx_calls_type xgen_calls_type = {
+	.start = {[SBX_CALL_LIST] = sbx_list_start,
+		  [SBX_CALL_GET] = sbx_get_start,
+		  [SBX_CALL_CREATE] = create_start,
+		  [SBX_CALL_DESTROY] = sbx_destroy_start,
+		  [SBX_CALL_KEEPALIVE] = keepalive_start,
+		  [SBX_CALL_FILES] = xgen_files_start,
+		  [SBX_CALL_FILE] = xgen_files_start},
+	.id_is_valid = sbx_is_id,
+	.id = "id",
+	.all = "/sandboxes",
+	.one = "/sandboxes/%s",
+	.parse = sbx_xgen_sandbox_from_json,
+	.confirm_ms = CONFIRM_MS,
+	.took = took,
+	.gone = gone,
+};

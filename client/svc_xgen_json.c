@@ -257,15 +257,6 @@ bool sbx_xgen_is_no_route(int status, const char *body, size_t len)
 	       !memcmp(body, words, sizeof(words) - 1);
 }
 
-int sbx_xgen_not_xgen(struct sbx_error *e, const char *base_url,
-		      const char *why)
-{
-	return sbx_error_set(e, -EPROTO,
-			     "what answers at %.80s does not look like an xgen "
-			     "server (%s); check the address",
-			     base_url, why);
-}
-
 int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
 			     size_t len, const char *what)
 {
@@ -293,8 +284,8 @@ int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
 	if (text || text_is_known(body, len) || status == 401 ||
 	    status == 403 || status == 429 || status >= 502)
 		return e->err;
-	sbx_xgen_not_xgen(e, what,
-			  status == 404 ? "page not found" : "strange answer");
+	sbx_error_wonder(e, what, SBX_XGEN_PRODUCT,
+			 status == 404 ? "page not found" : "strange answer");
 	e->status = status;
 	return e->err;
 }

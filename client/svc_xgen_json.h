@@ -45,16 +45,13 @@ int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
 			     size_t len, const char *what);
 /* The answer to a path that the server does not have. */
 bool sbx_xgen_is_no_route(int status, const char *body, size_t len);
-int sbx_xgen_not_xgen(struct sbx_error *e, const char *base_url,
-		      const char *why);
+#define SBX_XGEN_PRODUCT "an xgen server"
 
 /* The wish for a new sandbox, checked. */
 struct sbx_xgen_create {
 	char *body_v2, *body_v1;
 	char **env; /* "NAME=value", NULL-ended; NULL: none */
 };
-/* The metadata word under which `marker` is kept. */
-#define SBX_XGEN_MARKER "sbxfs-create"
 /*
  * options: see struct sbx_call.  marker makes it recognisable in a list.
  * -EINVAL with a sentence that names what is wrong.

@@ -11,6 +11,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/labels.h"
 #include "client/limits.h"
 #include "client/options.h"
 #include "client/svc_xgen_json.h"
@@ -334,7 +335,7 @@ static int make_all(struct sbx_maker *m, const json_t *options,
 	r = sbx_maker_put(m, "metadata", metadata);
 	if (r == 0)
 		r = sbx_maker_take(m, options, words);
-	if (r == 0 && json_object_set_new(metadata, SBX_XGEN_MARKER,
+	if (r == 0 && json_object_set_new(metadata, SBX_LABEL_MARKER,
 					  json_string(marker)) < 0)
 		r = sbx_maker_no_memory(m);
 	if (r == 0 && json_object_size(metadata) > MAX_METADATA)

@@ -55,12 +55,6 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 	e->status = 401;
 }
 
-static void wonder(const struct sbx_request *r, struct sbx_error *e,
-		   const char *why)
-{
-	sbx_xgen_not_xgen(e, r->rest->url, why);
-}
-
 static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
 {
 	xgen_of(r)->version_known = true;
@@ -127,12 +121,13 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 
 const struct sbx_rest_type xgen_rest_type = {
 	.service = &sbx_svc_xgen,
+	.calls = &xgen_calls_type,
+	.product = SBX_XGEN_PRODUCT,
 	.prepare = prepare,
 	.explain = explain,
-	.wonder = wonder,
 	.once_more = once_more,
 	.proved = proved,
 	.unwait = unwait,
 	.cancel_streams = xgen_streams_cancel,
-	.free = xgen_free,
+	.release = xgen_release,
 };

@@ -299,7 +299,7 @@ static void stream_confirm_gone(struct xgen_stream *s)
 	s->confirm->timeout_ms = CONFIRM_MS;
 	s->confirm->done = on_confirmed;
 	s->confirm->arg = s;
-	xgen_work_start(s->x, s->confirm);
+	sbx_calls_submit(&s->x->rest.base, s->confirm);
 }
 
 static void stream_refused(struct xgen_stream *s, const struct sbx_ws_end *end)

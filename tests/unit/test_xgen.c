@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "client/json.h"
+#include "client/labels.h"
 #include "client/svc_xgen_json.h"
 #include "client/svc_xgen_wire.h"
 #include "tests/lib/unit.h"
@@ -450,7 +451,7 @@ static void options_become_bodies(void **state)
 	assert_string_equal(
 		sbx_json_str(sbx_json_object(v, "metadata"), "name"), "n");
 	assert_string_equal(
-		sbx_json_str(sbx_json_object(v, "metadata"), SBX_XGEN_MARKER),
+		sbx_json_str(sbx_json_object(v, "metadata"), SBX_LABEL_MARKER),
 		"mark");
 	assert_string_equal(sbx_json_str(sbx_json_object(v, "env"), "A"), "1");
 	json_decref(v);

@@ -135,12 +135,35 @@ void ctl_opendir(fuse_req_t req, struct sfs_node *node,
 	}
 }
 
+static const uint8_t *dir_entry(const struct ctl_file *f, size_t at,
+				struct entry *ret)
+{
+	const uint8_t *p = sbx_buf_at(&f->text) + at;
+
+	memcpy(ret, p, sizeof(*ret));
+	return p;
+}
+
+/* The first entry at or behind an offset, which may be any: lseek(2) takes
+ * those that we never gave, too. */
+static size_t dir_find(const struct ctl_file *f, uint64_t off)
+{
+	size_t len = sbx_buf_len(&f->text), at = 0;
+	struct entry e;
+
+	while (at < len && at < off) {
+		dir_entry(f, at, &e);
+		at += e.size;
+	}
+	return at;
+}
+
 void ctl_readdir(fuse_req_t req, struct sfs_node *node, size_t size, off_t off,
 		 struct fuse_file_info *fi, bool plus)
 {
 	struct ctl_file *f = ctl_file_of(fi);
 	struct sfs_dirbuf d;
-	size_t at = (size_t)off, len;
+	size_t at, len;
 	int r;
 
 	if (off == 0)
@@ -151,13 +174,12 @@ void ctl_readdir(fuse_req_t req, struct sfs_node *node, size_t size, off_t off,
 		fuse_reply_err(req, -r);
 		return;
 	}
-	/* offsets are those of the snapshot; only ones that we gave come */
+	at = dir_find(f, (uint64_t)off);
 	while (at < len) {
-		const uint8_t *p = sbx_buf_at(&f->text) + at;
 		struct fuse_entry_param param = {0};
 		struct entry e;
+		const uint8_t *p = dir_entry(f, at, &e);
 
-		memcpy(&e, p, sizeof(e));
 		param.attr.st_ino = e.ino;
 		param.attr.st_mode = e.mode;
 		if (!sfs_dirbuf_add(&d, &f->node->m->fs,

@@ -3,7 +3,7 @@
 crash, the right error, and the mount goes on."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, signal, stat, subprocess, unittest
+import ctypes, errno, signal, stat, subprocess, unittest
 from sbxmount import Mount
 
 # what cannot hurt whatever it is, file by file, with the errors allowed
@@ -19,6 +19,22 @@ ACCEPT = {  # what is no nonsense for them
 }
 ERRORS = {errno.EINVAL, errno.E2BIG, errno.ESRCH, errno.EPIPE,
           errno.EOPNOTSUPP, errno.ENOENT, errno.EDQUOT, errno.EAGAIN}
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def getdents(fd):
+    """The names that one getdents64(2) gives."""
+    buf = ctypes.create_string_buffer(1 << 16)
+    n = libc.getdents64(fd, buf, ctypes.c_size_t(len(buf)))
+    if n < 0:
+        raise OSError(ctypes.get_errno(), "getdents64")
+    data, names = buf.raw[:n], []
+    while data:
+        size = int.from_bytes(data[16:18], "little")
+        names.append(data[19:size].split(b"\0")[0])
+        data = data[size:]
+    return names
 
 
 class Robust(unittest.TestCase):
@@ -104,6 +120,20 @@ class Robust(unittest.TestCase):
         with open(self.path(".sbxfs/errors"), "rb") as f:
             for line in f.read().splitlines():
                 self.assertRegex(line, rb"\A\d{4}-[^\x00-\x1f]*\Z")
+        self.is_well()
+
+    def test_folders_read_on_from_anywhere(self):
+        """lseek(2) takes offsets that getdents(2) never gave."""
+        for name in ("", "t", "t/jobs", ".sbxfs"):
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_DIRECTORY)
+            names = getdents(fd)
+            self.assertEqual(names[:2], [b".", b".."])
+            for off in [*range(1, 300), 1 << 20, (1 << 63) - 1]:
+                os.lseek(fd, off, os.SEEK_SET)
+                got = getdents(fd)
+                self.assertEqual(got, names[len(names) - len(got):],
+                                 (name, off))
+            os.close(fd)
         self.is_well()
 
     def test_commands_and_options_of_nonsense(self):

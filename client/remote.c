@@ -27,6 +27,10 @@ static void on_channel_up(void *arg, bool fresh)
 	struct sbx_remote *r = arg;
 
 	if (fresh) {
+		/* without streams a helper is replaced between two answers:
+		 * whoever listens must hear that the old one is lost */
+		if (r->state == SBX_LINK_UP)
+			remote_state(r, SBX_LINK_LOST);
 		/* what is held speaks of numbers the new helper lacks */
 		r->epoch++;
 		sbx_remote_pending_fail_all(r, -ERESTART);

@@ -276,6 +276,32 @@ def case_snapshots():
         assert os.listdir(b.there) == ["again"]
 
 
+def case_events_go_on_after_a_restore():
+    with Box() as b:
+        os.listdir(b.ws)
+        fd = os.open(b.top + "/events", os.O_RDONLY | os.O_NONBLOCK)
+        seen = b""
+
+        def told(word):
+            def it_is_told():
+                nonlocal seen
+                try:
+                    seen += os.read(fd, 65536)
+                except BlockingIOError:
+                    pass
+                return word in seen
+            wait_for(it_is_told)
+        put(b.here("before"), b"x")
+        told(b'"before"')
+        os.mkdir(b.top + "/snapshots/here")
+        say(b.top + "/snapshots/restore", "here")
+        # of another helper, which has not seen what happened meanwhile
+        told(b'"missed":true')
+        put(b.here("behind"), b"x")
+        told(b'"behind"')
+        os.close(fd)
+
+
 def case_faults_lose_and_double_nothing():
     with Box() as b:
         log = os.open(b.here("log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -173,38 +173,82 @@ static void moved_flush(struct helper *h)
 		rdir_free(r, rdir_child(d, r->moved.name));
 }
 
-static void moved_to(struct helper *h, struct rdir *d, const char *name)
+/* At once, so that what is in it is told before what came later; a large
+ * tree is not. */
+static void walk_some(struct helper *h)
 {
 	struct report *r = &h->report;
-	char from[PATH_MAX], to[PATH_MAX];
-	char *from_path = rdir_path(r->moved.dir, r->moved.name, from);
-	char *to_path = rdir_path(d, name, to);
-	struct rdir *c = NULL;
+
+	for (int n = 0; r->todo && n < WALK_AT_ONCE; n++) {
+		struct rdir *next = r->todo;
+
+		rdir_take_todo(r, next);
+		rdir_walk(h, next);
+	}
+}
+
+/* What was there is gone, or in the other's place (RENAME_EXCHANGE, whose
+ * other half comes next): both places are looked at anew. */
+static void moved_over(struct helper *h, struct rdir *from, struct rdir *to,
+		       const char *name)
+{
+	struct report *r = &h->report;
+
+	rdir_free(r, rdir_child(to, name));
+	rdir_free(r, rdir_child(from, r->moved.name));
+	rdir_add(h, from, r->moved.name, true, false);
+	rdir_add(h, to, name, true, false);
+	walk_some(h);
+}
+
+static void moved_dir(struct helper *h, struct rdir *from, struct rdir *to,
+		      const char *name)
+{
+	struct report *r = &h->report;
+	struct rdir *c = rdir_child(from, r->moved.name);
+	struct rdir *there = rdir_child(to, name);
 	char *own;
 
-	if (from_path && to_path)
-		tell_path(h, SBX_CHANGE_MOVED_TO, r->moved.is_dir, from_path,
-			  to_path);
-	r->last.dir = NULL;
-	if (r->moved.is_dir)
-		c = rdir_child(r->moved.dir, r->moved.name);
-	r->moved.dir = NULL;
+	/* cannot be: what is known is not true, and is given up */
+	r->overflow = rdir_is_in(to, c) || rdir_is_in(from, there);
+	if (r->overflow)
+		return;
+	if (there) {
+		moved_over(h, from, to, name);
+		return;
+	}
 	if (!c)
 		return;
-	rdir_free(r, rdir_child(d, name));
 	own = strdup(name);
-	if (own && d->depth < c->depth) {
+	if (own && to->depth < c->depth) {
 		/* its watches stay: they are those of the inodes */
 		rdir_unlink(c);
 		free(c->name);
 		c->name = own;
-		rdir_link(c, d);
+		rdir_link(c, to);
 		return;
 	}
 	/* deeper than it was, so its depths are wrong: looked at anew */
 	free(own);
 	rdir_free(r, c);
-	rdir_add(h, d, name, true, false);
+	rdir_add(h, to, name, true, false);
+}
+
+static void moved_to(struct helper *h, struct rdir *d, const char *name)
+{
+	struct report *r = &h->report;
+	struct rdir *from = r->moved.dir;
+	char from_buf[PATH_MAX], to_buf[PATH_MAX];
+	char *from_path = rdir_path(from, r->moved.name, from_buf);
+	char *to_path = rdir_path(d, name, to_buf);
+
+	if (from_path && to_path)
+		tell_path(h, SBX_CHANGE_MOVED_TO, r->moved.is_dir, from_path,
+			  to_path);
+	r->last.dir = NULL;
+	r->moved.dir = NULL;
+	if (r->moved.is_dir)
+		moved_dir(h, from, d, name);
 }
 
 static void on_created(struct helper *h, struct rdir *d, const char *name,
@@ -216,14 +260,7 @@ static void on_created(struct helper *h, struct rdir *d, const char *name,
 		return;
 	tell(h, SBX_CHANGE_CREATED, is_dir, d, name);
 	rdir_add(h, d, name, is_dir, true);
-	/* at once, so that what is in it is told before what came later; a
-	 * large tree is not */
-	for (int n = 0; r->todo && n < WALK_AT_ONCE; n++) {
-		struct rdir *next = r->todo;
-
-		rdir_take_todo(r, next);
-		rdir_walk(h, next);
-	}
+	walk_some(h);
 }
 
 static void on_modified(struct helper *h, struct rdir *d, const char *name)

@@ -118,6 +118,13 @@ void rdir_free(struct report *r, struct rdir *d)
 	free(d);
 }
 
+bool rdir_is_in(const struct rdir *d, const struct rdir *top)
+{
+	while (d && d != top)
+		d = d->parent;
+	return d;
+}
+
 struct rdir *rdir_child(struct rdir *d, const char *name)
 {
 	struct rdir *c = d->child;

@@ -31,6 +31,8 @@ struct rdir *rdir_new(struct report *r, struct rdir *parent, const char *name,
 		      bool is_new);
 /* With all below it; DEPTH_MAX bounds the recursion. */
 void rdir_free(struct report *r, struct rdir *d);
+/* Whether d is top, or below it; top may be NULL. */
+bool rdir_is_in(const struct rdir *d, const struct rdir *top);
 struct rdir *rdir_child(struct rdir *d, const char *name);
 void rdir_link(struct rdir *d, struct rdir *parent);
 void rdir_unlink(struct rdir *d);

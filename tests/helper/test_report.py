@@ -1,5 +1,6 @@
 """REPORT: what happens in the workspace, while others move it about."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -54,6 +55,27 @@ class Report(HelperTest):
             os.mkdir(os.path.join(self.outside, "d", "sub", "new"))
         self.at_once(leave)
         self.assertEqual(self.told("end"), [(DELETED, b"d", None)])
+
+    def exchange(self, a, b):
+        """RENAME_EXCHANGE"""
+        libc = ctypes.CDLL(None, use_errno=True)
+        names = [os.fsencode(self.path(n)) for n in (a, b)]
+        if libc.renameat2(-100, names[0], -100, names[1], 2) < 0:
+            raise OSError(ctypes.get_errno(), "renameat2")
+
+    def test_two_directories_change_places(self):
+        self.watch("a", "a/n", "b")
+        self.exchange("a", "b")
+        self.assertEqual(self.told("end"), [(MOVED_TO, b"a", b"b"),
+                                            (MOVED_TO, b"b", b"a")])
+        self.assertEqual(self.told("a/f"), [])
+        self.assertEqual(self.told("b/n/f"), [])
+        # over what is there, up from what took its place before
+        os.unlink(self.path("a", "f"))
+        os.rename(self.path("b", "n"), self.path("a"))
+        self.told("over")
+        self.assertEqual(self.told("a/g"), [])
+        self.assertEqual(self.told("b/g"), [])
 
     def lose(self, fn):
         """fn happens when nothing more fits into the queue."""

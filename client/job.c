@@ -441,10 +441,12 @@ static int refused_code(int err)
 	}
 }
 
-/* Who waits for its output gets the reason there, as from a shell. */
+/* Who waits for its output gets the reason there, as from a shell.  What the
+ * connection failed with is no word about the command. */
 static void job_refused(struct sbx_job *j, int err)
 {
-	int code = refused_code(err);
+	bool is_answer = j->r && sbx_remote_state(j->r) == SBX_LINK_UP;
+	int code = is_answer ? refused_code(err) : -1;
 	char text[512];
 
 	if (code >= 0) {

@@ -19,6 +19,8 @@ static void *job_arg;
 static struct sbx_buf scratch;
 static uint64_t granted[2];
 static unsigned int granting;
+static int answer; /* to EXEC */
+static enum sbx_link_state link_state = SBX_LINK_UP;
 
 int sbx_remote_job_add(struct sbx_remote *r, uint32_t job,
 		       const struct sbx_remote_job *h, void *arg)
@@ -56,8 +58,13 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 {
 	struct sbx_rd empty = {0};
 
-	done(arg, 0, &empty);
+	done(arg, answer, &empty);
 	return 1;
+}
+
+enum sbx_link_state sbx_remote_state(const struct sbx_remote *r)
+{
+	return link_state;
 }
 
 int sbx_remote_submit_quiet(struct sbx_remote *r)
@@ -205,12 +212,34 @@ static void test_readers_see_every_byte_once(void **state)
 	job_over(j);
 }
 
+/* The key was refused, say: that no command was run is no exit code. */
+static void test_a_connection_that_fails_gives_no_exit_code(void **state)
+{
+	struct sbx_job *j;
+
+	answer = -EACCES;
+	j = job_start();
+	assert_int_equal(sbx_job_exit_code(j), 126);
+	assert_true(sbx_job_length(j, 2) > 0);
+	sbx_job_unref(j);
+	link_state = SBX_LINK_CONNECTING;
+	j = job_start();
+	assert_int_equal(sbx_job_exit_code(j), -1);
+	assert_int_equal(sbx_job_error(j), -EACCES);
+	assert_int_equal(sbx_job_length(j, 3), 0);
+	sbx_job_unref(j);
+	link_state = SBX_LINK_UP;
+	answer = 0;
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_single_bytes_cost_little_more),
 		cmocka_unit_test(test_streams_that_take_turns_are_kept_shorter),
 		cmocka_unit_test(test_readers_see_every_byte_once),
+		cmocka_unit_test(
+			test_a_connection_that_fails_gives_no_exit_code),
 	};
 	int failed;
 

@@ -13,6 +13,7 @@
 
 #include "fuse/ctl_file.h"
 #include "fuse/feed.h"
+#include "fuse/limits.h"
 #include "fuse/sandbox.h"
 #include "fuse/text.h"
 
@@ -27,11 +28,17 @@ struct sfs_portwait {
 struct ports_file {
 	struct ctl_file f;
 	struct sfs_portwait wait;
+	unsigned int tries; /* of one question: helpers that were lost */
 };
+
+static struct ports_file *ports_of(struct ctl_file *f)
+{
+	return (struct ports_file *)f;
+}
 
 static struct sfs_portwait *wait_of(struct ctl_file *f)
 {
-	return &((struct ports_file *)f)->wait;
+	return &ports_of(f)->wait;
 }
 
 /* ---- the table ---- */
@@ -164,6 +171,14 @@ static void ports_failed(struct ctl_file *f, int err)
 		wait_done(wait_of(f), &e);
 }
 
+static void ask(struct ctl_file *f, sbx_reply_fn *fn)
+{
+	struct sbx_remote *r = f->node->sb->remote;
+
+	sbx_remote_begin(r, SBX_OP_PORTS, 0);
+	sbx_remote_submit(r, fn, NULL, f);
+}
+
 /* The answer to somebody who wants the table. */
 static void on_ports(void *arg, int err, struct sbx_rd *rd)
 {
@@ -171,6 +186,12 @@ static void on_ports(void *arg, int err, struct sbx_rd *rd)
 	uint16_t *open = NULL;
 	size_t nr = 0;
 
+	if (err == -ERESTART && ports_of(f)->tries++ < SFS_MAX_RESTARTS) {
+		ask(f, on_ports);
+		return;
+	}
+	if (err == -ERESTART)
+		err = -EIO;
 	if (!err)
 		err = take_ports(rd, &open, &nr);
 	if (err) {
@@ -201,14 +222,6 @@ static void on_ports_for_wait(void *arg, int err, struct sbx_rd *rd)
 		free(open);
 	}
 	ctl_file_unref(f);
-}
-
-static void ask(struct ctl_file *f, sbx_reply_fn *fn)
-{
-	struct sbx_remote *r = f->node->sb->remote;
-
-	sbx_remote_begin(r, SBX_OP_PORTS, 0);
-	sbx_remote_submit(r, fn, NULL, f);
 }
 
 static void wait_begin(struct ctl_file *f)
@@ -287,6 +300,7 @@ static void ports_load(struct ctl_file *f)
 {
 	int r = sfs_sandbox_use(f->node->sb);
 
+	ports_of(f)->tries = 0;
 	if (r < 0)
 		ports_failed(f, r);
 	else if (wait_of(f)->port)

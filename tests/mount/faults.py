@@ -37,6 +37,27 @@ class Faults(unittest.TestCase):
             f.write("works")
         self.assertEqual(self.m.run("t", "cat after"), b"works")
 
+    def test_ports_asked_of_a_helper_that_is_lost(self):
+        os.listdir(self.top)
+        stopped, got = self.m.helpers(), []
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+
+        def ask():
+            with open(self.m.path("t", "ports")) as f:
+                got.append(f.read())
+
+        def asked():
+            with open(self.m.path(".sbxfs", "stats")) as f:
+                return 'op="ports"' in f.read()
+        t = threading.Thread(target=ask)
+        t.start()
+        wait_for(asked)
+        for pid in stopped:
+            os.kill(pid, signal.SIGKILL)
+        t.join(60)
+        self.assertEqual(len(got), 1)
+
     def test_connection_cut_loses_no_write(self):
         stop = threading.Event()
 

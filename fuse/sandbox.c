@@ -12,6 +12,7 @@
 #include "fuse/ctl_own.h"
 #include "fuse/ctl_ports.h"
 #include "fuse/feed.h"
+#include "fuse/limits.h"
 
 struct sfs_sandbox *sfs_sandbox_ref(struct sfs_sandbox *sb)
 {
@@ -125,7 +126,16 @@ struct telling {
 	sfs_sandbox_fn *fn;
 	void *arg;
 	bool renews;
+	unsigned int tries; /* helpers that were lost */
 };
+
+static void on_barrier(void *arg, int err, struct sbx_rd *rd);
+
+static void ask(struct telling *t)
+{
+	sbx_remote_begin(t->sb->remote, SBX_OP_BARRIER, 0);
+	sbx_remote_submit(t->sb->remote, on_barrier, NULL, t);
+}
 
 static void on_settled(void *arg)
 {
@@ -140,9 +150,14 @@ static void on_barrier(void *arg, int err, struct sbx_rd *rd)
 {
 	struct telling *t = arg;
 
+	/* what the old one was told is told to another, before this */
+	if (err == -ERESTART && !t->renews && t->tries++ < SFS_MAX_RESTARTS) {
+		ask(t);
+		return;
+	}
 	/* of another helper it is as good */
 	if (err == -ERESTART)
-		err = 0;
+		err = t->renews ? 0 : -EIO;
 	if (err && !t->error.err)
 		sbx_error_set(&t->error, err,
 			      "the sandbox was not reached again: %s",
@@ -177,8 +192,7 @@ static void tell(struct sfs_sandbox *sb, const struct sbx_error *error,
 			      .fn = fn,
 			      .arg = arg,
 			      .renews = renews};
-	sbx_remote_begin(sb->remote, SBX_OP_BARRIER, 0);
-	sbx_remote_submit(sb->remote, on_barrier, NULL, t);
+	ask(t);
 }
 
 void sfs_sandbox_flush(struct sfs_sandbox *sb, sfs_sandbox_fn *fn, void *arg)

@@ -276,6 +276,29 @@ def case_snapshots():
         assert os.listdir(b.there) == ["again"]
 
 
+def kill_helper(b):
+    for pid in os.listdir("/proc"):
+        try:
+            env = get("/proc/%s/environ" % pid) if pid.isdigit() else b""
+            exe = os.readlink("/proc/%s/exe" % pid) if env else ""
+        except OSError:
+            continue
+        if os.path.dirname(b.there).encode() in env and "helper-" in exe:
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def case_a_snapshot_has_what_a_lost_helper_was_told():
+    with Box() as b:
+        put(b.here("f"), b"one")
+        with open(b.here("f"), "r+b", buffering=0) as f:
+            kill_helper(b)
+            f.write(b"two")
+            os.mkdir(b.top + "/snapshots/s")
+        put(b.here("f"), b"three")
+        say(b.top + "/snapshots/restore", "s")
+        assert get(b.here("f")) == b"two", get(b.here("f"))
+
+
 def case_events_go_on_after_a_restore():
     with Box() as b:
         os.listdir(b.ws)
@@ -323,14 +346,7 @@ def case_faults_lose_and_double_nothing():
 def case_a_killed_helper_comes_back():
     with Box() as b:
         put(b.here("f"), b"one")
-        for pid in os.listdir("/proc"):
-            try:
-                env = get("/proc/%s/environ" % pid) if pid.isdigit() else b""
-                exe = os.readlink("/proc/%s/exe" % pid) if env else ""
-            except OSError:
-                continue
-            if os.path.dirname(b.there).encode() in env and "helper-" in exe:
-                os.kill(int(pid), signal.SIGKILL)
+        kill_helper(b)
         put(b.inside("f"), b"other")
         time.sleep(1.05)
         assert get(b.here("f")) == b"other"

@@ -6,6 +6,10 @@
  *	sbxfs-helper SESSION --batch WAIT_MS PARK_MS MAX_BYTES MARK
  *
  * speaks client/wire/proto.h on its standard input and output.
+ *
+ *	sbxfs-helper --carry
+ *
+ * runs any command, with its streams as lines of text (client/wire/lines.h).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +18,7 @@
 #include <unistd.h>
 
 #include "client/helper/batch_call.h"
+#include "client/helper/carry.h"
 #include "client/helper/session.h"
 #include "client/helper/socket.h"
 
@@ -65,6 +70,8 @@ int main(int argc, char **argv)
 	}
 	if (!have_streams())
 		return 1;
+	if (argc == 2 && !strcmp(argv[1], "--carry"))
+		return carry_run();
 	if (argc == 7 && !strcmp(argv[2], "--batch"))
 		return run_batch(argv);
 	if (argc < 2 || argc > 3 || (argc == 3 && !remove) ||

@@ -21,7 +21,8 @@ static const struct sbx_conf_service services[] = {
 	{"opensandbox", "OPEN_SANDBOX_API_KEY", "EXECD_ACCESS_TOKEN",
 	 .key_is_optional = true, .token_beside_key = true, .is_here = true},
 	{"vtrix", "VTRIX_API_KEY", NULL},
-	{"computesdk", "COMPUTESDK_API_KEY", NULL},
+	{"computesdk", "COMPUTESDK_API_KEY", "COMPUTESDK_ACCESS_TOKEN",
+	 .has_providers = true, .is_here = true},
 	{"timetravel", "TIMETRAVEL_API_KEY", NULL, .is_here = true},
 };
 
@@ -62,6 +63,9 @@ void sbx_conf_release(struct sbx_conf *conf)
 		free(conf->agent_args[i]);
 	free(conf->agent_args);
 	free(conf->profile_keyfile);
+	for (i = 0; conf->headers && conf->headers[i]; i++)
+		sbx_secret_free(conf->headers[i]);
+	free(conf->headers);
 	sbx_secret_free(conf->key);
 	sbx_secret_free(conf->token);
 	sbx_secret_free(conf->profile_key);
@@ -251,8 +255,8 @@ static int conf_set_service(struct sbx_conf *conf,
 	return sbx_error_set(
 		reterr, -EOPNOTSUPP,
 		"this version of sbxfs cannot talk to %s yet; it "
-		"can to xgen, opensandbox, timetravel, and its own agent "
-		"(local)",
+		"can to xgen, opensandbox, computesdk, timetravel, and its "
+		"own agent (local)",
 		s->word);
 }
 

@@ -23,8 +23,10 @@ struct sbx_conf {
 	char *only;		  /* SOURCE/ID: that sandbox's id or name */
 	struct sbx_secret *key;	  /* API key, or */
 	struct sbx_secret *token; /* bearer token; both may be NULL */
-	unsigned int timeout_ms;  /* longest wait for a lost connection */
-	bool helper;		  /* false: -o helper=off */
+	/* further header lines of each request, NULL-ended; or NULL */
+	struct sbx_secret **headers;
+	unsigned int timeout_ms; /* longest wait for a lost connection */
+	bool helper;		 /* false: -o helper=off */
 	char *agent;	   /* local: program to start, NULL: look for it */
 	char **agent_args; /* local: more arguments for it, or NULL */
 	/* one of several: a key of the environment is not meant for all */

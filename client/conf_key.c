@@ -16,9 +16,9 @@
  * A key becomes part of a header line: nothing but visible ASCII, or it
  * could add lines of its own.
  */
-static struct sbx_secret *secret_from_text(const char *text, size_t len,
-					   const char *where,
-					   struct sbx_error *reterr)
+struct sbx_secret *sbx_conf_secret_from_text(const char *text, size_t len,
+					     const char *where,
+					     struct sbx_error *reterr)
 {
 	struct sbx_secret *s;
 	size_t i;
@@ -61,7 +61,8 @@ static int key_from_file(struct sbx_conf *conf, const char *path,
 	if (r == 0)
 		r = sbx_conf_file_check(&f, what, true, reterr);
 	if (r == 0) {
-		conf->key = secret_from_text(f.text, f.len, path, reterr);
+		conf->key =
+			sbx_conf_secret_from_text(f.text, f.len, path, reterr);
 		r = conf->key ? 0 : -EINVAL;
 	}
 	sbx_conf_file_release(&f);
@@ -90,6 +91,8 @@ void sbx_conf_wipe_environment(void)
 		env_wipe(s->key_env);
 		env_wipe(s->token_env);
 	}
+	for (i = 0; sbx_conf_provider_env(i); i++)
+		env_wipe(sbx_conf_provider_env(i));
 	env_wipe(GENERAL_ENV);
 }
 
@@ -100,7 +103,7 @@ static int key_from_env(const char *name, struct sbx_secret **ret,
 
 	if (!value || !*value)
 		return 0;
-	*ret = secret_from_text(value, strlen(value), name, reterr);
+	*ret = sbx_conf_secret_from_text(value, strlen(value), name, reterr);
 	return *ret ? 1 : -EINVAL;
 }
 
@@ -186,5 +189,7 @@ int sbx_conf_find_key(struct sbx_conf *conf, const char *keyfile,
 	if (!service->key_env)
 		return 0;
 	r = find_key(conf, service, keyfile, reterr);
+	if (r == 0 && service->has_providers)
+		r = sbx_conf_find_provider(conf, reterr);
 	return r < 0 ? r : find_token(conf, service, reterr);
 }

@@ -15,6 +15,8 @@ struct sbx_conf_service {
 	const char *key_env, *token_env;
 	/* it may want no key; the token is for something else than the key */
 	bool key_is_optional, token_beside_key;
+	/* it uses the machines of others, and needs credentials for them */
+	bool has_providers;
 	bool is_here; /* this version can talk to it */
 };
 /* NULL for a word that is none */
@@ -22,6 +24,16 @@ const struct sbx_conf_service *sbx_conf_service_find(const char *word,
 						     size_t len);
 /* The nth of them, NULL beyond. */
 const struct sbx_conf_service *sbx_conf_service_nth(size_t n);
+
+/* A key as it may stand in a header line, without the blanks around it; NULL
+ * with a sentence that names where. */
+struct sbx_secret *sbx_conf_secret_from_text(const char *text, size_t len,
+					     const char *where,
+					     struct sbx_error *reterr);
+/* Sets conf->headers to what the environment says of a provider. */
+int sbx_conf_find_provider(struct sbx_conf *conf, struct sbx_error *reterr);
+/* The nth variable with a provider's credentials; NULL beyond. */
+const char *sbx_conf_provider_env(size_t n);
 
 /* Whether that can be the name of a profile. */
 bool sbx_conf_name_is_ok(const char *name, size_t len);

@@ -7,10 +7,8 @@
 #include "client/service_check.h"
 
 static const struct sbx_service_type *const types[] = {
-	&sbx_svc_local,
-	&sbx_svc_xgen,
-	&sbx_svc_opensandbox,
-	&sbx_svc_timetravel,
+	&sbx_svc_local,	     &sbx_svc_xgen,	  &sbx_svc_opensandbox,
+	&sbx_svc_computesdk, &sbx_svc_timetravel,
 };
 #define NR_TYPES (sizeof(types) / sizeof(types[0]))
 

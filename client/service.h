@@ -288,6 +288,7 @@ struct sbx_stream {
 extern const struct sbx_service_type sbx_svc_xgen;
 extern const struct sbx_service_type sbx_svc_local;
 extern const struct sbx_service_type sbx_svc_opensandbox;
+extern const struct sbx_service_type sbx_svc_computesdk;
 extern const struct sbx_service_type sbx_svc_timetravel;
 
 /* By name, NULL if there is none; sbx_service_nth for listing them. */

@@ -3,8 +3,8 @@
 Mount() starts the bundled agent by itself (so that its faults and journal can
 be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
-With SBXFS_SERVICE=opensandbox it is that service's stand-in instead, which
-knows the fault "cut" alone.
+With SBXFS_SERVICE=opensandbox or computesdk it is that service's stand-in
+instead, which knows the fault "cut" alone.
 """
 import json
 import os
@@ -21,7 +21,8 @@ BUILD = os.environ["SBXFS_BUILD"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 # which service the mounts are of; STANDIN_TRAITS: words for its stand-in
 SERVICE = os.environ.get("SBXFS_SERVICE", "xgen")
-KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY"}
+KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY",
+        "computesdk": "COMPUTESDK_API_KEY"}
 # seconds between two cuts of every connection; 0: none is cut
 CUT_EVERY = float(os.environ.get("CUT_EVERY", "0"))
 SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
@@ -228,7 +229,7 @@ class Mount:
             args += ["-o", ",".join(options)]
         args += [self.source(), self.mnt]
         self.daemon = subprocess.Popen(
-            args, env=dict(os.environ, **self.key()),
+            args, env=dict(os.environ, XDG_STATE_HOME=self.dir, **self.key()),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
         def mounted():

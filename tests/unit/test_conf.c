@@ -142,7 +142,6 @@ static void source_of_a_service_to_come(void **state)
 {
 	assert_int_equal(parse("vtrix+http://h"), -EOPNOTSUPP);
 	assert_non_null(strstr(e.text, "vtrix"));
-	assert_int_equal(parse("computesdk+https://h"), -EOPNOTSUPP);
 }
 
 static void profile_is_read(void **state)

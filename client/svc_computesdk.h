@@ -1,0 +1,196 @@
+/*
+ * What the files svc_computesdk*.c share; nobody else includes this.  Loop
+ * thread.
+ *
+ *	svc_computesdk.c         opening and closing
+ *	svc_computesdk_rest.c    requests to the gateway and to daemons
+ *	svc_computesdk_boxes.c   the sandboxes that are known, and their file
+ *	svc_computesdk_calls.c   list, get, destroy, keepalive
+ *	svc_computesdk_create.c  create, and waiting until it can be used
+ *	svc_computesdk_files.c   files where no command can run
+ *	svc_computesdk_reach.c   finding a daemon, and bringing it the helper
+ *	svc_computesdk_stream.c  a command, on a terminal of the daemon's
+ *	..._carry.c              its bytes, as lines of text
+ *	..._json.c, ..._options.c, ..._wire.c, ..._shell.c: codecs
+ *
+ * Two parties: the gateway, which makes and ends sandboxes but lists none,
+ * and a daemon in each of them, at an address that the gateway tells.
+ */
+#ifndef SBX_SVC_COMPUTESDK_H
+#define SBX_SVC_COMPUTESDK_H
+
+#include "client/calls.h"
+#include "client/svc_computesdk_json.h"
+#include "client/svc_computesdk_wire.h"
+#include "client/wire/lines.h"
+
+struct csdk;
+struct csdk_wait;
+
+/* ---- sandboxes ---- */
+
+/* One that is known: it was made or asked for by this user. */
+struct csdk_box {
+	struct csdk_box *next;
+	struct csdk *x;
+	char *id;
+	struct sbx_csdk_place place; /* .url NULL: not known yet */
+	struct sbx_sandbox told;     /* .id NULL: nothing was told yet */
+	uint64_t told_ms;
+	bool listed;
+	unsigned int users; /* streams, requests and waits that hold it */
+	bool gone;	    /* freed when nobody holds it any more */
+
+	/* svc_computesdk_reach.c */
+	bool ready; /* there can be used, as far as we know */
+	bool old;   /* its daemon is of the second generation */
+	struct sbx_csdk_there there;
+	struct sbx_csdk_upload upload;
+	struct csdk_wait *waiting;
+	struct sbx_request *request;
+	struct sbx_alarm *alarm;
+	uint64_t deadline;
+	struct sbx_backoff backoff;
+	char mark[33];
+};
+struct csdk_box *csdk_box_find(struct csdk *x, const char *id);
+/* The same, made if there is none; NULL without memory or beyond
+ * SBX_MAX_SANDBOXES. */
+struct csdk_box *csdk_box_of(struct csdk *x, const char *id);
+struct csdk_box *csdk_box_hold(struct csdk_box *b);
+void csdk_box_let_go(struct csdk_box *b);
+/* It is gone for good; NULL is fine. */
+void csdk_box_drop(struct csdk_box *b);
+/*
+ * What the gateway said of one: takes it down, and gives out a copy.  id: as
+ * it was asked for, or NULL.  -EPROTO, -ENOMEM.
+ */
+int csdk_box_take(struct csdk *x, const json_t *data, const char *id,
+		  struct sbx_sandbox *ret);
+/* From and into the file that remembers them from mount to mount. */
+void csdk_boxes_load(struct csdk *x);
+void csdk_boxes_release(struct csdk *x);
+
+/* ---- reaching a daemon ---- */
+
+/* Somebody who waits; in place in its owner. */
+struct csdk_wait {
+	struct csdk_wait *next, **link; /* link NULL: not waiting */
+	/* error->err 0: b->there can be used */
+	void (*fn)(void *arg, const struct sbx_error *error);
+	void *arg;
+};
+/* w->fn is called once, later, at the deadline at the latest. */
+void csdk_reach(struct csdk_box *b, struct csdk_wait *w, uint64_t deadline);
+void csdk_unwait(struct csdk_wait *w);
+/* It is not there any more, or may be elsewhere. */
+void csdk_reach_forget(struct csdk_box *b);
+/* Nothing is asked any more, and nobody told. */
+void csdk_reach_stop(struct csdk_box *b);
+
+/* ---- calls ---- */
+
+extern const struct sbx_rest_type csdk_rest_type;
+extern const struct sbx_calls_type csdk_calls_type;
+void csdk_create_start(struct sbx_work *w);
+void csdk_files_start(struct sbx_work *w);
+void csdk_file_start(struct sbx_work *w);
+/*
+ * Knows where the call's sandbox is, and then(w, box); the call fails if it
+ * cannot.  May call then at once.
+ */
+void csdk_work_place(struct sbx_work *w,
+		     void (*then)(struct sbx_work *w, struct csdk_box *b));
+
+/* ---- the service ---- */
+
+#define CSDK_MAX_HEADERS 12
+struct csdk {
+	struct sbx_rest rest;
+	/* of requests to the gateway; texts of secrets; NULL-ended */
+	char *headers[CSDK_MAX_HEADERS + 1];
+	struct csdk_box *boxes;
+	size_t nr_boxes;
+	char *file; /* that remembers them, or NULL */
+	struct csdk_stream *streams;
+};
+void csdk_release(struct sbx_rest *rest);
+/* There is no gateway: the address is a daemon's. */
+static inline bool csdk_is_direct(const struct csdk *x)
+{
+	return !x->rest.conf->key && x->rest.conf->token;
+}
+const struct sbx_secret *csdk_token_of(const struct csdk_box *b);
+
+/* ---- streams ---- */
+
+enum csdk_phase {
+	CSDK_REACH,  /* looking for the daemon */
+	CSDK_MAKE,   /* connecting, and making a terminal */
+	CSDK_LAUNCH, /* the line was typed; nothing of ours has answered */
+	CSDK_RUN,
+	CSDK_END, /* on_end is due */
+};
+
+struct csdk_stream {
+	struct sbx_stream base;
+	struct csdk *x;
+	struct csdk_stream *next, **link;
+	const struct sbx_stream_handler *handler;
+	void *arg;
+	struct csdk_box *box;
+	struct csdk_wait wait;
+	struct sbx_buf command; /* its text, until it is sent */
+
+	enum csdk_phase phase;
+	char *terminal;
+	struct sbx_request *request;
+	struct sbx_ws *ws;
+	bool ws_is_open;
+	uv_timer_t timer; /* patience, pauses between attempts, the end */
+	uint64_t give_up;
+	struct sbx_backoff backoff;
+
+	/* svc_computesdk_carry.c */
+	struct sbx_lines lines;
+	struct sbx_buf say; /* lines to be sent together */
+	unsigned int version;
+	struct sbx_buf queue;	   /* for its stdin */
+	uint64_t sent, sent_taken; /* of its stdin */
+	bool refused;		   /* a send: on_writable is owed */
+	uint64_t received[2], got; /* of its streams; both, given out */
+	uint64_t got_told;
+	bool ended[2], has_exit;
+	bool paused;
+	struct sbx_buf held[2]; /* what came while it was paused */
+	struct sbx_alarm *beat;
+	uint64_t heard_ms;
+
+	int exit_code;
+	struct sbx_error error;
+};
+
+/* svc_computesdk_stream.c, for the other */
+void csdk_stream_end(struct csdk_stream *s);
+void csdk_stream_fail(struct csdk_stream *s, int err, enum sbx_retry retry,
+		      const char *text);
+/* What carries it is there, and can be told what to run. */
+void csdk_stream_started(struct csdk_stream *s);
+/* svc_computesdk_carry.c */
+void csdk_carry_init(struct csdk_stream *s);
+void csdk_carry_release(struct csdk_stream *s);
+/* What the terminal printed. */
+void csdk_carry_input(struct csdk_stream *s, const void *data, size_t len);
+/* Sends the command. */
+void csdk_carry_start(struct csdk_stream *s);
+
+void csdk_streams_cancel(struct sbx_rest *rest);
+struct sbx_stream *csdk_stream_open(struct sbx_service *svc, const char *id,
+				    const char *const *argv,
+				    const struct sbx_stream_handler *h,
+				    void *arg);
+int csdk_stream_send(struct sbx_stream *s, const void *data, size_t len);
+void csdk_stream_pause(struct sbx_stream *s, bool paused);
+void csdk_stream_close(struct sbx_stream *s);
+
+#endif

@@ -1,0 +1,367 @@
+/*
+ * The calls of the layer above, but for create and files.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cleanup.h"
+#include "client/json.h"
+#include "client/limits.h"
+#include "client/log.h"
+#include "client/svc_computesdk.h"
+
+#define FRESH_MS       10000 /* what was told so lately is not asked again */
+#define EXTEND_DEFAULT 900
+#define MAX_EXTEND     (366u * 86400)
+/* No sandbox has this name; that the gateway knows so proves the key. */
+#define NOBODY "sbxfs-nobody"
+
+static struct csdk *csdk_of(const struct sbx_work *w)
+{
+	return (struct csdk *)w->rest;
+}
+
+/* Takes down what was told of one: into *ret, or the call has failed. */
+static bool work_take(struct sbx_work *w, const json_t *json, const char *id,
+		      struct sbx_sandbox *ret)
+{
+	int r = csdk_box_take(csdk_of(w), json, id, ret);
+	struct sbx_error e;
+
+	if (r == 0)
+		return true;
+	if (r == -EPROTO)
+		sbx_rest_wonder(w->rest, &e, "no sandbox in it");
+	else
+		sbx_error_set(&e, r, "out of memory");
+	sbx_work_done(w, &e);
+	return false;
+}
+
+/* The only one in the list of the call, which is done. */
+static void work_give(struct sbx_work *w, struct sbx_sandbox *s)
+{
+	struct sbx_call *call = w->call;
+
+	call->list = malloc(sizeof(*call->list));
+	if (!call->list) {
+		sbx_sandbox_release(s);
+		sbx_work_no_memory(w);
+		return;
+	}
+	call->list[0] = *s;
+	call->nr = 1;
+	sbx_work_done(w, NULL);
+}
+
+static void ask_for(struct sbx_work *w, const char *id, sbx_answer_fn *fn)
+{
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "GET",
+						   .path = "/sandboxes/%s",
+						   .id = id,
+						   .repeatable = true,
+						   .wants_json = true},
+			 fn);
+}
+
+/* ---- list ---- */
+
+struct list_state {
+	uint64_t since; /* what was told before is asked for */
+	char *asked;	/* the one that is asked about */
+	bool proved;	/* somebody has answered */
+};
+
+static void list_drop(void *state)
+{
+	struct list_state *l = state;
+
+	free(l->asked);
+	free(l);
+}
+
+static void list_give(struct sbx_work *w)
+{
+	struct csdk *x = csdk_of(w);
+	struct sbx_call *call = w->call;
+	const struct csdk_box *b;
+
+	call->list = calloc(x->nr_boxes + 1, sizeof(*call->list));
+	for (b = x->boxes; call->list && b; b = b->next) {
+		if (!b->listed || !b->told.id)
+			continue;
+		if (sbx_sandbox_copy(&call->list[call->nr], &b->told) < 0) {
+			sbx_work_no_memory(w);
+			return;
+		}
+		call->nr++;
+	}
+	if (call->list)
+		sbx_work_done(w, NULL);
+	else
+		sbx_work_no_memory(w);
+}
+
+static void list_next(struct sbx_work *w);
+
+static void on_list_told(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct list_state *l = w->state;
+	struct csdk_box *b = csdk_box_find(csdk_of(w), l->asked);
+	struct sbx_sandbox s;
+
+	if (answer->error.err == -ENOENT) {
+		csdk_box_drop(b);
+	} else if (answer->error.err) {
+		sbx_work_done(w, &answer->error);
+		return;
+	} else if (strcmp(l->asked, NOBODY) != 0) {
+		if (!work_take(w, answer->json, l->asked, &s))
+			return;
+		sbx_sandbox_release(&s);
+	}
+	l->proved = true;
+	list_next(w);
+}
+
+static const char *list_stale(const struct sbx_work *w)
+{
+	const struct list_state *l = w->state;
+	const struct csdk_box *b;
+
+	for (b = csdk_of(w)->boxes; b; b = b->next)
+		if (b->listed && (!b->told.id || b->told_ms < l->since))
+			return b->id;
+	return NULL;
+}
+
+static void list_next(struct sbx_work *w)
+{
+	struct list_state *l = w->state;
+	const char *id = list_stale(w);
+
+	if (!id && l->proved) {
+		list_give(w);
+		return;
+	}
+	free(l->asked);
+	l->asked = strdup(id ? id : NOBODY);
+	if (l->asked)
+		ask_for(w, l->asked, on_list_told);
+	else
+		sbx_work_no_memory(w);
+}
+
+static void list_start(struct sbx_work *w)
+{
+	struct list_state *l = calloc(1, sizeof(*l));
+	uint64_t now = uv_now(w->rest->loop);
+
+	if (!l) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	w->state = l;
+	w->drop = list_drop;
+	l->since = now > FRESH_MS ? now - FRESH_MS : 0;
+	list_next(w);
+}
+
+/* ---- get ---- */
+
+static void get_by_name(struct sbx_work *w);
+
+static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct sbx_sandbox s;
+
+	if (answer->error.err == -ENOENT && ++w->step < 2)
+		get_by_name(w);
+	else if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else if (work_take(w, answer->json, NULL, &s))
+		work_give(w, &s);
+}
+
+/* In a namespace of its own, as we make them; then where others do. */
+static void get_by_name(struct sbx_work *w)
+{
+	const char *name = w->call->id;
+	SBX_FREE char *body =
+		sbx_csdk_find_body(w->step ? "default" : name, name);
+
+	if (!body) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "POST",
+						   .path = "/sandboxes/find",
+						   .body = body,
+						   .repeatable = true,
+						   .wants_json = true},
+			 on_found);
+}
+
+static void on_told(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct csdk_box *b = csdk_box_find(csdk_of(w), w->call->id);
+	struct sbx_sandbox s;
+
+	if (answer->error.err == -ENOENT && !b) {
+		get_by_name(w);
+	} else if (answer->error.err == -ENOENT) {
+		csdk_box_drop(b);
+		sbx_work_done(w, &answer->error);
+	} else if (answer->error.err) {
+		sbx_work_done(w, &answer->error);
+	} else if (work_take(w, answer->json, w->call->id, &s)) {
+		work_give(w, &s);
+	}
+}
+
+static void get_start(struct sbx_work *w)
+{
+	ask_for(w, w->call->id, on_told);
+}
+
+/* ---- where one is ---- */
+
+struct place_state {
+	void (*then)(struct sbx_work *w, struct csdk_box *b);
+	struct csdk_box *box;
+};
+
+static void place_drop(void *state)
+{
+	struct place_state *p = state;
+
+	if (p->box)
+		csdk_box_let_go(p->box);
+	free(p);
+}
+
+static void place_found(struct sbx_work *w)
+{
+	struct place_state *p = w->state;
+
+	p->box = csdk_box_find(csdk_of(w), w->call->id);
+	if (!p->box) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	csdk_box_hold(p->box);
+	p->then(w, p->box);
+}
+
+static void on_placed(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct sbx_sandbox s;
+
+	if (answer->error.err) {
+		sbx_work_done(w, &answer->error);
+	} else if (work_take(w, answer->json, w->call->id, &s)) {
+		sbx_sandbox_release(&s);
+		place_found(w);
+	}
+}
+
+void csdk_work_place(struct sbx_work *w,
+		     void (*then)(struct sbx_work *w, struct csdk_box *b))
+{
+	struct place_state *p = calloc(1, sizeof(*p));
+	const struct csdk_box *b = csdk_box_find(csdk_of(w), w->call->id);
+
+	if (!p) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	p->then = then;
+	w->state = p;
+	w->drop = place_drop;
+	if (b && b->place.url)
+		place_found(w);
+	else
+		ask_for(w, w->call->id, on_placed);
+}
+
+/* ---- destroy ---- */
+
+static void on_destroyed(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct sbx_error e = answer->error;
+
+	if (e.err == -ENOENT)
+		e = (struct sbx_error){0}; /* gone is gone */
+	if (!e.err)
+		csdk_box_drop(csdk_box_find(csdk_of(w), w->call->id));
+	sbx_work_done(w, &e);
+}
+
+static void destroy_start(struct sbx_work *w)
+{
+	sbx_work_delete(w, w->call->id, 0, on_destroyed);
+}
+
+/* ---- keepalive ---- */
+
+static void on_keep_looked(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct sbx_error e = answer->error;
+
+	if (!e.err)
+		sbx_error_set(&e, -EOPNOTSUPP,
+			      "%s cannot extend the life of a sandbox",
+			      w->rest->url);
+	sbx_work_done(w, &e);
+}
+
+static void on_kept(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	int status = answer->error.status;
+
+	/* "not found" is also what one that cannot do it says */
+	if (status == 404 || status == 405 || status == 501)
+		ask_for(w, w->call->id, on_keep_looked);
+	else if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else
+		get_start(w);
+}
+
+static void keepalive_start(struct sbx_work *w)
+{
+	unsigned int s = w->call->seconds ? w->call->seconds : EXTEND_DEFAULT;
+	char body[64];
+
+	snprintf(body, sizeof(body), "{\"duration\":%llu}",
+		 (unsigned long long)(s < MAX_EXTEND ? s : MAX_EXTEND) * 1000);
+	/* each one adds to it */
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "POST",
+						   .path = "/sandboxes/%s/"
+							   "extend",
+						   .id = w->call->id,
+						   .body = body},
+			 on_kept);
+}
+
+/* ---- all ---- */
+
+const struct sbx_calls_type csdk_calls_type = {
+	.start =
+		{
+			[SBX_CALL_LIST] = list_start,
+			[SBX_CALL_GET] = get_start,
+			[SBX_CALL_CREATE] = csdk_create_start,
+			[SBX_CALL_DESTROY] = destroy_start,
+			[SBX_CALL_KEEPALIVE] = keepalive_start,
+			[SBX_CALL_FILES] = csdk_files_start,
+			[SBX_CALL_FILE] = csdk_file_start,
+		},
+	.id_is_valid = sbx_csdk_id_is_valid,
+	.one = "/sandboxes/%s",
+};

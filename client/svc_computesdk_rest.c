@@ -1,0 +1,107 @@
+/*
+ * Requests: to the gateway with the key and the provider's credentials, and
+ * to the daemon of a sandbox (the request's `to` says which) with its token.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/json.h"
+#include "client/svc_computesdk.h"
+
+static struct csdk *csdk_of(const struct sbx_request *r)
+{
+	return (struct csdk *)r->rest;
+}
+
+/* A gateway that gives no token lets the key do for one. */
+const struct sbx_secret *csdk_token_of(const struct csdk_box *b)
+{
+	const struct sbx_conf *conf = b->x->rest.conf;
+
+	if (b->place.token)
+		return b->place.token;
+	return conf->key ? conf->key : conf->token;
+}
+
+static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
+		    char **ret_url)
+{
+	/* the edge cuts what takes longer than half a minute unless told */
+	static char line[] = "X-Request-Timeout: 60";
+	static char *const patient[] = {line, NULL};
+	const struct csdk_box *to = r->to;
+	struct csdk *x = csdk_of(r);
+
+	http->body = r->body;
+	/* some of its proxies wait for ever for a body that is none */
+	if (!http->body && !strcmp(r->method, "POST"))
+		http->body = "{}";
+	if (to) {
+		http->auth_scheme = "Bearer";
+		http->auth = csdk_token_of(to);
+		http->headers = patient;
+		*ret_url = sbx_request_url(r, to->place.url);
+		return true;
+	}
+	http->auth_name = "X-ComputeSDK-API-Key";
+	http->auth = x->rest.conf->key;
+	http->headers = x->headers;
+	if (asprintf(ret_url, "%s/v1", x->rest.url) < 0)
+		*ret_url = NULL;
+	if (*ret_url) {
+		char *prefix = *ret_url;
+
+		*ret_url = sbx_request_url(r, prefix);
+		free(prefix);
+	}
+	return true;
+}
+
+static void explain(const struct sbx_request *r, struct sbx_error *e,
+		    const struct sbx_http_response *resp)
+{
+	const struct csdk_box *to = r->to;
+
+	if (to)
+		sbx_csdk_daemon_error(e, resp->status, resp->body, resp->len,
+				      to->place.url);
+	else
+		sbx_csdk_gateway_error(e, resp->status, resp->body, resp->len,
+				       r->rest->url);
+}
+
+/* {"success":true,"data":..}; what it did not find it may say so, too. */
+static bool unwrap(const struct sbx_request *r, json_t **json,
+		   struct sbx_error *e)
+{
+	const char *text = sbx_json_str(*json, "error");
+	json_t *data = json_object_get(*json, "data");
+	bool finds = !strcmp(r->path, "/sandboxes/find");
+
+	if (r->to || !json_is_object(*json))
+		return true;
+	if (sbx_json_bool(*json, "success", true) &&
+	    !(finds && json_is_null(data))) {
+		if (json_is_object(data) || json_is_array(data))
+			*json = data;
+		return true;
+	}
+	if (finds)
+		sbx_error_set(e, -ENOENT, "there is no such sandbox");
+	else
+		sbx_error_set(e, -EIO, "%s: %.150s", r->rest->url,
+			      text ? text : "it failed");
+	return false;
+}
+
+const struct sbx_rest_type csdk_rest_type = {
+	.service = &sbx_svc_computesdk,
+	.calls = &csdk_calls_type,
+	.product = SBX_CSDK_PRODUCT,
+	.prepare = prepare,
+	.explain = explain,
+	.unwrap = unwrap,
+	.cancel_streams = csdk_streams_cancel,
+	.release = csdk_release,
+};

@@ -1,0 +1,86 @@
+/*
+ * What is said on the WebSocket of a daemon, and what its shells are told.
+ * No input or output.
+ */
+#ifndef SBX_SVC_COMPUTESDK_WIRE_H
+#define SBX_SVC_COMPUTESDK_WIRE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/error.h"
+#include "client/helper/blob.h"
+#include "client/wire/buf.h"
+
+/* ---- messages ---- */
+
+enum sbx_csdk_kind {
+	SBX_CSDK_OTHER,
+	SBX_CSDK_OUTPUT, /* of a terminal: text */
+	SBX_CSDK_ERROR,	 /* it cannot be read any more */
+	SBX_CSDK_DESTROYED,
+};
+struct sbx_csdk_message {
+	enum sbx_csdk_kind kind;
+	char channel[160]; /* "terminal:ID"; "" if none is said, or too long */
+	struct sbx_buf text;
+};
+/*
+ * One message, JSON text or binary, of any generation.  -EPROTO, -ENOMEM;
+ * released by sbx_csdk_message_release in any case.
+ */
+int sbx_csdk_read(struct sbx_csdk_message *ret, const void *data, size_t len);
+void sbx_csdk_message_release(struct sbx_csdk_message *m);
+
+/* A request to hear of a channel, in a form that all generations read. */
+void sbx_csdk_put_subscribe(struct sbx_buf *b, const char *channel);
+/* Input for a terminal, UTF-8.  Both end in NUL. */
+void sbx_csdk_put_input(struct sbx_buf *b, const char *terminal,
+			const void *text, size_t len);
+
+/* ---- words for the shell ---- */
+
+/* argv as one command; -E2BIG beyond what a helper takes, -ENOMEM. */
+int sbx_csdk_put_command(struct sbx_buf *b, const char *const *argv);
+
+/* Where things are in one sandbox. */
+struct sbx_csdk_there {
+	char *dir;    /* the workspace */
+	char *helper; /* the program; NULL: there is none, a shell must do */
+	char *why;    /* ... since; NULL with a helper */
+};
+void sbx_csdk_there_release(struct sbx_csdk_there *t);
+
+/* The helper on its way. */
+struct sbx_csdk_upload {
+	const struct sbx_helper_blob *blob;
+	char folder[256];
+	bool gz;
+	const unsigned char *data;
+	size_t size, sent;
+	unsigned int rounds; /* without growing */
+};
+
+/* The line that starts what carries a command on a terminal, with its end. */
+void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t);
+
+/* mark: letters and digits that begin each line of ours. */
+void sbx_csdk_put_look(struct sbx_buf *b, const char *mark);
+/* The next piece; also asks how much there is. */
+#define SBX_CSDK_PIECE 73728 /* becomes 96 KiB: a command has less than 128 */
+void sbx_csdk_put_piece(struct sbx_buf *b, const char *mark,
+			const struct sbx_csdk_upload *u);
+
+enum sbx_csdk_said {
+	SBX_CSDK_SAID_NOTHING, /* of ours */
+	SBX_CSDK_SAID_READY,   /* *there can be used */
+	SBX_CSDK_SAID_NEED,    /* *upload is to be sent */
+};
+/* What a look or a piece printed; there->dir is set by a look. */
+enum sbx_csdk_said sbx_csdk_read_look(const char *out, const char *mark,
+				      struct sbx_csdk_there *there,
+				      struct sbx_csdk_upload *upload);
+
+#endif

@@ -30,8 +30,8 @@ class Standin(standin_lib.Standin):
     async def journal(self):
         return (await self.ask('GET', '/_standin/journal'))[1]
 
-    async def daemon(self, **options):
-        return Daemon(self, await self.ok('POST', '/v1/sandboxes', options))
+    async def daemon(self, _path='/v1/sandboxes', **options):
+        return Daemon(self, await self.ok('POST', _path, options))
 
 
 class Daemon:
@@ -86,6 +86,14 @@ class Daemon:
             max_msg_size=0))
 
 
+class Closed(ConnectionError):
+    """With the code that came, or 1006"""
+
+    def __init__(self, code):
+        super().__init__('closed: %s' % code)
+        self.code = code
+
+
 class Socket:
     def __init__(self, ws):
         self.ws = ws
@@ -107,7 +115,8 @@ class Socket:
             return json.loads(m.data)
         if m.type == aiohttp.WSMsgType.BINARY:
             return m.data
-        raise ConnectionError('closed: %s' % self.ws.close_code)
+        raise Closed(m.data if m.type == aiohttp.WSMsgType.CLOSE
+                     else self.ws.close_code)
 
     async def until(self, kind):
         """The next message of that type"""

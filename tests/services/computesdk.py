@@ -25,40 +25,69 @@ TRAITs of the gateway:
                    which is this program; ports are SUBDOMAIN-PORT there
   empty-delete     204 without a body
   extra-status     a status that nobody knows
+  left=S           a machine ends S seconds after its last WebSocket
 TRAITs of the daemon:
   g1 g2 g3         its generation; g3 is the default
+  cut=S            the edge waits S seconds, 30, or what X-Request-Timeout says
+  cut-drops        and breaks the connection then
   merged-slashes   a proxy makes // in paths /
+  body-max=N       413 for more bytes
+  bodyless-fails   500, at the edge's end, for a POST without body
+  delete-loses-body    of DELETE, to /env
+  hybrid           X-Forward-To-Port leads to a port
+  access-token-name    the query parameter is access_token
+  plain-errors message-errors    other bodies of errors
+  offsets floats strange-members all-flat all-wrapped
+                   other ways to write the same JSON
+  delete-200       with JSON, not 204
+ files
   absolute-as-relative  absolute paths are below the sandbox's directory
-  all-400          a failed file call is 400, whatever the reason
-  delete-nothing   204 for what was not there
+  all-400          a failed call is 400, whatever the reason (of g1, mostly)
+  delete-nothing   204 for what was not there (of g1, always)
   no-empty-content an empty file has no content member
-  env-replaces     env of a command is all its environment
+ commands
+  env-replaces     env is all the environment
   no-stream        stream is ignored
   wait-408 wait-504 wait-500   what waiting ends with at its time's end;
                    200 with status running is the default
+ terminals
   no-pty           500 for a PTY
+  shells-only      400 for a shell that is none
+  shell-ignored    it is bash, whatever was asked for
   stopped-terminals  status stopped, from birth on
-  double-wrapped   terminals of the list are wrapped once more
+  double-wrapped   those of the list are wrapped once more
   no-encoding      encoding is ignored, and not told
-  no-encoding-member   messages do not tell it
   base64-input     of terminals that encode their output, input is so, too
   bytes-output     output in binary messages is bytes
-  coupled          PTYs: no input until there is output (of g1, always)
-  access-token-name    the query parameter is access_token
-  binary-default   of a socket that does not say which protocol
-  mixed            binary and text on one socket
+  coupled          no input until there is output (of g1, always)
+ WebSockets
+  binary-default   of one that does not say which protocol
+  mixed            binary and text on one
   forced-binary forced-text    whatever was asked for
   json-in-binary   the data of binary messages is JSON
+  bare-messages    output comes without what may be missing
+  forged           who subscribes hears a peer's nonsense first
   greets           "connected" comes first (of g1, always)
-  mute             nothing is sent on sockets
+  mute             nothing is sent
   queue=N          messages that a slow reader may owe, 256
   ping=S           seconds between pings, 54
-  cut=S            the edge waits S seconds, 30
-  cut-drops        and breaks the connection then
-  body-max=N       413 for more bytes
-  bodyless-fails   500 for a POST without body
-  offsets floats strange-members all-flat all-wrapped
-                   other ways to write the same JSON
+ the rest
+  old-watchers     do not see new directories; patterns match anywhere (of
+                   g1, always)
+  python-events    create, modify, delete, rename
+  double-events    each comes twice
+  lose-events=N    each Nth is lost
+  strict-signals   500 for starting twice, or stopping; the first one after
+                   stop and start is an empty 500 (of g1, always)
+  nested-signals   as g1 has them
+  overlay-wait=S   of each step
+  strange-status   of an overlay that is pending
+  old-stats        symlinked_ for copied_
+  stop-forgets     a stopped server is not listed
+  health-string    health_status is a word
+  server-command   and start is command
+  flat-tokens camel-tokens    other shapes of session tokens
+  magic-path       the other form of magic links
 
 What tests ask of it, without a key:
     GET  /_standin/journal       what was asked since the last time
@@ -141,9 +170,12 @@ async def to_host(server, m, request):
     port = m[2] or server.port_of(m[1])
     if not port:
         return web.Response(status=404, text='no such sandbox')
-    # what the daemon is asked by a proxy is what it was asked
+    path = request.raw_path
+    if server.has('g1') and 'Upgrade' in request.headers:
+        # no WebSocket to a port, and whatever it was asked is lost
+        port, path = server.port_of(m[1]), '/ws'
     return await proxy.forward(request, 'http://127.0.0.1:%s%s' % (
-        port, request.raw_path))
+        port, path))
 
 
 async def handle(request):
@@ -190,8 +222,10 @@ async def reap(server):
     """The sandbox disappears at its time, without notice."""
     while True:
         await asyncio.sleep(0.2)
+        left = float(server.value('left', 0))
         for b in list(server.boxes.values()):
-            if b.expires and b.expires < time.time():
+            if b.expires and b.expires < time.time() or \
+                    left and b.machine.is_left(left):
                 await server.remove(b)
 
 

@@ -26,7 +26,8 @@ import proxy
 from computesdk_routes import route
 from computesdk_signals import Signals
 from computesdk_tokens import Tokens
-from computesdk_wire import Answer, Refusal, fail, from_json, query, words
+from computesdk_wire import (Answer, Refusal, answer, fail, from_json,
+                             name_text, query, words)
 
 EDGE_S, EDGE_MAX_S = 30, 300
 
@@ -141,15 +142,27 @@ class Call:
 
 # ---- what lies before it ----
 
+def refused(daemon, status, text):
+    """Not always the daemon's own words"""
+    if daemon.has('plain-errors'):
+        return web.Response(status=status, text=text)
+    if daemon.has('message-errors'):
+        return answer({'message': name_text(text)}, status)
+    return fail(status, text)
+
+
 async def answered(call):
+    daemon = call.daemon
     try:
         found = await route(call)
     except Refusal as e:
-        return fail(e.status, str(e))
+        return refused(daemon, e.status, str(e))
     except OSError as e:
-        return fail(400, words(e))
+        return refused(daemon, 400, words(e))
     if isinstance(found, Answer):
-        return found.response(call.daemon.traits)
+        return found.response(daemon.traits)
+    if found.status == 204 and daemon.has('delete-200'):
+        return answer({'message': 'deleted'})
     return found
 
 
@@ -200,6 +213,7 @@ async def handle(request):
     if len(raw) > daemon.number('body-max', 1 << 40):
         return web.Response(status=413, text='Payload Too Large')
     if request.method == 'POST' and not raw and daemon.has('bodyless-fails'):
+        await asyncio.sleep(daemon.number('cut', EDGE_S))
         return web.Response(status=500, text='Internal Server Error')
     fault = daemon.faults.take(what)
     if fault:
@@ -218,6 +232,8 @@ async def handle(request):
 
 async def do_traits(daemon, m):
     daemon.traits = set(m['traits'])
+    if daemon.gen == 1:
+        daemon.traits.add('coupled')
 
 
 async def do_fault(daemon, m):
@@ -230,7 +246,8 @@ async def do_cut(daemon, _):
 
 async def do_close(daemon, m):
     for c in list(daemon.hub.clients):
-        await c.ws.close(code=m.get('code', 1001))
+        c.closing = asyncio.ensure_future(
+            c.ws.close(code=m.get('code', 1001)))
 
 
 async def do_say(daemon, m):

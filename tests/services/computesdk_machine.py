@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import time
 import uuid
 
 from box import Box
@@ -25,6 +26,7 @@ class Machine:
         self.token = 'at_' + uuid.uuid4().hex
         self.replies, self.number = {}, 0
         self.sandboxes, self.ports = set(), {}
+        self.sockets, self.left_at = 0, None
         setup = json.dumps({'overlays': options.get('overlays') or [],
                             'servers': options.get('servers') or []})
         env = {**(options.get('envs') or {}),
@@ -69,10 +71,19 @@ class Machine:
             shutil.rmtree(os.path.join(top, child), ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def is_left(self, seconds):
+        """Whether its last WebSocket closed so long ago"""
+        return self.left_at and not self.sockets and \
+            time.time() - self.left_at > seconds
+
     def heard(self, line):
         if 'space' in line:
             self.ports[line['space']] = line['ready']
-        elif 'reply' in line:
+            return
+        if line.get('ws') in ('open', 'closed'):
+            self.sockets += 1 if line['ws'] == 'open' else -1
+            self.left_at = time.time()
+        if 'reply' in line:
             future = self.replies.pop(line['reply'], None)
             if future and not future.done():
                 future.set_result(line)

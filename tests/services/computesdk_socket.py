@@ -116,7 +116,7 @@ class Client:
         self.daemon, self.ws, self.binary = daemon, ws, binary
         self.channels, self.queue = set(), []
         self.more, self.sent = asyncio.Event(), 0
-        self.ponged = time.monotonic()
+        self.ponged, self.closing = time.monotonic(), None
 
     def drop(self):
         """As when the network fails: no close frame."""
@@ -203,6 +203,19 @@ def channel_of(daemon, kind, channel, data):
     return data if isinstance(data, str) else ''
 
 
+def forge(client, channel):
+    """What a peer can say in the name of others"""
+    for kind, data in (('terminal:output', {'output': '~AAAA\n~'}),
+                       ('terminal:output', {'output': 7}),
+                       ('terminal:output', {'output': 'x', 'command': 'y',
+                                            'exit_code': 0}),
+                       ('terminal:output', None),
+                       ('terminal:error', {'error': 'x', 'terminal_id': 'y'}),
+                       ('command:exit', {'cmd_id': 'y', 'exit_code': 1}),
+                       ('nothing', {})):
+        client.send(kind, channel, data)
+
+
 async def handle(client, kind, channel, data):
     daemon = client.daemon
     if kind in ('subscribe', 'unsubscribe'):
@@ -210,6 +223,8 @@ async def handle(client, kind, channel, data):
         daemon.tell(ws=kind, channel=channel)
         if channel and kind == 'subscribe':
             client.channels.add(channel)
+            if daemon.has('forged'):
+                forge(client, channel)
         else:
             client.channels.discard(channel)
         return
@@ -290,6 +305,8 @@ async def socket(call):
             'message': 'Connected to the sandbox'})
     try:
         await listen(client)
+        if client.closing:
+            await client.closing
     finally:
         daemon.hub.clients.discard(client)
         for t in tasks:

@@ -14,7 +14,7 @@ from aiohttp import web
 from computesdk_run import new_command
 from computesdk_wire import Answer, Refusal, field, go_text, to_json
 
-CHUNK = 4096
+CHUNK, SHELL = 4096, '/bin/bash'
 
 
 class Terminal:
@@ -117,9 +117,11 @@ class Terminal:
             output = data
         else:
             output = go_text(data)
-        message = {'output': output, 'terminal_id': self.id}
-        if self.encoding and not self.daemon.has('no-encoding-member'):
-            message['encoding'] = self.encoding
+        message = {'output': output}
+        if not self.daemon.has('bare-messages'):
+            message['terminal_id'] = self.id
+            if self.encoding:
+                message['encoding'] = self.encoding
         self.daemon.hub.publish(self.channel, 'terminal:output', message)
 
     async def write(self, text):
@@ -171,6 +173,17 @@ class Terminal:
                                 {'id': self.id})
 
 
+def shell_of(daemon, body):
+    """The program, which is run without arguments, or not at all"""
+    shell = field(body, 'shell', str) or SHELL
+    if daemon.has('shell-ignored'):
+        return SHELL
+    if daemon.has('shells-only') and os.path.basename(shell) not in (
+            'sh', 'bash', 'dash', 'zsh'):
+        raise Refusal(400, 'shell not allowed: ' + shell)
+    return shell
+
+
 async def create(call):
     """POST /terminals"""
     daemon, bodyless = call.daemon, not await call.request.read()
@@ -189,7 +202,7 @@ async def create(call):
         terminal = daemon.new_terminal(call.space, is_pty, encoding)
         try:
             if is_pty:
-                await terminal.start(field(body, 'shell', str) or '/bin/bash')
+                await terminal.start(shell_of(daemon, body))
         except Refusal:
             del daemon.terminals[terminal.id]
             raise

@@ -86,8 +86,6 @@ async def one(call, ident):
 
 async def revoke(call, ident):
     del call.daemon.tokens.all[find(call, ident).id]
-    if call.daemon.has('delete-200'):
-        return Answer({'id': ident}, message='Token revoked')
     return web.Response(status=204)
 
 

@@ -17,7 +17,6 @@ def arguments():
     return p.parse_args()
 
 
-
 async def speak_no_http(reader, writer, trait):
     """For the traits that a web framework would not let us have."""
     await reader.read(1)

@@ -356,7 +356,7 @@ def case_slow_start():
 def case_start_in_vain_leaves_nothing():
     for trait, err in (('never-runs', ETIMEDOUT), ('starts-failing', EIO)):
         with Standin(trait) as s, Drive(source(s)) as d:
-            d.tell('timeout', 2000)
+            d.tell('timeout', 5000)
             bad(d.ask('create', '{}'), err)
             wait_until(lambda: s.counts().get('DELETE delete') == 1)
 

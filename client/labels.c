@@ -34,6 +34,14 @@ bool sbx_label_key_is_valid(const char *key)
 	       (!slash || slash - key <= MAX_PREFIX);
 }
 
+const char *sbx_label_wrong(const char *key, const char *text)
+{
+	if (sbx_label_key_is_valid(key) && (!*text || sbx_label_is_valid(text)))
+		return NULL;
+	return "labels are at most 63 letters, digits, '.', '_' and '-', with "
+	       "a letter or digit at both ends";
+}
+
 static int put_piece(json_t *labels, size_t nr, const char *at, size_t n)
 {
 	char key[32], hex[2 * NAME_PIECE + 1];
@@ -60,6 +68,33 @@ int sbx_labels_put_name(json_t *labels, const char *name)
 		r = put_piece(labels, nr++, name + at,
 			      len - at < NAME_PIECE ? len - at : NAME_PIECE);
 	return r;
+}
+
+int sbx_labels_take_name(struct sbx_maker *m, const char *key,
+			 const json_t *value, const char *member)
+{
+	const char *name = json_string_value(value);
+	json_t *labels = sbx_maker_object(m, member);
+
+	if (!labels)
+		return -ENOMEM;
+	if (!sbx_is_file_name(name))
+		return sbx_maker_wrong(m, key, "must be a file name");
+	return sbx_labels_put_name(labels, name) < 0 ? sbx_maker_no_memory(m)
+						     : 0;
+}
+
+int sbx_labels_put_marker(struct sbx_maker *m, const char *member,
+			  const char *marker)
+{
+	json_t *labels = sbx_maker_object(m, member);
+
+	if (!labels)
+		return -ENOMEM;
+	return json_object_set_new(labels, SBX_LABEL_MARKER,
+				   json_string(marker)) < 0
+		       ? sbx_maker_no_memory(m)
+		       : 0;
 }
 
 static bool add_hex(char *name, size_t *len, const char *hex)

@@ -9,6 +9,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "client/options.h"
+
 #define SBX_LABEL_NAME	   "name"
 #define SBX_LABEL_NAME_HEX "sbxfs-name-"
 /* What makes a sandbox that was just asked for recognisable in a list. */
@@ -19,6 +21,14 @@
 bool sbx_label_is_valid(const char *text);
 /* A label's name: the same, perhaps after a prefix and '/'. */
 bool sbx_label_key_is_valid(const char *key);
+/* Why this cannot be a label, or NULL: `wrong` of sbx_maker_add_texts. */
+const char *sbx_label_wrong(const char *key, const char *text);
+/* Of a maker whose body has the labels as that member: the name that the user
+ * gave, and the marker of create.h. */
+int sbx_labels_take_name(struct sbx_maker *m, const char *key,
+			 const json_t *value, const char *member);
+int sbx_labels_put_marker(struct sbx_maker *m, const char *member,
+			  const char *marker);
 /* Puts the name into the object of labels; -ENOMEM. */
 int sbx_labels_put_name(json_t *labels, const char *name);
 /* The name among them, put together in buf if need be; NULL: none that could

@@ -17,20 +17,12 @@
 #define DEFAULT_LIFE  3600
 #define MIN_LIFE      60
 #define MAX_LIFE      (366ll * 24 * 3600)
-#define MAX_ENV	      200
-#define MAX_METADATA  50
+#define MAX_TEXTS     200 /* in one object */
 #define TOKEN_ENV     "EXECD_ACCESS_TOKEN"
 
 static int take_name(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	const char *name = json_string_value(value);
-
-	if (!sbx_is_file_name(name))
-		return sbx_maker_wrong(m, key, "must be a file name");
-	return sbx_labels_put_name(json_object_get(m->body, "metadata"), name) <
-			       0
-		       ? sbx_maker_no_memory(m)
-		       : 0;
+	return sbx_labels_take_name(m, key, value, "metadata");
 }
 
 /* A reference, or the service's object with credentials for the registry. */
@@ -55,108 +47,56 @@ static int take_snapshot(struct sbx_maker *m, const char *key,
 
 static int take_life(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	static const char why[] = "must be a number of seconds, 60 or more, or "
-				  "never";
-	SBX_FREE char *text = sbx_scalar_text(value);
-	long long v;
-	char *end;
+	int64_t s;
+	int r;
 
-	if (text && !strcmp(text, "never"))
+	if (json_is_string(value) && !strcmp(json_string_value(value), "never"))
 		return sbx_maker_put(m, "timeout", json_null());
-	if (!text || !isdigit((unsigned char)text[0]))
-		return sbx_maker_wrong(m, key, why);
-	errno = 0;
-	v = strtoll(text, &end, 10);
-	if (*end || errno || v < MIN_LIFE || v > MAX_LIFE)
-		return sbx_maker_wrong(m, key, why);
-	return sbx_maker_put(m, "timeout", json_integer(v));
+	r = sbx_maker_number(m, key, value, MIN_LIFE, MAX_LIFE,
+			     "must be a number of seconds, 60 or more, or "
+			     "never",
+			     &s);
+	return r < 0 ? r : sbx_maker_put(m, "timeout", json_integer(s));
 }
 
-/* An object of texts, for which scalars may stand. */
 static int take_texts(struct sbx_maker *m, const char *key, const char *as,
-		      const json_t *value)
+		      const json_t *value,
+		      const char *(*wrong)(const char *name, const char *text))
 {
-	json_t *to = json_object(), *v;
-	const char *name;
-	int r = 0;
+	json_t *to = sbx_maker_object(m, as);
 
-	if (!json_is_object(value))
-		r = sbx_maker_wrong(m, key,
-				    "must be an object of names and values");
-	json_object_foreach((json_t *)(uintptr_t)value, name, v)
-	{
-		SBX_FREE char *text = sbx_scalar_text(v);
-
-		if (r == 0 && !text)
-			r = sbx_maker_wrong(m, name, "the value must be text");
-		if (r == 0 &&
-		    json_object_set_new(to, name, json_string(text)) < 0)
-			r = sbx_maker_no_memory(m);
-	}
-	if (r == 0)
-		return sbx_maker_put(m, as, to);
-	json_decref(to);
-	return r;
+	return to ? sbx_maker_add_texts(m, key, value, MAX_TEXTS, wrong, to)
+		  : -ENOMEM;
 }
 
 static int take_resources(struct sbx_maker *m, const char *key,
 			  const json_t *value)
 {
-	return take_texts(m, key, "resourceLimits", value);
+	return take_texts(m, key, "resourceLimits", value, NULL);
 }
 
 static int take_extensions(struct sbx_maker *m, const char *key,
 			   const json_t *value)
 {
-	return take_texts(m, key, key, value);
+	return take_texts(m, key, key, value, NULL);
 }
 
 static int take_env(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	const char *name;
-	json_t *v;
-
-	if (json_object_size(value) > MAX_ENV)
-		return sbx_maker_wrong(m, key, "at most 200 variables");
-	json_object_foreach((json_t *)(uintptr_t)value, name, v) if (
-		!sbx_env_name_is_word(
-			name)) return sbx_maker_wrong(m, name,
-						      "cannot be the name of a "
-						      "variable");
-	return take_texts(m, key, key, value);
+	return take_texts(m, key, key, value, sbx_env_wrong);
 }
 
-static bool is_label_key(const char *key)
+static const char *metadata_wrong(const char *name, const char *text)
 {
-	return sbx_label_key_is_valid(key) &&
-	       strncmp(key, "opensandbox.io/", 15) != 0;
+	return strncmp(name, "opensandbox.io/", 15)
+		       ? sbx_label_wrong(name, text)
+		       : "labels of opensandbox.io are the service's own";
 }
 
 static int take_metadata(struct sbx_maker *m, const char *key,
 			 const json_t *value)
 {
-	json_t *to = json_object_get(m->body, "metadata"), *v;
-	const char *name;
-
-	if (!json_is_object(value) || json_object_size(value) > MAX_METADATA)
-		return sbx_maker_wrong(m, key,
-				       "must be an object of at most 50 names "
-				       "and values");
-	json_object_foreach((json_t *)(uintptr_t)value, name, v)
-	{
-		SBX_FREE char *text = sbx_scalar_text(v);
-
-		if (!is_label_key(name) || !text ||
-		    (*text && !sbx_label_is_valid(text)))
-			return sbx_maker_wrong(
-				m, *name ? name : key,
-				"metadata are labels: at most 63 letters, "
-				"digits, '.', '_' and '-', with a letter or "
-				"digit at both ends");
-		if (json_object_set_new(to, name, json_string(text)) < 0)
-			return sbx_maker_no_memory(m);
-	}
-	return 0;
+	return take_texts(m, key, key, value, metadata_wrong);
 }
 
 static int take_entrypoint(struct sbx_maker *m, const char *key,
@@ -173,29 +113,6 @@ static int take_entrypoint(struct sbx_maker *m, const char *key,
 	return sbx_maker_put(m, key, json_deep_copy(value));
 }
 
-/* The service's own objects are the service's to judge. */
-static int take_object(struct sbx_maker *m, const char *key,
-		       const json_t *value)
-{
-	if (!json_is_object(value))
-		return sbx_maker_wrong(m, key, "must be an object");
-	return sbx_maker_put(m, key, json_deep_copy(value));
-}
-
-static int take_list(struct sbx_maker *m, const char *key, const json_t *value)
-{
-	if (!json_is_array(value))
-		return sbx_maker_wrong(m, key, "must be a list");
-	return sbx_maker_put(m, key, json_deep_copy(value));
-}
-
-static int take_truth(struct sbx_maker *m, const char *key, const json_t *value)
-{
-	if (!json_is_boolean(value))
-		return sbx_maker_wrong(m, key, "must be true or false");
-	return sbx_maker_put(m, key, json_boolean(json_is_true(value)));
-}
-
 static const struct sbx_maker_word words[] = {
 	{"name", take_name},
 	{"image", take_image},
@@ -207,11 +124,11 @@ static const struct sbx_maker_word words[] = {
 	{"timeout", take_life},
 	{"env", take_env},
 	{"metadata", take_metadata},
-	{"networkPolicy", take_object},
-	{"credentialProxy", take_object},
-	{"secureAccess", take_truth},
-	{"platform", take_object},
-	{"volumes", take_list},
+	{"networkPolicy", sbx_take_object},
+	{"credentialProxy", sbx_take_object},
+	{"secureAccess", sbx_take_truth},
+	{"platform", sbx_take_object},
+	{"volumes", sbx_take_list},
 	{"extensions", take_extensions},
 	{0},
 };
@@ -263,44 +180,35 @@ static int take_token(struct sbx_maker *m, struct sbx_osb_create *ret)
 						    : 0;
 }
 
-static int make_all(struct sbx_maker *m, const json_t *options,
-		    const char *marker, struct sbx_osb_create *ret)
-{
-	json_t *metadata = json_object();
-	int r;
+struct wish {
+	struct sbx_osb_create *ret;
+	const char *marker;
+};
 
-	r = sbx_maker_put(m, "metadata", metadata);
-	if (r == 0)
-		r = sbx_maker_take(m, options, words);
-	if (r == 0 && json_object_set_new(metadata, SBX_LABEL_MARKER,
-					  json_string(marker)) < 0)
-		r = sbx_maker_no_memory(m);
+static int finish(struct sbx_maker *m)
+{
+	const struct wish *w = m->own;
+	int r = sbx_labels_put_marker(m, "metadata", w->marker);
+
 	if (r == 0)
 		r = put_defaults(m);
 	if (r == 0)
-		r = take_token(m, ret);
+		r = take_token(m, w->ret);
 	if (r < 0)
 		return r;
-	ret->body = sbx_json_text(m->body, false);
-	return ret->body ? 0 : sbx_maker_no_memory(m);
+	w->ret->body = sbx_json_text(m->body, false);
+	return w->ret->body ? 0 : sbx_maker_no_memory(m);
 }
 
 int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
 			 const char *marker, struct sbx_error *reterr)
 {
-	struct sbx_maker m = {.reterr = reterr};
-	SBX_JSON json_t *obj = NULL;
+	struct wish w = {.ret = ret, .marker = marker};
+	struct sbx_maker m = {.reterr = reterr, .own = &w};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	r = sbx_maker_parse(&m, options, &obj);
-	if (r < 0)
-		return r;
-	m.body = json_object();
-	if (!m.body)
-		return sbx_maker_no_memory(&m);
-	r = make_all(&m, obj, marker, ret);
-	json_decref(m.body);
+	r = sbx_maker_run(&m, options, words, finish);
 	if (r < 0)
 		sbx_osb_create_release(ret);
 	return r;

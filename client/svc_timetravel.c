@@ -186,46 +186,35 @@ static const struct sbx_maker_word create_words[] = {
 };
 
 /* The name that the options give, or one made up. */
-static char *create_name(const char *options, struct sbx_error *e)
+static int create_name(struct sbx_maker *m)
 {
-	struct sbx_maker m = {.body = json_object(), .reterr = e};
-	json_t *given = NULL;
-	char marker[33], *name = NULL;
-	const char *text;
+	const char *text = sbx_json_str(m->body, "name");
+	char **name = m->own;
+	char marker[33];
 
-	if (!m.body) {
-		sbx_error_set(e, -ENOMEM, "out of memory");
-		return NULL;
-	}
-	if (sbx_maker_parse(&m, options, &given) == 0 &&
-	    sbx_maker_take(&m, given, create_words) == 0) {
-		text = sbx_json_str(m.body, "name");
-		if (text)
-			name = strdup(text);
-		else if (sbx_make_marker(marker) == 0 &&
-			 asprintf(&name, "vm-%.12s", marker) < 0)
-			name = NULL;
-		if (!name)
-			sbx_error_set(e, -ENOMEM, "out of memory");
-	}
-	json_decref(given);
-	json_decref(m.body);
-	return name;
+	if (text)
+		*name = strdup(text);
+	else if (sbx_make_marker(marker) == 0 &&
+		 asprintf(name, "vm-%.12s", marker) < 0)
+		*name = NULL;
+	return *name ? 0 : sbx_maker_no_memory(m);
 }
 
 static void create_start(struct sbx_work *w)
 {
 	struct making *m = calloc(1, sizeof(*m));
 	struct sbx_error e = {0};
+	struct sbx_maker maker = {.reterr = &e};
 
 	if (!m) {
 		sbx_work_no_memory(w);
 		return;
 	}
+	maker.own = &m->name;
 	w->state = m;
 	w->drop = making_drop;
-	m->name = create_name(w->call->options, &e);
-	if (m->name)
+	if (sbx_maker_run(&maker, w->call->options, create_words,
+			  create_name) == 0)
 		sbx_work_get(w, m->name, on_looked_before);
 	else
 		sbx_work_done(w, &e);

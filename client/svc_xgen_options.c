@@ -18,6 +18,7 @@
 
 #define MAX_ENV	      50
 #define MAX_METADATA  20
+#define MAX_RESOURCES 3
 #define MAX_META_KEY  128
 #define MAX_META_TEXT 1024
 #define MAX_LIFE_S    (366ll * 24 * 3600)
@@ -38,84 +39,61 @@ static bool env_name_is_reserved(const char *name)
 	return false;
 }
 
-static int64_t life(const struct sbx_maker *m)
+/* What is being made of the options, beside the body. */
+struct wish {
+	struct sbx_xgen_create *ret;
+	const char *marker;
+	int64_t life_ms; /* -1: not asked for */
+};
+
+static struct wish *wish_of(const struct sbx_maker *m)
 {
-	return *(int64_t *)m->own; /* -1: not asked for */
+	return m->own;
+}
+
+static const char *env_wrong(const char *name, const char *text)
+{
+	return env_name_is_reserved(name)
+		       ? "the service does not let this variable be set"
+		       : sbx_env_wrong(name, text);
 }
 
 static int take_env(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	json_t *to = json_object(), *v;
-	const char *name;
-	int r = 0;
+	json_t *to = sbx_maker_object(m, key);
 
-	if (!json_is_object(value))
-		r = sbx_maker_wrong(m, key,
-				    "must be an object of names and values");
-	else if (json_object_size(value) > MAX_ENV)
-		r = sbx_maker_wrong(m, key,
-				    "the service takes at most 50 variables");
-	json_object_foreach((json_t *)(uintptr_t)value, name, v)
-	{
-		SBX_FREE char *text = sbx_scalar_text(v);
+	return to ? sbx_maker_add_texts(m, key, value, MAX_ENV, env_wrong, to)
+		  : -ENOMEM;
+}
 
-		if (r < 0)
-			break;
-		if (!sbx_env_name_is_word(name))
-			r = sbx_maker_wrong(m, name,
-					    "cannot be the name of a variable");
-		else if (env_name_is_reserved(name))
-			r = sbx_maker_wrong(m, name,
-					    "the service does not let this "
-					    "variable be set");
-		else if (!text)
-			r = sbx_maker_wrong(m, name, "the value must be text");
-		else if (json_object_set_new(to, name, json_string(text)) < 0)
-			r = sbx_maker_no_memory(m);
-	}
-	if (r == 0)
-		return sbx_maker_put(m, "env", to);
-	json_decref(to);
-	return r;
+static const char *metadata_wrong(const char *name, const char *text)
+{
+	if (!*name || strlen(name) > MAX_META_KEY)
+		return "a name must have 1 to 128 bytes";
+	return strlen(text) > MAX_META_TEXT
+		       ? "must be text of at most 1024 bytes"
+		       : NULL;
 }
 
 static int take_metadata(struct sbx_maker *m, const char *key,
 			 const json_t *value)
 {
-	json_t *to = json_object_get(m->body, "metadata"), *v;
-	const char *name;
-	int r = 0;
+	json_t *to = sbx_maker_object(m, key);
 
-	if (!json_is_object(value))
-		return sbx_maker_wrong(m, key,
-				       "must be an object of names and values");
-	json_object_foreach((json_t *)(uintptr_t)value, name, v)
-	{
-		SBX_FREE char *text = sbx_scalar_text(v);
-
-		if (!*name || strlen(name) > MAX_META_KEY)
-			r = sbx_maker_wrong(m, key,
-					    "a name must have 1 to 128 bytes");
-		else if (!text || strlen(text) > MAX_META_TEXT)
-			r = sbx_maker_wrong(
-				m, name, "must be text of at most 1024 bytes");
-		else if (json_object_set_new(to, name, json_string(text)) < 0)
-			r = sbx_maker_no_memory(m);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return to ? sbx_maker_add_texts(m, key, value, MAX_METADATA,
+					metadata_wrong, to)
+		  : -ENOMEM;
 }
 
 static int take_name(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	const char *name = json_string_value(value);
-	json_t *to = json_object_get(m->body, "metadata");
+	json_t *to = sbx_maker_object(m, "metadata");
 
-	if (!name || !*name || strlen(name) > 255 || strchr(name, '/') ||
-	    !strcmp(name, ".") || !strcmp(name, ".."))
+	if (!to)
+		return -ENOMEM;
+	if (!sbx_is_file_name(json_string_value(value)))
 		return sbx_maker_wrong(m, key, "must be a file name");
-	return json_object_set_new(to, "name", json_string(name)) < 0
+	return json_object_set_new(to, "name", json_deep_copy(value)) < 0
 		       ? sbx_maker_no_memory(m)
 		       : 0;
 }
@@ -137,60 +115,38 @@ static int take_text(struct sbx_maker *m, const char *key, const json_t *value)
 static int take_life(struct sbx_maker *m, const char *key, const json_t *value)
 {
 	bool is_ms = strlen(key) > 3 && !strcmp(key + strlen(key) - 3, "_ms");
-	SBX_FREE char *text = sbx_scalar_text(value);
-	int64_t unit = is_ms ? 1 : 1000, v;
-	char *end;
+	int64_t unit = is_ms ? 1 : 1000, n;
+	int r;
 
-	if (life(m) >= 0)
+	if (wish_of(m)->life_ms >= 0)
 		return sbx_maker_wrong(m, key, "the time is given twice");
-	if (!text || !isdigit((unsigned char)text[0]))
-		return sbx_maker_wrong(
-			m, key,
-			is_ms ? "must be a number of milliseconds"
-			      : "must be a number of seconds");
-	errno = 0;
-	v = strtoll(text, &end, 10);
-	if (*end || errno || v < 1 || v > MAX_LIFE_S * 1000 / unit)
-		return sbx_maker_wrong(
-			m, key,
-			is_ms ? "must be a number of milliseconds"
-			      : "must be a number of seconds");
-	*(int64_t *)m->own = v * unit;
-	return 0;
+	r = sbx_maker_number(m, key, value, 1, MAX_LIFE_S * 1000 / unit,
+			     is_ms ? "must be a number of milliseconds"
+				   : "must be a number of seconds",
+			     &n);
+	if (r == 0)
+		wish_of(m)->life_ms = n * unit;
+	return r;
+}
+
+static const char *resource_wrong(const char *name, const char *text)
+{
+	if (strcmp(name, "cpu") && strcmp(name, "memory") &&
+	    strcmp(name, "disk"))
+		return "unknown; resources are cpu, memory and disk";
+	return isdigit((unsigned char)text[0])
+		       ? NULL
+		       : "must be an amount like 500m, 2 or 1Gi";
 }
 
 static int take_resources(struct sbx_maker *m, const char *key,
 			  const json_t *value)
 {
-	json_t *to = json_object(), *v;
-	const char *name;
-	int r = 0;
+	json_t *to = sbx_maker_object(m, key);
 
-	if (!json_is_object(value))
-		r = sbx_maker_wrong(m, key,
-				    "must be an object of cpu, memory, disk");
-	json_object_foreach((json_t *)(uintptr_t)value, name, v)
-	{
-		SBX_FREE char *text = sbx_scalar_text(v);
-
-		if (r < 0)
-			break;
-		if (strcmp(name, "cpu") && strcmp(name, "memory") &&
-		    strcmp(name, "disk"))
-			r = sbx_maker_wrong(m, name,
-					    "unknown; resources are cpu, "
-					    "memory and disk");
-		else if (!text || !isdigit((unsigned char)text[0]))
-			r = sbx_maker_wrong(m, name,
-					    "must be an amount like 500m, 2 or "
-					    "1Gi");
-		else if (json_object_set_new(to, name, json_string(text)) < 0)
-			r = sbx_maker_no_memory(m);
-	}
-	if (r == 0)
-		return sbx_maker_put(m, "resources", to);
-	json_decref(to);
-	return r;
+	return to ? sbx_maker_add_texts(m, key, value, MAX_RESOURCES,
+					resource_wrong, to)
+		  : -ENOMEM;
 }
 
 static int take_ports(struct sbx_maker *m, const char *key, const json_t *value)
@@ -220,13 +176,6 @@ static int take_ports(struct sbx_maker *m, const char *key, const json_t *value)
 		return sbx_maker_put(m, "ports", to);
 	json_decref(to);
 	return r;
-}
-
-static int take_gui(struct sbx_maker *m, const char *key, const json_t *value)
-{
-	if (!json_is_boolean(value))
-		return sbx_maker_wrong(m, key, "must be true or false");
-	return sbx_maker_put(m, "gui", json_boolean(json_is_true(value)));
 }
 
 static int take_capabilities(struct sbx_maker *m, const char *key,
@@ -266,7 +215,7 @@ static const struct sbx_maker_word words[] = {
 	{"resources", take_resources},
 	{"env", take_env},
 	{"ports", take_ports},
-	{"gui", take_gui},
+	{"gui", sbx_take_truth},
 	{"metadata", take_metadata},
 	{"capabilities", take_capabilities},
 	{0},
@@ -303,68 +252,55 @@ static char **env_list(const json_t *env)
 	return list;
 }
 
-static int make_bodies(struct sbx_maker *m, struct sbx_xgen_create *ret)
+static int make_bodies(struct sbx_maker *m)
 {
-	const json_t *env = json_object_get(m->body, "env");
+	struct sbx_xgen_create *ret = wish_of(m)->ret;
+	int64_t ms = wish_of(m)->life_ms;
 	int r = 0;
 
-	if (env) {
-		ret->env = env_list(env);
-		if (!ret->env)
-			return sbx_maker_no_memory(m);
-	}
-	if (life(m) >= 0)
+	if (ms >= 0)
 		r = sbx_maker_put(m, "timeout_seconds",
-				  json_integer((life(m) + 999) / 1000));
+				  json_integer((ms + 999) / 1000));
 	if (r == 0)
 		ret->body_v1 = sbx_json_text(m->body, false);
 	json_object_del(m->body, "timeout_seconds");
-	if (r == 0 && life(m) >= 0)
-		r = sbx_maker_put(m, "timeout_ms", json_integer(life(m)));
+	if (r == 0 && ms >= 0)
+		r = sbx_maker_put(m, "timeout_ms", json_integer(ms));
 	if (r == 0)
 		ret->body_v2 = sbx_json_text(m->body, false);
 	return ret->body_v1 && ret->body_v2 ? r : sbx_maker_no_memory(m);
 }
 
-static int make_all(struct sbx_maker *m, const json_t *options,
-		    const char *marker)
+static int finish(struct sbx_maker *m)
 {
-	json_t *metadata = json_object();
-	int r;
+	const json_t *env = json_object_get(m->body, "env");
+	int r = sbx_labels_put_marker(m, "metadata", wish_of(m)->marker);
 
-	r = sbx_maker_put(m, "metadata", metadata);
-	if (r == 0)
-		r = sbx_maker_take(m, options, words);
-	if (r == 0 && json_object_set_new(metadata, SBX_LABEL_MARKER,
-					  json_string(marker)) < 0)
-		r = sbx_maker_no_memory(m);
-	if (r == 0 && json_object_size(metadata) > MAX_METADATA)
+	if (r == 0 && json_object_size(json_object_get(m->body, "metadata")) >
+			      MAX_METADATA)
 		r = sbx_maker_wrong(
 			m, "metadata",
 			"the service takes 20 entries; the name and one of "
 			"our own are among them");
-	return r;
+	if (r < 0)
+		return r;
+	if (env) {
+		wish_of(m)->ret->env = env_list(env);
+		if (!wish_of(m)->ret->env)
+			return sbx_maker_no_memory(m);
+	}
+	return make_bodies(m);
 }
 
 int sbx_xgen_create_parse(struct sbx_xgen_create *ret, const char *options,
 			  const char *marker, struct sbx_error *reterr)
 {
-	SBX_JSON json_t *obj = NULL;
-	int64_t life_ms = -1;
-	struct sbx_maker m = {.reterr = reterr, .own = &life_ms};
+	struct wish w = {.ret = ret, .marker = marker, .life_ms = -1};
+	struct sbx_maker m = {.reterr = reterr, .own = &w};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	r = sbx_maker_parse(&m, options, &obj);
-	if (r < 0)
-		return r;
-	m.body = json_object();
-	if (!m.body)
-		return sbx_maker_no_memory(&m);
-	r = make_all(&m, obj, marker);
-	if (r == 0)
-		r = make_bodies(&m, ret);
-	json_decref(m.body);
+	r = sbx_maker_run(&m, options, words, finish);
 	if (r < 0)
 		sbx_xgen_create_release(ret);
 	return r;

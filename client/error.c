@@ -24,22 +24,36 @@ static void error_trim(char *text, size_t len)
 		text[n - 1] = '\0';
 }
 
-int sbx_error_vset(struct sbx_error *e, int err, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void
+error_say(struct sbx_error *e, const char *fmt, va_list ap)
 {
-	int n;
+	int n = vsnprintf(e->text, sizeof(e->text), fmt, ap);
 
-	if (!e)
-		return err;
-	e->err = err;
-	e->retry = SBX_RETRY_NEVER;
-	e->status = 0;
-	n = vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	if (n < 0)
 		e->text[0] = '\0';
 	else if ((size_t)n >= sizeof(e->text))
 		error_trim(e->text, sizeof(e->text) - 1);
 	error_clean(e->text);
+}
+
+int sbx_error_vset(struct sbx_error *e, int err, const char *fmt, va_list ap)
+{
+	if (!e)
+		return err;
+	e->err = err;
+	e->retry = SBX_RETRY_NEVER;
+	e->status = 0;
+	error_say(e, fmt, ap);
 	return err;
+}
+
+void sbx_error_reword(struct sbx_error *e, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	error_say(e, fmt, ap);
+	va_end(ap);
 }
 
 int sbx_error_set(struct sbx_error *e, int err, const char *fmt, ...)

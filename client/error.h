@@ -29,6 +29,9 @@ int sbx_error_set(struct sbx_error *e, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int sbx_error_vset(struct sbx_error *e, int err, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));
+/* Another sentence for what *e says already. */
+void sbx_error_reword(struct sbx_error *e, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* The errno (negative) and retry class that mount.md gives an HTTP status. */
 int sbx_error_from_http(struct sbx_error *e, int status, const char *what);

@@ -201,33 +201,25 @@ int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 	const char *text = sbx_json_str(obj, "message");
 	char detail[160];
 	struct sbx_error mine;
-	int err;
 
 	if (!e)
 		e = &mine;
-	err = sbx_error_from_http(e, status, what);
+	sbx_error_from_http(e, status, what);
 	if (code) {
-		enum sbx_retry retry;
-
 		error_from_code(e, code, text ? text : "");
-		err = e->err;
-		retry = e->retry;
-		sbx_error_set(e, err, "%s: %.150s (%.60s)", what,
-			      text ? text : "refused", code);
-		e->retry = retry;
-		e->status = status;
-		return err;
+		sbx_error_reword(e, "%s: %.150s (%.60s)", what,
+				 text ? text : "refused", code);
+		return e->err;
 	}
 	if (status == 422 && detail_text(obj, detail, sizeof(detail))) {
-		sbx_error_set(e, err, "%s refused this: %s", what, detail);
-		e->status = status;
-		return err;
+		sbx_error_reword(e, "%s refused this: %s", what, detail);
+		return e->err;
 	}
 	/* execd's own 401; and what gateways answer in their own words */
 	if (sbx_json_str(obj, "error") || status == 401 || status == 403 ||
 	    status == 429 || status >= HTTP_NO_ANSWER ||
 	    sbx_osb_is_no_route(status, body, len))
-		return err;
+		return e->err;
 	sbx_error_wonder(e, what, SBX_OSB_PRODUCT,
 			 status == 404 ? "page not found" : "strange answer");
 	e->status = status;

@@ -44,17 +44,18 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 				whom(r));
 	if (resp->status != 401)
 		return;
-	if (r->to)
-		sbx_error_set(e, -EACCES,
-			      "the execd of the sandbox wants a token; set "
-			      "EXECD_ACCESS_TOKEN to the one it was made with");
-	else
-		sbx_error_set(e, -EACCES,
-			      "%s refused the key; check that OPEN_SANDBOX_API"
-			      "_KEY is set to the right one",
-			      r->rest->url);
-	e->status = 401;
+	e->err = -EACCES;
 	e->retry = SBX_RETRY_TOKEN;
+	if (r->to)
+		sbx_error_reword(
+			e, "the execd of the sandbox wants a token; set "
+			   "EXECD_ACCESS_TOKEN to the one it was made with");
+	else
+		sbx_error_reword(
+			e,
+			"%s refused the key; check that OPEN_SANDBOX_API"
+			"_KEY is set to the right one",
+			r->rest->url);
 }
 
 static void proved(struct sbx_request *r, const struct sbx_http_response *resp)

@@ -10,6 +10,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/parse.h"
 #include "client/svc_timetravel.h"
 #include "client/wire/buf.h"
 
@@ -54,12 +55,6 @@ static enum sbx_state state_of(const json_t *obj)
 							: SBX_STATE_ERROR;
 }
 
-static int dup_text(char **to, const char *text)
-{
-	*to = text ? strdup(text) : NULL;
-	return !text || *to ? 0 : -ENOMEM;
-}
-
 int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 				const char *url)
 {
@@ -71,9 +66,9 @@ int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	s.state = state_of(obj);
 	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
 	s.info = sbx_json_text(obj, true);
-	if (!s.info || dup_text(&s.id, name) < 0 ||
-	    dup_text(&s.name, name) < 0 || dup_text(&s.url, url) < 0 ||
-	    dup_text(&s.image, sbx_json_str(obj, "base_vm")) < 0) {
+	if (!s.info || sbx_dup_text(&s.id, name) < 0 ||
+	    sbx_dup_text(&s.name, name) < 0 || sbx_dup_text(&s.url, url) < 0 ||
+	    sbx_dup_text(&s.image, sbx_json_str(obj, "base_vm")) < 0) {
 		sbx_sandbox_release(&s);
 		return -ENOMEM;
 	}
@@ -98,34 +93,29 @@ static const struct {
 	{"No sandbox runtime available", -EAGAIN, SBX_RETRY_LATER},
 };
 
-static int error_of_text(struct sbx_error *e, int status, const char *text,
-			 const char *what)
+static void error_of_text(struct sbx_error *e, const char *text,
+			  const char *what)
 {
 	size_t i;
-	int err = e->err;
-	enum sbx_retry retry = e->retry;
 
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strstr(text, known[i].words))
 			break;
 	if (i < sizeof(known) / sizeof(known[0])) {
-		err = known[i].err;
-		retry = known[i].retry;
-	} else if (status == 404) {
+		e->err = known[i].err;
+		e->retry = known[i].retry;
+	} else if (e->status == 404) {
 		/* any failure to tell of one VM is 404 */
-		err = -EAGAIN;
-		retry = SBX_RETRY_LATER;
+		e->err = -EAGAIN;
+		e->retry = SBX_RETRY_LATER;
 	}
-	if (err == -ENODEV)
-		sbx_error_set(e, err,
-			      "%s lost this VM when it was restarted; destroy "
-			      "it (%.80s)",
-			      what, text);
+	if (e->err == -ENODEV)
+		sbx_error_reword(e,
+				 "%s lost this VM when it was restarted; "
+				 "destroy it (%.80s)",
+				 what, text);
 	else
-		sbx_error_set(e, err, "%s: %.150s", what, text);
-	e->retry = retry;
-	e->status = status;
-	return err;
+		sbx_error_reword(e, "%s: %.150s", what, text);
 }
 
 int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
@@ -134,27 +124,22 @@ int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
 	SBX_JSON json_t *obj = sbx_json_parse(body, len);
 	const char *text = sbx_json_str(obj, "error");
 
-	if (status == 413) {
-		sbx_error_set(e, -E2BIG,
-			      "%s takes no more than 100 KiB in one request",
-			      what);
-		e->status = status;
-		return e->err;
-	}
 	sbx_error_from_http(e, status, what);
-	if (status == 401 || status == 403) {
-		sbx_error_set(e, -EACCES,
-			      "%s refused the key; check that it is the right "
-			      "one",
-			      what);
+	if (status == 413) {
+		e->err = -E2BIG;
+		sbx_error_reword(e,
+				 "%s takes no more than 100 KiB in one request",
+				 what);
+	} else if (status == 401 || status == 403) {
 		e->retry = SBX_RETRY_NEVER;
-		e->status = status;
-		return e->err;
-	}
-	if (text && (status == 404 || status == 500))
-		return error_of_text(e, status, text, what);
-	/* a page for people: some other server, or a bug of this one */
-	if (!text && status == 404) {
+		sbx_error_reword(e,
+				 "%s refused the key; check that it is the "
+				 "right one",
+				 what);
+	} else if (text && (status == 404 || status == 500)) {
+		error_of_text(e, text, what);
+	} else if (!text && status == 404) {
+		/* a page for people: some other server, or a bug of this one */
 		sbx_error_wonder(e, what, SBX_TIMETRAVEL_PRODUCT,
 				 "page not found");
 		e->status = status;

@@ -271,14 +271,9 @@ int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
 		text = sbx_json_str(obj, "error");
 	sbx_error_from_http(e, status, what);
 	if (code && error_from_code(e, code)) {
-		int err = e->err;
-		enum sbx_retry retry = e->retry;
-
-		sbx_error_set(e, err, "%s: %.150s (%s)", what,
-			      text ? text : "refused", code);
-		e->retry = retry;
-		e->status = status;
-		return err;
+		sbx_error_reword(e, "%s: %.150s (%s)", what,
+				 text ? text : "refused", code);
+		return e->err;
 	}
 	/* gateways answer these in their own words, and mean the same */
 	if (text || text_is_known(body, len) || status == 401 ||

@@ -48,11 +48,12 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 				 x->rest.url);
 	if (resp->status != 401)
 		return;
-	sbx_error_set(e, -EACCES,
-		      "%s refused the %s; check that it is the right one%s",
-		      x->rest.url, x->auth.key ? "key" : "token",
-		      x->auth.key ? "" : " and not too old");
-	e->status = 401;
+	e->err = -EACCES;
+	e->retry = SBX_RETRY_NEVER;
+	sbx_error_reword(e,
+			 "%s refused the %s; check that it is the right one%s",
+			 x->rest.url, x->auth.key ? "key" : "token",
+			 x->auth.key ? "" : " and not too old");
 }
 
 static void proved(struct sbx_request *r, const struct sbx_http_response *resp)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "client/json.h"
+
 bool sbx_is_id(const char *id)
 {
 	size_t i;
@@ -59,4 +61,25 @@ int sbx_dup_text(char **to, const char *text)
 		return 0;
 	*to = strdup(text);
 	return *to ? 0 : -ENOMEM;
+}
+
+enum sbx_state sbx_state_from_word(const struct sbx_state_word *words,
+				   const char *word)
+{
+	while (words->word && strcmp(words->word, word) != 0)
+		words++;
+	return words->state;
+}
+
+int sbx_sandbox_texts(struct sbx_sandbox *s, const json_t *obj, const char *id,
+		      const char *name, const char *image, const char *url)
+{
+	s->info = sbx_json_text(obj, true);
+	if (s->info && sbx_dup_text(&s->id, id) == 0 &&
+	    sbx_dup_text(&s->name, sbx_is_file_name(name) ? name : NULL) == 0 &&
+	    sbx_dup_text(&s->image, image) == 0 &&
+	    sbx_dup_text(&s->url, url) == 0)
+		return 0;
+	sbx_sandbox_release(s);
+	return -ENOMEM;
 }

@@ -4,8 +4,11 @@
 #ifndef SBX_PARSE_H
 #define SBX_PARSE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "client/service.h"
 
 /* Ids become file names, and parts of URLs: letters, digits and '-'. */
 bool sbx_is_id(const char *id);
@@ -19,5 +22,19 @@ bool sbx_is_file_name(const char *name);
 int64_t sbx_time_from_text(const char *text);
 /* *to is a copy, NULL for NULL; -ENOMEM */
 int sbx_dup_text(char **to, const char *text);
+
+/* A service's words for states; the last, with NULL, is any other word. */
+struct sbx_state_word {
+	const char *word;
+	enum sbx_state state;
+};
+enum sbx_state sbx_state_from_word(const struct sbx_state_word *words,
+				   const char *word);
+/*
+ * Copies of what a sandbox's record obj tells, and of obj as its info.  name
+ * is left out if it is no file name.  -ENOMEM: s was released.
+ */
+int sbx_sandbox_texts(struct sbx_sandbox *s, const json_t *obj, const char *id,
+		      const char *name, const char *image, const char *url);
 
 #endif

@@ -1,9 +1,7 @@
 /*
  * What is OpenSandbox's own of the calls of the layer above.
  */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

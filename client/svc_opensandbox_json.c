@@ -25,30 +25,19 @@ const char *sbx_osb_state_word(const json_t *obj)
 	return word ? word : "";
 }
 
-static enum sbx_state state_from_word(const char *word)
-{
-	static const struct {
-		const char *word;
-		enum sbx_state state;
-	} words[] = {
-		{"Pending", SBX_STATE_STARTING},
-		{"Running", SBX_STATE_RUNNING},
-		{"Allocated", SBX_STATE_RUNNING},
-		{"Pausing", SBX_STATE_PAUSED}, /* it does not answer any more */
-		{"Paused", SBX_STATE_PAUSED},
-		{"Resuming", SBX_STATE_STARTING},
-		{"Stopping", SBX_STATE_STOPPING},
-		{"Terminated", SBX_STATE_STOPPED},
-		{"Failed", SBX_STATE_ERROR},
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!strcmp(words[i].word, word))
-			return words[i].state;
+static const struct sbx_state_word states[] = {
+	{"Pending", SBX_STATE_STARTING},
+	{"Running", SBX_STATE_RUNNING},
+	{"Allocated", SBX_STATE_RUNNING},
+	{"Pausing", SBX_STATE_PAUSED}, /* it does not answer any more */
+	{"Paused", SBX_STATE_PAUSED},
+	{"Resuming", SBX_STATE_STARTING},
+	{"Stopping", SBX_STATE_STOPPING},
+	{"Terminated", SBX_STATE_STOPPED},
+	{"Failed", SBX_STATE_ERROR},
 	/* a word of a later version: whatever it is, it is not usable */
-	return SBX_STATE_ERROR;
-}
+	{NULL, SBX_STATE_ERROR},
+};
 
 static const char *image_of(const json_t *obj)
 {
@@ -67,26 +56,16 @@ int sbx_osb_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 
 	if (!sbx_is_id(id) || !*sbx_osb_state_word(obj))
 		return -EPROTO;
-	s.state = state_from_word(sbx_osb_state_word(obj));
+	s.state = sbx_state_from_word(states, sbx_osb_state_word(obj));
 	s.created_ms = sbx_time_from_text(sbx_json_str(obj, "createdAt"));
 	s.expires_ms = sbx_time_from_text(sbx_json_str(obj, "expiresAt"));
-	r = sbx_dup_text(&s.id, id);
+	r = sbx_sandbox_texts(
+		&s, obj, id,
+		sbx_labels_name(sbx_json_object(obj, "metadata"), name),
+		image_of(obj), url);
 	if (r == 0)
-		r = sbx_dup_text(
-			&s.name,
-			sbx_labels_name(sbx_json_object(obj, "metadata"),
-					name));
-	if (r == 0)
-		r = sbx_dup_text(&s.image, image_of(obj));
-	if (r == 0)
-		r = sbx_dup_text(&s.url, url);
-	s.info = sbx_json_text(obj, true);
-	if (r < 0 || !s.info) {
-		sbx_sandbox_release(&s);
-		return -ENOMEM;
-	}
-	*ret = s;
-	return 0;
+		*ret = s;
+	return r;
 }
 
 /* ---- errors ---- */

@@ -37,22 +37,24 @@ int64_t sbx_timetravel_time(const char *text)
 	return s > 0 ? s * 1000 : 0;
 }
 
+static const struct sbx_state_word states[] = {
+	{"creating", SBX_STATE_STARTING}, {"running", SBX_STATE_RUNNING},
+	{"stopped", SBX_STATE_STOPPED},	  {"error", SBX_STATE_ERROR},
+	{NULL, SBX_STATE_ERROR},
+};
+
 /* The record's status is a field of a database: it says running of a VM that
  * was lost, too, which only the agent's health tells. */
 static enum sbx_state state_of(const json_t *obj)
 {
 	const char *status = sbx_json_str(obj, "status");
+	enum sbx_state state =
+		sbx_state_from_word(states, status ? status : "");
 
-	if (!status || !strcmp(status, "error"))
-		return SBX_STATE_ERROR;
-	if (!strcmp(status, "creating"))
-		return SBX_STATE_STARTING;
-	if (!strcmp(status, "stopped"))
-		return SBX_STATE_STOPPED;
-	if (strcmp(status, "running") != 0)
-		return SBX_STATE_ERROR;
-	return sbx_json_bool(obj, "agentHealthy", true) ? SBX_STATE_RUNNING
-							: SBX_STATE_ERROR;
+	return state == SBX_STATE_RUNNING &&
+			       !sbx_json_bool(obj, "agentHealthy", true)
+		       ? SBX_STATE_ERROR
+		       : state;
 }
 
 int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
@@ -60,20 +62,17 @@ int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 {
 	const char *name = sbx_json_str(obj, "name");
 	struct sbx_sandbox s = {0};
+	int r;
 
 	if (!sbx_timetravel_id_is_valid(name))
 		return -EPROTO;
 	s.state = state_of(obj);
 	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
-	s.info = sbx_json_text(obj, true);
-	if (!s.info || sbx_dup_text(&s.id, name) < 0 ||
-	    sbx_dup_text(&s.name, name) < 0 || sbx_dup_text(&s.url, url) < 0 ||
-	    sbx_dup_text(&s.image, sbx_json_str(obj, "base_vm")) < 0) {
-		sbx_sandbox_release(&s);
-		return -ENOMEM;
-	}
-	*ret = s;
-	return 0;
+	r = sbx_sandbox_texts(&s, obj, name, name, sbx_json_str(obj, "base_vm"),
+			      url);
+	if (r == 0)
+		*ret = s;
+	return r;
 }
 
 /* ---- errors ---- */

@@ -2,8 +2,6 @@
  * What is xgen's own of the calls of the layer above.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "client/cleanup.h"

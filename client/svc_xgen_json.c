@@ -12,32 +12,15 @@
 
 /* ---- a sandbox ---- */
 
-static int state_from_text(const char *text, enum sbx_state *ret)
-{
-	static const struct {
-		const char *word;
-		enum sbx_state state;
-	} words[] = {
-		{"starting", SBX_STATE_STARTING},
-		{"running", SBX_STATE_RUNNING},
-		{"stopping", SBX_STATE_STOPPING},
-		{"stopped", SBX_STATE_STOPPED},
-		{"error", SBX_STATE_ERROR},
-	};
-	size_t i;
-
-	if (!text)
-		return -EPROTO;
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(words[i].word, text))
-			continue;
-		*ret = words[i].state;
-		return 0;
-	}
+static const struct sbx_state_word states[] = {
+	{"starting", SBX_STATE_STARTING},
+	{"running", SBX_STATE_RUNNING},
+	{"stopping", SBX_STATE_STOPPING},
+	{"stopped", SBX_STATE_STOPPED},
+	{"error", SBX_STATE_ERROR},
 	/* a word of a later version: whatever it is, it is not usable */
-	*ret = SBX_STATE_ERROR;
-	return 0;
-}
+	{NULL, SBX_STATE_ERROR},
+};
 
 static int64_t time_member(const json_t *obj, const char *ms_name,
 			   const char *text_name)
@@ -118,36 +101,29 @@ static int any_port_from(struct sbx_sandbox *s, const struct sbx_url *u)
 int sbx_xgen_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 			       const char *base_url)
 {
-	const char *id = sbx_json_str(obj, "id"), *name;
+	const char *id = sbx_json_str(obj, "id");
+	const char *status = sbx_json_str(obj, "status");
 	struct sbx_sandbox s = {0};
 	int r;
 
-	if (!sbx_is_id(id))
+	if (!sbx_is_id(id) || !status)
 		return -EPROTO;
-	r = state_from_text(sbx_json_str(obj, "status"), &s.state);
-	if (r < 0)
-		return r;
-	name = sbx_json_str(sbx_json_object(obj, "metadata"), "name");
-	r = sbx_dup_text(&s.id, id);
-	if (r == 0)
-		r = sbx_dup_text(&s.name, sbx_is_file_name(name) ? name : NULL);
-	if (r == 0)
-		r = sbx_dup_text(&s.image, sbx_json_str(obj, "template"));
-	if (r == 0)
-		r = sbx_dup_text(&s.url, base_url);
+	s.state = sbx_state_from_word(states, status);
+	s.created_ms = time_member(obj, "created_at_ms", "created_at");
+	s.expires_ms = time_member(obj, "expires_at_ms", "expires_at");
+	r = sbx_sandbox_texts(
+		&s, obj, id,
+		sbx_json_str(sbx_json_object(obj, "metadata"), "name"),
+		sbx_json_str(obj, "template"), base_url);
 	if (r == 0)
 		r = ports_from_json(&s, obj);
 	for (size_t i = 0; r == 0 && i < s.nr_ports && !s.any_port[0]; i++)
 		r = any_port_from(&s, &s.ports[i]);
-	s.created_ms = time_member(obj, "created_at_ms", "created_at");
-	s.expires_ms = time_member(obj, "expires_at_ms", "expires_at");
-	s.info = sbx_json_text(obj, true);
-	if (r < 0 || !s.info) {
+	if (r < 0)
 		sbx_sandbox_release(&s);
-		return -ENOMEM;
-	}
-	*ret = s;
-	return 0;
+	else
+		*ret = s;
+	return r;
 }
 
 /* ---- previews ---- */

@@ -243,11 +243,12 @@ async def case_files():
     async with Standin() as s:
         b = await s.create()
         _, a = await s.ask("POST", "/_test/folder", {"id": b})
-        r, path = await s.connect(b), a["folder"] + "/d/f"
+        r, path = await s.connect(b), "/workspace/d/f"
+        real = a["folder"] + path
         raw = bytes(range(256)) * 300
         await r.call("write_binary", path=path, mode=0o750,
                      data=base64.b64encode(raw).decode())
-        assert os.stat(path).st_mode & 0o777 == 0o750
+        assert os.stat(real).st_mode & 0o777 == 0o750
         result, _, notes = await r.call("read_stream", path=path)
         data = b"".join(base64.b64decode(c)
                         for c in chunks(notes, "read_stream.chunk"))
@@ -270,7 +271,7 @@ async def case_files():
                                    new_text="z")
         assert error
         await r.call("edit", path=path, old_text="y", new_text="z")
-        with open(path) as f:
+        with open(real) as f:
             assert f.read() == "x z x"
 
 
@@ -287,7 +288,7 @@ async def case_lost():
                 raise AssertionError("the connection did not break")
             except ConnectionError:
                 pass
-            assert os.path.exists(a["folder"] + "/made") == made, kind
+            assert os.path.exists(a["folder"] + "/workspace/made") == made, kind
             r = await s.connect(b)
             result, _, _ = await r.call("exec", command="echo x")
             assert result["output"] == "x\n"

@@ -3,7 +3,7 @@
 Mount() starts the bundled agent by itself (so that its faults and journal can
 be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
-With SBXFS_SERVICE=opensandbox or computesdk it is that service's stand-in
+With SBXFS_SERVICE=opensandbox, computesdk or vtrix it is that service's stand-in
 instead, which knows the fault "cut" alone.
 """
 import json
@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # which service the mounts are of; STANDIN_TRAITS: words for its stand-in
 SERVICE = os.environ.get("SBXFS_SERVICE", "xgen")
 KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY",
-        "computesdk": "COMPUTESDK_API_KEY"}
+        "computesdk": "COMPUTESDK_API_KEY", "vtrix": "VTRIX_API_KEY"}
 # seconds between two cuts of every connection; 0: none is cut
 CUT_EVERY = float(os.environ.get("CUT_EVERY", "0"))
 SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
@@ -61,7 +61,7 @@ class Mount:
         self.control_path = os.path.join(self.dir, "control")
         self.agent_args = list(agent_args)
         self.agent = self.daemon = None
-        self.port = 0
+        self.port = self.noted = 0
         self.stop_cutting = threading.Event()
         self.cutter = None
         self.cuts = 0
@@ -142,18 +142,25 @@ class Mount:
 
     def standin(self, path, line=None):
         with urllib.request.urlopen(urllib.request.Request(
-                "http://127.0.0.1:%d/_standin/%s" % (self.port, path), line),
+                "http://127.0.0.1:%d/%s" % (self.port, path), line),
                 timeout=60) as answer:
             return answer.read().decode()
 
     def standin_control(self, line):
+        vtrix = SERVICE == "vtrix"
         if line == "journal":
-            sent = sum(j.get("ws") == "stdin"
-                       for j in json.loads(self.standin("journal")))
-            return "type stdin %d\n" % sent
+            journal = json.loads(self.standin(
+                "_test/journal" if vtrix else "_standin/journal"))
+            if vtrix:  # which keeps all of it
+                journal, self.noted = journal[self.noted:], len(journal)
+            return "type stdin %d\n" % sum(
+                j.get("ws") == "stdin" or j.get("rpc") == "exec"
+                for j in journal)
         if line != "fault cut":
             raise AssertionError("the stand-in has no such fault: " + line)
-        return self.standin("fault", b"execd cut")
+        if vtrix:
+            return self.standin("_test/cut", b"{}")
+        return self.standin("_standin/fault", b"execd cut")
 
     def control(self, line):
         if SERVICE != "xgen":

@@ -2,10 +2,10 @@
 """A stand-in for Vtrix: the gateway's REST calls of generation 1, and the
 executor of each sandbox (vtrix_executor.py).  Misbehaves on request.
 
-usage: vtrix.py [--dir DIR] [--port PORT] [TRAIT ...]
+usage: vtrix.py [--dir DIR] [--port PORT] [--stay] [TRAIT ...]
 
 Prints "ready PORT".  Ends, with all that its commands left behind, at the end
-of its stdin.  The token is that of VTRIX_TEST_TOKEN ("right-token"), the
+of its stdin, or of a signal with --stay.  The token is that of STANDIN_KEY ("right-token"), the
 project "proj" or none.  Sandboxes are folders in DIR (a temporary one).
 
 TRAITs:
@@ -18,6 +18,7 @@ TRAITs:
   newlines        each chunk gets a line end that was not written
   lossy           a character cut by a chunk's end is damaged
   cap=N           "output" of a result has N characters at most
+  cap-events=N    and so have the chunks of one command together
   slow-create     half a second until it is active
   slow-delete     get answers for half a second more, and stop takes it, too
   create-fails    the state becomes failed
@@ -34,7 +35,11 @@ What tests ask of it, without a token:
     POST /_test/fault {"kind": K, "what": W, "n": N}
         happens to the next N requests whose "METHOD /path" ends with W, or
         calls of the method W: lost-before, lost-after (it was done, the
-        connection breaks), lost-during (after some output of exec)
+        connection breaks), lost-during (after some output of exec), silent
+        (no answer), garbage (no JSON), huge (20 MiB, or 100 of a request);
+        of requests limit (429), half (of an answer), of methods binary (no
+        text), no-result
+    POST /_test/cut {}             every WebSocket breaks
     POST /_test/recreate {"id": I} as an update does: the pod is a new one
     POST /_test/folder {"id": I}   -> {"folder": path}
 """
@@ -44,6 +49,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import uuid
@@ -51,8 +57,9 @@ import uuid
 from aiohttp import web
 
 from vtrix_executor import Command, Connection, now, stamp
+from vtrix_pod import Pod
 
-TOKEN = os.environ.get("VTRIX_TEST_TOKEN", "right-token")
+TOKEN = os.environ.get("STANDIN_KEY", "right-token")
 DAY = 86400
 
 
@@ -68,7 +75,7 @@ class Box:
         self.user, self.labels = body["user_id"], body.get("labels")
         self.spec = body.get("spec")
         self.folder = os.path.join(top, self.id)
-        os.makedirs(self.folder)
+        self.pod = Pod(self.folder)
         self.status, self.stale = "creating", 0
         self.created = now()
         self.expires = self.created + (body.get("ttl_hours") or 12) * 3600
@@ -100,6 +107,7 @@ class Box:
         for command in self.commands.values():
             await command.end()
         self.commands = {}
+        self.pod.end()
 
 
 class Service:
@@ -156,6 +164,9 @@ class Service:
         if self.fault("lost-before", what):
             request.transport.abort()
             return web.Response()
+        odd = await self.odd(request, what)
+        if odd:
+            return odd
         try:
             answer = await self.checked(request, handler)
         except Refusal as e:
@@ -163,6 +174,31 @@ class Service:
         if self.fault("lost-after", what):
             request.transport.abort()
         return answer
+
+    async def odd(self, request, what):
+        """An answer that is none."""
+        if self.fault("limit", what):
+            return self.envelope(429, 429, "too many requests", None)
+        if self.fault("garbage", what):
+            return web.Response(text='{"code":0,"data":')
+        if self.fault("silent", what):
+            await asyncio.sleep(3600)
+        if self.fault("half", what):
+            answer = web.StreamResponse(headers={"Content-Length": "1000"})
+            await answer.prepare(request)
+            await answer.write(b'{"code":0,"data":{')
+            request.transport.close()
+            return answer
+        if self.fault("huge", what):
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            try:
+                for _ in range(100):
+                    await answer.write(b" " * (1 << 20))
+            except ConnectionError:
+                pass  # it had enough
+            return answer
+        return None
 
     async def checked(self, request, handler):
         if request.headers.get("Authorization") != "Bearer " + TOKEN:
@@ -324,6 +360,12 @@ class Service:
         self.faults.append({"n": 1, **await request.json()})
         return web.json_response({})
 
+    async def test_cut(self, _request):
+        for box in self.boxes.values():
+            for c in list(box.connections):
+                await c.drop()
+        return web.json_response({})
+
     async def test_recreate(self, request):
         box = self.boxes[(await request.json())["id"]]
         await box.lose_pod()
@@ -357,7 +399,7 @@ class Service:
             r.add_post("%s/{id}/%s" % (top, name), getattr(self, name))
         r.add_get("/health", self.health)
         r.add_get("/_test/journal", self.test_journal)
-        for name in ("traits", "fault", "recreate", "folder"):
+        for name in ("traits", "fault", "cut", "recreate", "folder"):
             r.add_post("/_test/" + name, getattr(self, "test_" + name))
         return app
 
@@ -374,15 +416,17 @@ async def serve(args):
     service = Service(args)
     runner = web.AppRunner(service.app(), access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", args.port)
-    await site.start()
-    print("ready", site._server.sockets[0].getsockname()[1], flush=True)
+    listening = socket.create_server(("127.0.0.1", args.port))
+    await web.SockSite(runner, listening).start()
+    print("ready", listening.getsockname()[1], flush=True)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sys.stdin, lambda: os.read(0, 4096) or ended.set())
+    if not args.stay:
+        loop.add_reader(sys.stdin, lambda: os.read(0, 4096) or ended.set())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     await ended.wait()
-    loop.remove_reader(sys.stdin)
+    if not args.stay:
+        loop.remove_reader(sys.stdin)
     await service.end()
     await asyncio.wait_for(runner.cleanup(), 5)
 
@@ -391,6 +435,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--dir")
     p.add_argument("--port", type=int, default=0)
+    p.add_argument("--stay", action="store_true")
     p.add_argument("traits", nargs="*", metavar="TRAIT")
     asyncio.run(serve(p.parse_args()))
 

@@ -1,6 +1,6 @@
 """What the stand-in for Vtrix has in each sandbox: JSON-RPC on a WebSocket.
 
-Commands run for real, in the sandbox's folder.  Each call is a task of its
+Commands run for real, in the sandbox's pod (vtrix_pod.py).  Each call is a task of its
 own, so that messages of different calls interleave.
 """
 import asyncio
@@ -40,20 +40,18 @@ class Command:
 
     def __init__(self, cmd_id, traits):
         self.cmd_id, self.traits = cmd_id, traits
+        self.told = {"stdout": 0, "stderr": 0}
         self.started = stamp(now())
         self.events, self.size, self.first = [], 0, 0
         self.output = ""
         self.exit_code, self.timed_out = None, False
         self.changed = asyncio.Condition()
 
-    async def start(self, params, folder):
-        env = dict(os.environ, HOME=folder, PWD=folder)
-        env.update(params.get("env") or {})
+    async def start(self, params, pod):
         self.proc = await asyncio.create_subprocess_exec(
-            "/bin/bash", "-c", params["command"], env=env,
-            cwd=params.get("working_dir") or folder,
-            stdin=PIPE, stdout=PIPE,
-            stderr=PIPE, start_new_session=True)
+            *pod.bubble(params.get("working_dir")), "/bin/bash", "-c",
+            params["command"], env={**pod.env(), **(params.get("env") or {})},
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True)
         self.task = asyncio.create_task(self.watch(
             params.get("stdin_data", "").encode(), params.get("timeout")))
 
@@ -116,6 +114,7 @@ class Command:
         async with self.changed:
             for chunk, raw in chunks:
                 self.output += raw
+                chunk = self.cut(name, chunk)
                 self.events.append((name, chunk))
                 self.size += len(chunk)
             while self.size > RING and len(self.events) > 1:
@@ -123,6 +122,14 @@ class Command:
                 self.first += 1
             self.changed.notify_all()
         return rest
+
+    def cut(self, name, chunk):
+        """What is left of it under a limit of the events."""
+        for t in self.traits:
+            if t.startswith("cap-events="):
+                chunk = chunk[:max(0, int(t[11:]) - self.told[name])]
+        self.told[name] += len(chunk)
+        return chunk
 
     async def replay(self, emit):
         """All events to emit(name, data), until the command has ended."""
@@ -170,6 +177,7 @@ class Connection:
         self.calls = set()
 
     async def serve(self, request):
+        self.request = request
         await self.ws.prepare(request)
         self.box.connections.add(self)
         try:
@@ -188,8 +196,8 @@ class Connection:
 
     async def drop(self):
         """As when the network fails: no close frame."""
-        if self.ws._req is not None and self.ws._req.transport:
-            self.ws._req.transport.abort()
+        if self.request.transport:
+            self.request.transport.abort()
 
     async def send(self, obj):
         if not self.ws.closed:
@@ -221,6 +229,8 @@ class Connection:
             return  # the gateway took it, and nobody is there
         if self.service.fault("lost-before", method):
             return await self.drop()
+        if self.service.fault("silent", method):
+            return None
         try:
             result = await f(number, params)
         except FileNotFoundError as e:
@@ -231,6 +241,14 @@ class Connection:
             raise Fault(BAD_PARAMS, "invalid params: %s" % e)
         if self.service.fault("lost-after", method):
             return await self.drop()
+        if self.service.fault("garbage", method):
+            return await self.ws.send_str('{"jsonrpc":"2.0","id":')
+        if self.service.fault("binary", method):
+            return await self.ws.send_bytes(b"{}")
+        if self.service.fault("no-result", method):
+            result = {}
+        if self.service.fault("huge", method):
+            result["output"] = "x" * (20 << 20)
         await self.send({"id": number, "result": result})
 
     async def notify(self, number, method, **params):
@@ -243,7 +261,7 @@ class Connection:
                 not isinstance(params.get("stdin_data", ""), str):
             raise Fault(BAD_PARAMS, "invalid type")
         command = self.box.new_command(self.service.traits)
-        await command.start(params, self.box.folder)
+        await command.start(params, self.box.pod)
         if params.get("detached"):
             return {"cmd_id": command.cmd_id, "pid": command.proc.pid,
                     "started_at": command.started}
@@ -285,19 +303,22 @@ class Connection:
     # ---- files ----
 
     async def do_read(self, _number, params):
-        with open(params["path"], "rb") as f:
+        with open(self.host(params), "rb") as f:
             data = f.read()
         return {"type": "text", "truncated": len(data) > READ_MAX,
                 "content": data[:READ_MAX].decode("utf-8", "replace")}
 
     async def do_read_stream(self, number, params):
         size, total = params.get("chunk_size") or 65536, 0
-        with open(params["path"], "rb") as f:
+        with open(self.host(params), "rb") as f:
             while data := f.read(size):
                 total += len(data)
                 await self.notify(number, "read_stream.chunk",
                                   data=base64.b64encode(data).decode())
         return {"type": "text", "total_bytes": total}
+
+    def host(self, params):
+        return self.box.pod.host(params["path"])
 
     def put(self, path, data):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -306,22 +327,22 @@ class Connection:
         return len(data)
 
     async def do_write(self, _number, params):
-        return {"bytes_written": self.put(params["path"],
+        return {"bytes_written": self.put(self.host(params),
                                           params["content"].encode())}
 
     async def do_write_binary(self, _number, params):
-        self.put(params["path"], base64.b64decode(params["data"],
-                                                  validate=True))
+        path = self.host(params)
+        self.put(path, base64.b64decode(params["data"], validate=True))
         if "mode" in params:
-            os.chmod(params["path"], params["mode"] & 0o7777)
+            os.chmod(path, params["mode"] & 0o7777)
         return {}
 
     async def do_edit(self, _number, params):
-        with open(params["path"], encoding="utf-8") as f:
+        with open(self.host(params), encoding="utf-8") as f:
             text = f.read()
         if text.count(params["old_text"]) != 1:
             raise Fault(FAILED, "old_text must occur exactly once")
-        self.put(params["path"], text.replace(
+        self.put(self.host(params), text.replace(
             params["old_text"], params["new_text"]).encode())
         return {"message": "edited"}
 
@@ -330,7 +351,7 @@ class Connection:
             else stamp(st.st_mtime)
 
     async def do_stat(self, _number, params):
-        path = params["path"]
+        path = self.host(params)
         if not os.path.exists(path):
             return {"exists": False, "size": 0, "is_dir": False,
                     "is_file": False, "modified_at": None}
@@ -340,14 +361,15 @@ class Connection:
                 "modified_at": self.modified(st)}
 
     async def do_list_files(self, _number, params):
-        found = []
-        with os.scandir(params["path"]) as entries:
+        found, top = [], self.host(params)
+        with os.scandir(top) as entries:
             for e in entries:
                 st = e.stat(follow_symlinks=os.path.exists(e.path))
                 found.append({
                     "name": e.name.encode("utf-8", "surrogateescape")
                     .decode("utf-8", "replace"),
-                    "path": e.path.encode("utf-8", "surrogateescape")
+                    "path": os.path.join(params["path"], e.name)
+                    .encode("utf-8", "surrogateescape")
                     .decode("utf-8", "replace"),
                     "size": st.st_size, "is_dir": e.is_dir(),
                     "modified_at": self.modified(st)})

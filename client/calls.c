@@ -368,15 +368,24 @@ static void list_go_on(struct sbx_work *w, const json_t *answer,
 	sbx_work_done(w, r < 0 ? &e : NULL);
 }
 
+const json_t *sbx_calls_list(const struct sbx_rest *x, const json_t *answer)
+{
+	const struct sbx_calls_type *t = x->type->calls;
+	const json_t *list = answer;
+
+	if (t->list_of)
+		list = t->list_of(answer);
+	else if (t->list)
+		list = json_object_get(answer, t->list);
+	return json_is_array(list) ? list : NULL;
+}
+
 static void on_page(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	const char *member = w->rest->type->calls->list;
-	const json_t *items = answer->json;
+	const json_t *items = sbx_calls_list(w->rest, answer->json);
 	struct sbx_error e = answer->error;
 
-	if (member)
-		items = json_object_get(items, member);
-	if (!e.err && !json_is_array(items))
+	if (!e.err && !items)
 		sbx_rest_wonder(w->rest, &e, "no list in it");
 	if (e.err)
 		sbx_work_done(w, &e);

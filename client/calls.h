@@ -53,8 +53,10 @@ struct sbx_calls_type {
 	/* paths: of all sandboxes, of one ("/sandboxes/%s") */
 	const char *all, *one;
 	sbx_sandbox_fn *parse;
-	/* the answer's member that is the list; NULL: the answer is */
+	/* the answer's member that is the list; NULL: the answer is.  Or, for
+	 * one that has several shapes: the list in it, or NULL. */
 	const char *list;
+	const json_t *(*list_of)(const json_t *answer);
 	/* the request for a page, and whether another follows it; may be
 	 * absent: the first is all */
 	void (*page)(struct sbx_page *page, struct sbx_request_conf *conf);
@@ -101,6 +103,8 @@ void sbx_work_look(struct sbx_work *w, sbx_work_fn *then);
 /* A request that changes something, and then as sbx_work_look. */
 void sbx_work_act(struct sbx_work *w, struct sbx_request_conf conf,
 		  sbx_work_fn *then);
+/* The list in the answer to a list, NULL if there is none. */
+const json_t *sbx_calls_list(const struct sbx_rest *x, const json_t *answer);
 /* 32 hex digits that nobody else has; -EIO */
 int sbx_make_marker(char text[33]);
 

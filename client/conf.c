@@ -16,14 +16,14 @@
 #define MAX_ONLY	   255
 
 static const struct sbx_conf_service services[] = {
-	{"local", NULL, NULL, .is_here = true},
-	{"xgen", "XGEN_API_KEY", "XGEN_TOKEN", .is_here = true},
+	{"local", NULL, NULL},
+	{"xgen", "XGEN_API_KEY", "XGEN_TOKEN"},
 	{"opensandbox", "OPEN_SANDBOX_API_KEY", "EXECD_ACCESS_TOKEN",
-	 .key_is_optional = true, .token_beside_key = true, .is_here = true},
+	 .key_is_optional = true, .token_beside_key = true},
 	{"vtrix", "VTRIX_API_KEY", NULL},
 	{"computesdk", "COMPUTESDK_API_KEY", "COMPUTESDK_ACCESS_TOKEN",
-	 .has_providers = true, .is_here = true},
-	{"timetravel", "TIMETRAVEL_API_KEY", NULL, .is_here = true},
+	 .has_providers = true},
+	{"timetravel", "TIMETRAVEL_API_KEY", NULL},
 };
 
 const struct sbx_conf_service *sbx_conf_service_find(const char *word,
@@ -62,6 +62,7 @@ void sbx_conf_release(struct sbx_conf *conf)
 	for (i = 0; conf->agent_args && conf->agent_args[i]; i++)
 		free(conf->agent_args[i]);
 	free(conf->agent_args);
+	free(conf->project);
 	free(conf->profile_keyfile);
 	for (i = 0; conf->headers && conf->headers[i]; i++)
 		sbx_secret_free(conf->headers[i]);
@@ -250,14 +251,7 @@ static int conf_set_service(struct sbx_conf *conf,
 	conf->service = strdup(s->word);
 	if (!conf->service)
 		return conf_no_memory(reterr);
-	if (s->is_here)
-		return 0;
-	return sbx_error_set(
-		reterr, -EOPNOTSUPP,
-		"this version of sbxfs cannot talk to %s yet; it "
-		"can to xgen, opensandbox, computesdk, timetravel, and its "
-		"own agent (local)",
-		s->word);
+	return 0;
 }
 
 /* 1: this is no SOURCE but may be the name of a profile */

@@ -27,6 +27,7 @@ struct sbx_conf {
 	struct sbx_secret **headers;
 	unsigned int timeout_ms; /* longest wait for a lost connection */
 	bool helper;		 /* false: -o helper=off */
+	char *project;		 /* vtrix: a profile's, or NULL */
 	char *agent;	   /* local: program to start, NULL: look for it */
 	char **agent_args; /* local: more arguments for it, or NULL */
 	/* one of several: a key of the environment is not meant for all */

@@ -17,7 +17,6 @@ struct sbx_conf_service {
 	bool key_is_optional, token_beside_key;
 	/* it uses the machines of others, and needs credentials for them */
 	bool has_providers;
-	bool is_here; /* this version can talk to it */
 };
 /* NULL for a word that is none */
 const struct sbx_conf_service *sbx_conf_service_find(const char *word,

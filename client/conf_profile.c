@@ -146,6 +146,8 @@ static bool profile_take(struct profile_reader *p, const char *key,
 		return profile_string(p, &c->profile_keyfile, value);
 	if (!strcmp(key, "agent"))
 		return profile_string(p, &c->agent, value);
+	if (!strcmp(key, "project"))
+		return profile_string(p, &c->project, value);
 	if (!strcmp(key, "key"))
 		return profile_secret(p, &c->profile_key, key, value);
 	if (!strcmp(key, "token"))
@@ -165,7 +167,7 @@ static bool profile_take(struct profile_reader *p, const char *key,
 	return profile_wrong(p, key,
 			     "there is no such word; those that there are: "
 			     "source, key, token, keyfile, timeout, helper, "
-			     "agent, sources");
+			     "agent, project, sources");
 }
 
 static int on_entry(void *arg, const char *section, const char *key,

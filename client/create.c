@@ -160,12 +160,10 @@ static void create_seek(struct sbx_work *w);
 static const json_t *create_find(const struct sbx_create *c,
 				 const json_t *answer)
 {
-	const char *member = c->work->rest->type->calls->list, *mark;
-	const json_t *list = answer, *obj;
+	const json_t *list = sbx_calls_list(c->work->rest, answer), *obj;
+	const char *mark;
 	size_t i;
 
-	if (member)
-		list = json_object_get(answer, member);
 	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
 	{
 		mark = sbx_json_str(sbx_json_object(obj, c->type->labels),

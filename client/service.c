@@ -8,7 +8,7 @@
 
 static const struct sbx_service_type *const types[] = {
 	&sbx_svc_local,	     &sbx_svc_xgen,	  &sbx_svc_opensandbox,
-	&sbx_svc_computesdk, &sbx_svc_timetravel,
+	&sbx_svc_computesdk, &sbx_svc_timetravel, &sbx_svc_vtrix,
 };
 #define NR_TYPES (sizeof(types) / sizeof(types[0]))
 

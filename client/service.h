@@ -290,6 +290,7 @@ extern const struct sbx_service_type sbx_svc_local;
 extern const struct sbx_service_type sbx_svc_opensandbox;
 extern const struct sbx_service_type sbx_svc_computesdk;
 extern const struct sbx_service_type sbx_svc_timetravel;
+extern const struct sbx_service_type sbx_svc_vtrix;
 
 /* By name, NULL if there is none; sbx_service_nth for listing them. */
 const struct sbx_service_type *sbx_service_find(const char *name);

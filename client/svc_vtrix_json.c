@@ -35,14 +35,6 @@ int sbx_vtrix_open(const json_t *answer, json_t **ret_data)
 	return 0;
 }
 
-int sbx_vtrix_wonder(struct sbx_error *e, const char *url, const char *why)
-{
-	return sbx_error_set(e, -EPROTO,
-			     "what answers at %.80s does not look like a Vtrix "
-			     "gateway (%s); check the address",
-			     url, why);
-}
-
 /* Numbers of their own are not published; some are those of HTTP. */
 static int status_of(int status, const json_t *obj, const char *text)
 {
@@ -71,7 +63,8 @@ int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 	if (!json_is_integer(json_object_get(obj, "code"))) {
 		err = sbx_error_from_http(e, status, url);
 		if (status == 404)
-			err = sbx_vtrix_wonder(e, url, "page not found");
+			err = sbx_error_wonder(e, url, SBX_VTRIX_PRODUCT,
+					       "page not found");
 		e->status = status;
 		return err;
 	}
@@ -256,6 +249,21 @@ const json_t *sbx_vtrix_list(const json_t *data, bool *ret_more)
 	if (json_is_array(data))
 		return data;
 	return items ? items : sbx_json_array(data, "sandboxes");
+}
+
+/* A server in Go writes null for a list of nothing. */
+int sbx_vtrix_fill_list(json_t *answer)
+{
+	json_t *data = json_object_get(answer, "data");
+
+	if (json_is_null(data))
+		return json_object_set_new(answer, "data", json_array()) < 0
+			       ? -ENOMEM
+			       : 0;
+	if (!json_is_null(json_object_get(data, "items")))
+		return 0;
+	return json_object_set_new(data, "items", json_array()) < 0 ? -ENOMEM
+								    : 0;
 }
 
 const json_t *sbx_vtrix_created(const json_t *data)

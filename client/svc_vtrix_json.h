@@ -12,6 +12,8 @@
 #include "client/error.h"
 #include "client/service.h"
 
+#define SBX_VTRIX_PRODUCT "a Vtrix gateway"
+
 /*
  * What is inside {"code":0,"data":...}: borrowed, NULL for no data.  Answers
  * in the shapes of the second generation have no envelope and are their own
@@ -23,7 +25,6 @@ int sbx_vtrix_open(const json_t *answer, json_t **ret_data);
 /* What a failure means, whatever status it came with.  url: who said so. */
 int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 		    size_t len, const char *url);
-int sbx_vtrix_wonder(struct sbx_error *e, const char *url, const char *why);
 
 /* One sandbox, of either generation; url says where it was asked for.
  * -EPROTO, -ENOMEM; ret is untouched then. */
@@ -32,6 +33,8 @@ int sbx_vtrix_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 /* The service's own word for its state; "" if there is none. */
 const char *sbx_vtrix_state_word(const json_t *obj);
 
+/* Makes an empty list of what is null in an answer to a list.  -ENOMEM. */
+int sbx_vtrix_fill_list(json_t *answer);
 /* The list in an answer's data, which has one of four shapes; NULL: none. */
 const json_t *sbx_vtrix_list(const json_t *data, bool *ret_more);
 

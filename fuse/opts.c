@@ -431,7 +431,7 @@ void sfs_opts_help(FILE *f)
 	      "below DIR\n"
 	      "  xgen+http://HOST:PORT       a service (+https likewise)\n"
 	      "  opensandbox+http://HOST:PORT\n"
-	      "  computesdk+https://HOST\n"
+	      "  computesdk+https://HOST, vtrix+http://HOST:PORT\n"
 	      "  timetravel+http://HOST:PORT\n"
 	      "  NAME                        a profile of "
 	      "~/.config/sbxfs/config,\n"

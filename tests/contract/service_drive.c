@@ -5,7 +5,7 @@
  *	service_drive SOURCE [KEYFILE]
  *
  *	list | get ID | destroy ID | keepalive ID [SECONDS]
- *	pause ID | resume ID
+ *	pause ID | resume ID | stop ID | start ID | restart ID
  *	create [OPTIONS]	a JSON object
  *	exec ID SCRIPT		sh -c SCRIPT, its output and exit code
  *	echo ID BYTES		BYTES through `cat`, checked
@@ -16,6 +16,7 @@
  *	run ID SCRIPT		of services without streams
  *	timeout MS		for the calls that follow
  *	quick			closes the service with a call under way
+ *	leave ID SCRIPT		the same with a run
  */
 #include <errno.h>
 #include <stdio.h>
@@ -262,6 +263,7 @@ static char *one_command;
 
 static void on_run(struct sbx_run *r)
 {
+	bool canceled = r->error.err == -ECANCELED;
 	json_t *obj = json_object();
 
 	put_error(obj, &r->error);
@@ -272,7 +274,8 @@ static void on_run(struct sbx_run *r)
 	print(obj);
 	sbx_run_release(r);
 	free(one_command);
-	next_command();
+	if (!canceled)
+		next_command();
 }
 
 static void start_run(const char *id, const char *script)
@@ -312,6 +315,12 @@ static bool do_command(const char *verb, char *id, char *rest)
 		call(SBX_CALL_PAUSE, id, NULL);
 	else if (!strcmp(verb, "resume"))
 		call(SBX_CALL_RESUME, id, NULL);
+	else if (!strcmp(verb, "stop"))
+		call(SBX_CALL_STOP, id, NULL);
+	else if (!strcmp(verb, "start"))
+		call(SBX_CALL_START, id, NULL);
+	else if (!strcmp(verb, "restart"))
+		call(SBX_CALL_RESTART, id, NULL);
 	else if (!strcmp(verb, "exec") || !strcmp(verb, "quiet"))
 		start(verb, id, rest);
 	else if (!strcmp(verb, "echo") || !strcmp(verb, "pour"))
@@ -345,6 +354,10 @@ static void next_command(void)
 			break;
 		}
 		id = rest ? strsep(&rest, " ") : NULL;
+		if (!strcmp(verb, "leave")) {
+			start_run(id, rest);
+			break;
+		}
 		if (!strcmp(verb, "timeout") && id)
 			timeout_ms = (unsigned int)strtoul(id, NULL, 10);
 		else if (do_command(verb, id ? id : (char[]){""},

@@ -12,6 +12,10 @@ TRAITs:
   g1b             paths and create of the second dialect; g1a is the default
   g2              answers as the second generation does, and runs nothing
   hours seconds   what extend takes; by default as the dialect does
+  strict          and it refuses words that it does not know
+  no-extend       it does nothing
+  preview         sandboxes have a preview host
+  preview-url     they have a preview address instead
   lines           a chunk of output is a line, with its end
   bare-lines      and without it
   raw             chunks of seven characters
@@ -95,6 +99,10 @@ class Box:
                "created_at": when(self.created),
                "allocated_at": when(self.created),
                "expire_at": when(self.expires), "last_active_at": ""}
+        if "preview" in traits:
+            obj["preview_host"] = "sb.preview.example"
+        if "preview-url" in traits:
+            obj["preview_url"] = "https://one.preview.example/x"
         if self.labels is not None:
             obj["labels"] = self.labels
         if self.spec is not None:
@@ -165,7 +173,7 @@ class Service:
             request.transport.abort()
             return web.Response()
         odd = await self.odd(request, what)
-        if odd:
+        if odd is not None:  # an empty one is false
             return odd
         try:
             answer = await self.checked(request, handler)
@@ -318,10 +326,14 @@ class Service:
         box, body = self.box(request), await self.body(request)
         hours = "hours" in self.traits or (
             "seconds" not in self.traits and "g1b" not in self.traits)
+        if "strict" in self.traits and \
+                set(body) - {"hours" if hours else "seconds"}:
+            raise Refusal(400, "unknown field")
         n = body.get("hours", 0) if hours else body.get("seconds")
         if type(n) is not int or n < 0 or (not hours and not 0 < n <= DAY):
             raise Refusal(400, "invalid duration")
-        box.expires += (n or 12) * 3600 if hours else n
+        if "no-extend" not in self.traits:
+            box.expires += (n or 12) * 3600 if hours else n
 
     async def update(self, request):
         box, body = self.box(request, "active"), await self.body(request)

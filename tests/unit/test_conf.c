@@ -138,12 +138,6 @@ static void source_mistakes(void **state)
 	}
 }
 
-static void source_of_a_service_to_come(void **state)
-{
-	assert_int_equal(parse("vtrix+http://h"), -EOPNOTSUPP);
-	assert_non_null(strstr(e.text, "vtrix"));
-}
-
 static void profile_is_read(void **state)
 {
 	mkdir(path_of(".config"), 0700);
@@ -385,7 +379,6 @@ int main(void)
 		TEST(source_local_is_made_absolute),
 		TEST(source_url),
 		TEST(source_mistakes),
-		TEST(source_of_a_service_to_come),
 		TEST(profile_is_read),
 		TEST(profile_mistakes),
 		TEST(profile_with_a_key_must_be_private),

@@ -218,6 +218,26 @@ static void vtrix_samples(void **state)
 	assert_true(n > 90);
 }
 
+static void vtrix_empty_lists(void **state)
+{
+	static const char *const texts[] = {
+		"{\"code\":0,\"data\":null}",
+		"{\"code\":0,\"data\":{\"items\":null}}",
+		"{\"code\":0,\"data\":{\"items\":[]}}",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		SBX_JSON json_t *obj =
+			sbx_json_parse(texts[i], strlen(texts[i]));
+		json_t *data = NULL;
+
+		assert_int_equal(sbx_vtrix_fill_list(obj), 0);
+		assert_int_equal(sbx_vtrix_open(obj, &data), 0);
+		assert_non_null(sbx_vtrix_list(data, NULL));
+	}
+}
+
 static struct sbx_sandbox sandbox(const char *text)
 {
 	SBX_JSON json_t *obj = sbx_json_parse(text, strlen(text));
@@ -420,6 +440,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vtrix_samples),
+		cmocka_unit_test(vtrix_empty_lists),
 		cmocka_unit_test(vtrix_times),
 		cmocka_unit_test(vtrix_previews),
 		cmocka_unit_test(vtrix_create),

@@ -18,8 +18,8 @@
 #define CTL_TEXT_MAX (16 * 1024 * 1024) /* info.json of the largest service */
 
 struct ctl_file {
-	struct ctl_node *node; /* counted */
-	const struct ctl_file_type *type;
+	struct ctl_node *node;		  /* counted */
+	const struct ctl_file_type *type; /* NULL: a directory */
 	unsigned int refs;
 	bool closed;		     /* nobody reads or writes any more */
 	bool seekable;		     /* a stream with offsets: by its open */

@@ -341,7 +341,8 @@ void ctl_own_gone(struct sfs_sandbox *sb)
 
 	for (f = sb->m->files; f; f = next) {
 		next = f->next;
-		if (f->node->sb != sb || f->type->close != stream_close)
+		if (f->node->sb != sb || !f->type ||
+		    f->type->close != stream_close)
 			continue;
 		stream_fail(stream_of(f), -ESTALE, "the sandbox is gone");
 		stream_let_go(stream_of(f));

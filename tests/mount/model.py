@@ -362,11 +362,13 @@ class World:
             self.both(place, ops)
         else:
             self.fault(place, ops)
-        if place in HERE:
-            # local programs need no barrier among themselves
+        if place in HERE and (reader == place or not self.in_root):
+            # local programs need no barrier among themselves, but between
+            # workspace/ and root/, which are told of one another's changes
             want = as_model(self.model.do([["tree"]])[0][1])
             word, t = self.hands[reader].do([["tree", flag]])[0]
             self.check(t, want, "at once, %s" % reader)
+        if place in HERE:
             self.compare(reader, "exec", flag)
         elif place == "exec":
             self.compare(reader, "nothing", flag)
@@ -374,8 +376,9 @@ class World:
             wait = 0 if flag else PUSHED_S
             if place not in self.hands:
                 wait = FAULTY_S
-            self.compare(reader, "exec" if flag else "push", not flag,
-                         0 if flag else wait)
+            for r in HERE if self.in_root else [reader]:
+                self.compare(r, "exec" if flag else "push", not flag,
+                             0 if flag else wait)
         self.compare_held(place == "kill")
 
     def run(self, program):

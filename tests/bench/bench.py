@@ -1,10 +1,15 @@
 #!/usr/bin/python3
-"""The same work on the local disk, on sbxfs and on sshfs, side by side.
+"""The same work on the local disk, on sbxfs, on sshfs and on rclone mount,
+side by side.
 
 Each row is a program that a user runs.  "cold" is after a fresh mount, with
 the kernel's own caches of the mount empty; "warm" repeats it unchanged.
+rclone is given a full cache on the local disk, for without it most of these
+programs fail; then it says that a file is written before it has sent it, also
+to fsync(2).
 """
 import argparse
+import getpass
 import os
 import shutil
 import subprocess
@@ -104,7 +109,7 @@ class Sshfs(Proxied):
     name = "sshfs"
 
     def __init__(self, work, rtt):
-        self.dir = os.path.join(work, "ssh")
+        self.dir = os.path.join(work, self.name)
         self.mnt = os.path.join(self.dir, "mnt")
         self.top = self.mnt
         self.far = os.path.join(self.dir, "far")
@@ -144,18 +149,50 @@ class Sshfs(Proxied):
              "127.0.0.1:" + self.far, self.mnt], check=True,
             stderr=subprocess.DEVNULL)
 
-    def fresh(self):
+    def unmount(self):
         subprocess.run(["fusermount3", "-u", self.mnt], check=True)
+
+    def fresh(self):
+        self.unmount()
         self.mount()
 
     def inside(self, command):
         subprocess.Popen(command, shell=True, cwd=self.far)
 
     def close(self):
-        subprocess.run(["fusermount3", "-u", self.mnt])
+        self.unmount()
         self.sshd.terminate()
         self.sshd.wait()
         self.end_proxy()
+
+
+class Rclone(Sshfs):
+    """Of the same sshd."""
+    name = "rclone"
+
+    def mount(self):
+        cache = os.path.join(self.dir, "cache")
+        shutil.rmtree(cache, ignore_errors=True)
+        self.p = subprocess.Popen(
+            ["rclone", "mount", "--vfs-cache-mode", "full",
+             "--cache-dir", cache, "--config", os.path.join(self.dir, "none"),
+             ":sftp,host=127.0.0.1,port=%d,user=%s,key_file=%s:%s" %
+             (self.port, getpass.getuser(), os.path.join(self.dir, "user"),
+              self.far), self.mnt],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.path.ismount(self.mnt))
+
+    def fresh(self):
+        """Once it has sent all that it said was written."""
+        files = "find . -type f -printf '%P %s\\n' | sort"
+        wait_for(lambda: subprocess.check_output(
+            files, shell=True, cwd=self.far) == subprocess.check_output(
+                files, shell=True, cwd=self.mnt), 120)
+        super().fresh()
+
+    def unmount(self):
+        super().unmount()
+        self.p.wait()
 
 
 def make_inputs(work, quick):
@@ -310,10 +347,11 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--rtt", type=float, default=0, metavar="MS")
     ap.add_argument("--quick", action="store_true")
-    ap.add_argument("--no-sshfs", action="store_true")
+    ap.add_argument("--no-sshfs", action="store_true",
+                    help="neither sshfs nor rclone")
     ap.add_argument("rows", nargs="*", choices=[[], *ROWS])
     args = ap.parse_args()
-    kinds = [Local, Sbxfs] + ([] if args.no_sshfs else [Sshfs])
+    kinds = [Local, Sbxfs] + ([] if args.no_sshfs else [Sshfs, Rclone])
     table, names = {}, []
     with tempfile.TemporaryDirectory(prefix="sbxfs-bench.") as work:
         make_inputs(work, args.quick)
@@ -326,7 +364,11 @@ def main():
                         if name not in names:
                             names.append(name)
                         table[name, kind.name] = form % value
-                    ROWS[row](fs, work, out)
+                    try:
+                        ROWS[row](fs, work, out)
+                    except (OSError, subprocess.CalledProcessError) as e:
+                        print("%s: %s: %s" % (kind.name, row, e),
+                              file=sys.stderr)
             finally:
                 fs.close()
     print("round trip %g ms" % args.rtt)

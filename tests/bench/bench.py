@@ -366,7 +366,8 @@ def main():
                         table[name, kind.name] = form % value
                     try:
                         ROWS[row](fs, work, out)
-                    except (OSError, subprocess.CalledProcessError) as e:
+                    except (OSError, AssertionError,
+                            subprocess.CalledProcessError) as e:
                         print("%s: %s: %s" % (kind.name, row, e),
                               file=sys.stderr)
             finally:

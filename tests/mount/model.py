@@ -384,6 +384,7 @@ class World:
     def run(self, program):
         self.examples += 1
         self.folder = "e%d" % self.examples
+        n = -1
         self.link_hidden = False
         m = self.m
         m.control("fault delay 0")
@@ -399,6 +400,7 @@ class World:
             for n, (place, ops, flag) in enumerate(program):
                 self.step(n, place, ops, flag)
         except AssertionError as e:
+            e.args = ("step %d: %s" % (n, e),)
             if VERBOSE:
                 print("failed:", e, program, file=sys.stderr)
             # the next one begins with nothing of this one

@@ -9,6 +9,7 @@
 #include "fuse/cache.h"
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 
 /*
@@ -21,6 +22,7 @@ struct sfs_refresh {
 	uint8_t tries;
 	uint8_t way; /* sfs_inode_way */
 	bool own;    /* behind a change of ours, which the kernel knows */
+	bool left;   /* sfs_attr_left */
 };
 
 static int refresh_send(struct sfs_refresh *r);
@@ -35,6 +37,8 @@ static void refresh_end(struct sfs_refresh *r, int err)
 		if (!err)
 			i->attr_gen = i->files->gen;
 	}
+	if (r->left)
+		sfs_shown_begin(i);
 	sfs_calls_resume(&r->waiting, err);
 	free(r);
 	sfs_inode_unref(i);
@@ -241,4 +245,19 @@ void sfs_attr_touch_dir(struct sfs_inode *i)
 		sfs_attr_touch(i);
 	else
 		i->attr_gen = 0;
+}
+
+void sfs_attr_left(struct sfs_inode *i)
+{
+	struct sfs_refresh *r;
+	int err;
+
+	if (!sfs_inode_is_file(i) || !sfs_file_is_open(i) || !sfs_handle_any(i))
+		return;
+	sfs_shown_keep(i);
+	r = refresh_new(i, NULL, &err);
+	if (r)
+		r->left = true;
+	else
+		sfs_shown_begin(i);
 }

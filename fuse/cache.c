@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/ahead.h"
+#include "fuse/attr.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
 #include "fuse/shown.h"
@@ -173,6 +174,8 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 		i->attr_gen = 0;
 		tell_inode(i, false);
 	}
+	if (!(how & SFS_PUT_OWN) && how & SFS_PUT_DATA)
+		sfs_attr_left(i);
 	sfs_inode_unref(i);
 }
 

@@ -36,6 +36,8 @@ static void entry_gone(struct sfs_dir *d, const char *name, size_t len,
 			sfs_dir_changed(d);
 		return;
 	}
+	if (what & SBX_CHANGE_DATA)
+		how |= SFS_PUT_DATA;
 	if (what & SBX_CHANGE_MOVED_FROM) {
 		how |= SFS_PUT_MOVED;
 		moving_set(d->inode->files, e->inode);
@@ -69,7 +71,8 @@ static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 	/* exchanged: what had the name is elsewhere now */
 	if (what & SBX_CHANGE_MOVED_FROM && e && e->inode &&
 	    !sfs_inode_is(e->inode, attr)) {
-		sfs_cache_remove_entry(d, e, SFS_PUT_MOVED);
+		sfs_cache_remove_entry(d, e,
+				       SFS_PUT_MOVED | (how & SFS_PUT_DATA));
 	}
 	if (full)
 		sfs_list_spoil(d);

@@ -148,6 +148,21 @@ class Coherence(unittest.TestCase):
             self.put("enough", b"")
         self.assertGreater(last, 1)
 
+    def test_opened_here_and_changed_and_removed_there(self):
+        os.mkdir(self.path("left"))
+        for i in range(30):
+            name = "left/%d" % i
+            self.put(name, b"")
+            with open(self.path(name), "rb") as f:
+                os.fstat(f.fileno())
+                self.run_("printf 1 > " + name)
+                self.assertEqual(f.read(), b"1")
+                self.run_((": > {0}; rm {0}", "printf 123 > {0}; "
+                           "echo > new; mv new {0}")[i % 2].format(name))
+                st = os.fstat(f.fileno())
+                self.assertEqual((st.st_size, st.st_nlink), (3 * (i % 2), 0))
+                self.assertEqual(os.pread(f.fileno(), 9, 0), b"123"[:st.st_size])
+
     def test_folder_exchanged_for_one_that_is_new(self):
         """and one that went there and back, which events tell the same way"""
         exchange = ("import ctypes; ctypes.CDLL(None).renameat2(-100, b'%s', "

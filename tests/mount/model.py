@@ -445,7 +445,8 @@ class Model(unittest.TestCase):
         number = SEED
         while time.monotonic() < end:
             self.run_examples(programs, 50, number)
-            self.run_examples(killing, 3, number)
+            if not self.world.in_root:
+                self.run_examples(killing, 3, number)
             number += 1
             print("seed %d: %d examples, %d steps" %
                   (number, self.world.examples, self.world.nr_steps),
@@ -458,6 +459,11 @@ class Model(unittest.TestCase):
 class ModelInRoot(Model):
     """The same with a cache that is always full, and through root/."""
     world_args = {"options": ("cache=1M",), "in_root": True}
+
+    def test_over_a_new_helper(self):
+        """a killed agent's sandbox gets another root when it is back, and
+        who was in the old one stays there"""
+        self.skipTest("through workspace/ only")
 
 
 if __name__ == "__main__":

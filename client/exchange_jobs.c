@@ -86,7 +86,7 @@ static void send_exit(struct exchange_job *j)
 	message(&b, 4, SBX_MSG_EXIT);
 	sbx_put_u64(&b, j->number);
 	sbx_put_u64(&b, (uint64_t)code);
-	sbx_put_u64(&b, code > 128 ? (uint64_t)code - 128 : 0);
+	sbx_put_u64(&b, sbx_signal_of_status(code));
 	sbx_put_u64(&b, j->took);
 	deliver(j->x, &b);
 }

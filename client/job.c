@@ -56,6 +56,7 @@ struct sbx_job {
 	unsigned int refs;
 	enum sbx_job_state state;
 	int exit_code, error;
+	unsigned int signo;
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
 	bool eof[2], registered;
@@ -391,10 +392,12 @@ static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
 	sbx_job_unref(j);
 }
 
-static void on_exit_code(void *arg, int code, int64_t duration_ms)
+static void on_exit_code(void *arg, int code, unsigned int signo,
+			 int64_t duration_ms)
 {
 	struct sbx_job *j = sbx_job_ref(arg);
 
+	j->signo = signo;
 	j->duration_ms = duration_ms;
 	job_end(j, code, 0);
 	job_news(j);
@@ -743,6 +746,11 @@ int sbx_job_exit_code(const struct sbx_job *j)
 int sbx_job_error(const struct sbx_job *j)
 {
 	return j->error;
+}
+
+unsigned int sbx_job_ended_by(const struct sbx_job *j)
+{
+	return j->signo;
 }
 
 uint32_t sbx_job_pid(const struct sbx_job *j)

@@ -148,7 +148,7 @@ static void tell_end(struct plain_job *j)
 		b = plain_message_begin(p, SBX_MSG_EXIT, 4);
 		sbx_put_u64(b, j->number);
 		sbx_put_u64(b, (uint64_t)j->exit_code);
-		sbx_put_u64(b, j->exit_code > 128 ? j->exit_code - 128u : 0);
+		sbx_put_u64(b, sbx_signal_of_status(j->exit_code));
 		sbx_put_i64(b, (int64_t)(uv_now(p->loop) - j->began));
 	}
 	plain_message(p);

@@ -185,13 +185,22 @@ void sbx_remote_waited(struct sbx_remote *r, uint64_t answered);
 struct sbx_remote_job {
 	void (*on_output)(void *arg, int stream, const uint8_t *data,
 			  size_t len, bool eof);
-	void (*on_exit)(void *arg, int code, int64_t duration_ms);
+	void (*on_exit)(void *arg, int code, unsigned int signo,
+			int64_t duration_ms);
 	void (*on_lost)(void *arg);
 };
 /* At most one per number, 1024 at once (-EAGAIN). */
 int sbx_remote_job_add(struct sbx_remote *r, uint32_t job,
 		       const struct sbx_remote_job *h, void *arg);
 void sbx_remote_job_del(struct sbx_remote *r, uint32_t job);
+
+/* Where nothing but an exit status is known: the signal that a shell means
+ * by it, or 0. */
+static inline unsigned int sbx_signal_of_status(int status)
+{
+	return status > 128 && status <= 128 + 64 ? (unsigned int)status - 128
+						  : 0;
+}
 
 static inline void sbx_put_at(struct sbx_buf *b, uint64_t dir, const void *name,
 			      size_t len, uint64_t ino)

@@ -138,14 +138,13 @@ static int on_exit_msg(struct sbx_remote *r, struct sbx_rd *rd)
 {
 	struct remote_job *j = job_find(r, sbx_get_u32(rd));
 	uint32_t code = sbx_get_u32(rd);
-	int64_t ms;
+	uint32_t signo = sbx_get_u32(rd);
+	int64_t ms = sbx_get_i64(rd);
 
-	sbx_get_u32(rd); /* the signal is in code, too */
-	ms = sbx_get_i64(rd);
-	if (rd->err || code > 255)
+	if (rd->err || code > 255 || (signo && code != 128 + signo))
 		return -EPROTO;
 	if (j)
-		j->h->on_exit(j->arg, (int)code, ms);
+		j->h->on_exit(j->arg, (int)code, signo, ms);
 	return 0;
 }
 

@@ -263,14 +263,13 @@ static void signal_write(fuse_req_t req, struct ctl_file *f, const char *data,
 
 static void signal_load(struct ctl_file *f)
 {
-	const struct sfs_job *j = f->node->job;
+	unsigned int signo = f->node->job->ended_by;
+	const char *name = signo ? sigabbrev_np((int)signo) : NULL;
 
-	if (j->state == SBX_JOB_ENDED && j->exit_code > 128) {
-		const char *name = sigabbrev_np(j->exit_code - 128);
-
-		if (name)
-			put_line(&f->text, name);
-	}
+	if (name)
+		put_line(&f->text, name);
+	else if (signo) /* those for real-time have numbers only */
+		sfs_text_printf(&f->text, "%u\n", signo);
 	ctl_file_loaded(f, NULL);
 }
 

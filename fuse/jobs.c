@@ -219,6 +219,7 @@ static void on_news(void *arg)
 		j->state = sbx_job_state(j->job);
 		j->error = sbx_job_error(j->job);
 		j->exit_code = sbx_job_exit_code(j->job);
+		j->ended_by = sbx_job_ended_by(j->job);
 		j->pid = sbx_job_pid(j->job);
 		j->duration_ms = sbx_job_duration_ms(j->job);
 		if (j->state != before && j->sb && j->number)

@@ -39,6 +39,7 @@ struct sfs_job {
 	enum sbx_job_state state;
 	uint64_t ended; /* as the how manieth one; 0: not yet, or a terminal */
 	int error, exit_code;
+	unsigned int ended_by; /* a signal; 0: none */
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
 

@@ -489,6 +489,15 @@ class Jobs(unittest.TestCase):
         r = self.sh("echo INT >jobs/%s/signal" % n)
         self.assertIn(b"No such process", r.stderr)
 
+    def test_the_signal_that_ended_it(self):
+        for command, code, name in (("kill -9 $$", 137, "KILL\n"),
+                                    ("exit 143", 143, ""),
+                                    ("kill -34 $$", 162, "34\n"),
+                                    ("exit 255", 255, "")):
+            n = self.start(command)
+            self.assertEqual(self.code(n), code)
+            self.assertEqual(self.text("jobs", n, "signal"), name, command)
+
     def test_rmdir_kills(self):
         n = self.start("sleep 1000 & sleep 1000")
         wait_for(lambda: self.text("jobs", n, "pid") != "0\n")

@@ -101,7 +101,7 @@ static void job_over(struct sbx_job *j)
 {
 	helper->on_output(job_arg, 1, NULL, 0, true);
 	helper->on_output(job_arg, 2, NULL, 0, true);
-	helper->on_exit(job_arg, 0, 0);
+	helper->on_exit(job_arg, 0, 0, 0);
 	sbx_job_unref(j);
 }
 

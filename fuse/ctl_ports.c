@@ -17,6 +17,10 @@
 #include "fuse/sandbox.h"
 #include "fuse/text.h"
 
+/* A service that does not answer is waited for no longer: ports are shown
+ * without URLs then. */
+#define LOOK_MS 3000
+
 /* A reader that waits for a port: part of its open file. */
 struct sfs_portwait {
 	struct sfs_portwait *next;
@@ -29,6 +33,10 @@ struct ports_file {
 	struct ctl_file f;
 	struct sfs_portwait wait;
 	unsigned int tries; /* of one question: helpers that were lost */
+	/* what is to be shown, while URLs are looked for */
+	uint16_t *open;
+	size_t nr;
+	bool is_line; /* open[0], which was waited for, and not the table */
 };
 
 static struct ports_file *ports_of(struct ctl_file *f)
@@ -43,16 +51,22 @@ static struct sfs_portwait *wait_of(struct ctl_file *f)
 
 /* ---- the table ---- */
 
+static const char *own_url(const struct sbx_sandbox *s, unsigned int port)
+{
+	for (size_t i = 0; i < s->nr_ports; i++)
+		if (s->ports[i].port == port && s->ports[i].url)
+			return s->ports[i].url;
+	return NULL;
+}
+
 static void put_url(struct sbx_buf *to, const struct sbx_sandbox *s,
 		    unsigned int port)
 {
-	for (size_t i = 0; i < s->nr_ports; i++) {
-		if (s->ports[i].port != port || !s->ports[i].url)
-			continue;
-		sfs_text_printf(to, "%s\n", s->ports[i].url);
-		return;
-	}
-	if (s->any_port[0])
+	const char *url = own_url(s, port);
+
+	if (url)
+		sfs_text_printf(to, "%s\n", url);
+	else if (s->any_port[0])
 		sfs_text_printf(to, "%s%u%s\n", s->any_port[0], port,
 				s->any_port[1]);
 	else
@@ -92,6 +106,50 @@ static void put_table(struct ctl_file *f, uint16_t *open, size_t nr)
 			put_port(f, s->ports[i].port, "declared");
 }
 
+static void show(struct ctl_file *f)
+{
+	struct ports_file *pf = ports_of(f);
+
+	if (pf->is_line)
+		put_port(f, pf->open[0], "open");
+	else
+		put_table(f, pf->open, pf->nr);
+	free(pf->open);
+	pf->open = NULL;
+	ctl_file_loaded(f, NULL);
+}
+
+static void on_urls(void *arg, struct sbx_box *box,
+		    const struct sbx_error *error)
+{
+	show(arg); /* what is known now, whatever came of it */
+}
+
+/* Takes open.  What the service said of this sandbox may be older than what
+ * it said of another one, by which URLs are put together. */
+static void show_with_urls(struct ctl_file *f, uint16_t *open, size_t nr,
+			   bool is_line)
+{
+	const struct sfs_place *p = f->node->place;
+	struct sbx_box *box = f->node->sb->box;
+	struct ports_file *pf = ports_of(f);
+	bool lacks = false;
+
+	pf->open = open;
+	pf->nr = nr;
+	pf->is_line = is_line;
+	for (size_t i = 0; i < nr && !box->sb.any_port[0] && !lacks; i++)
+		lacks = !own_url(&box->sb, open[i]);
+	if (lacks)
+		sbx_client_refresh(p->client, box, true,
+				   p->conf.timeout_ms < LOOK_MS
+					   ? p->conf.timeout_ms
+					   : LOOK_MS,
+				   on_urls, f);
+	else
+		show(f);
+}
+
 /* [[port, address, pid] ...] as a list of numbers */
 static int take_ports(struct sbx_rd *rd, uint16_t **ret, size_t *ret_nr)
 {
@@ -111,9 +169,13 @@ static int take_ports(struct sbx_rd *rd, uint16_t **ret, size_t *ret_nr)
 		}
 		open[nr++] = (uint16_t)port;
 	}
+	if (rd->err) {
+		free(open);
+		return rd->err;
+	}
 	*ret = open;
 	*ret_nr = nr;
-	return rd->err;
+	return 0;
 }
 
 /* ---- asking ---- */
@@ -145,14 +207,20 @@ static void wait_unlink(struct sfs_portwait *w)
 	sfs_ports_unwatch(sb);
 }
 
-static void wait_done(struct sfs_portwait *w, const struct sbx_error *error)
+static void wait_done(struct sfs_portwait *w)
 {
+	uint16_t *line = malloc(sizeof(*line));
+	struct sbx_error e = {0};
+
 	wait_unlink(w);
-	if (!error) {
-		put_port(w->f, w->port, "open");
-		w->port = 0; /* the next read gives the table again */
+	if (!line) {
+		sbx_error_set(&e, -ENOMEM, "out of memory");
+		ctl_file_loaded(w->f, &e);
+		return;
 	}
-	ctl_file_loaded(w->f, error);
+	*line = w->port;
+	w->port = 0; /* the next read gives the table again */
+	show_with_urls(w->f, line, 1, true);
 }
 
 static void ports_failed(struct ctl_file *f, int err)
@@ -165,10 +233,9 @@ static void ports_failed(struct ctl_file *f, int err)
 	sbx_error_set(&e, err, "ports: the sandbox cannot be asked%s%s",
 		      why && why->err ? ": " : "",
 		      why && why->err ? why->text : "");
-	if (!wait_of(f)->queued)
-		ctl_file_loaded(f, &e);
-	else
-		wait_done(wait_of(f), &e);
+	if (wait_of(f)->queued)
+		wait_unlink(wait_of(f));
+	ctl_file_loaded(f, &e);
 }
 
 static void ask(struct ctl_file *f, sbx_reply_fn *fn)
@@ -198,9 +265,7 @@ static void on_ports(void *arg, int err, struct sbx_rd *rd)
 		ports_failed(f, err);
 		return;
 	}
-	put_table(f, open, nr);
-	free(open);
-	ctl_file_loaded(f, NULL);
+	show_with_urls(f, open, nr, false);
 }
 
 /* The answer to somebody who waits; he may have been served meanwhile. */
@@ -218,7 +283,7 @@ static void on_ports_for_wait(void *arg, int err, struct sbx_rd *rd)
 		if (err && err != -ERESTART)
 			ports_failed(f, err);
 		else if (!err && has_port(open, nr, w->port))
-			wait_done(w, NULL);
+			wait_done(w);
 		free(open);
 	}
 	ctl_file_unref(f);
@@ -275,7 +340,7 @@ void sfs_ports_on_port(struct sfs_sandbox *sb, uint16_t port, bool open)
 	for (; w; w = next) {
 		next = w->next;
 		if (w->port == port)
-			wait_done(w, NULL);
+			wait_done(w);
 	}
 }
 

@@ -311,8 +311,6 @@ class Control(unittest.TestCase):
         self.assertEqual(state, "declared")
         self.assertIn("-3000.", url)
         for name in "t", "urls":
-            with open(self.m.path(name, "status"), "r+") as f:
-                f.write("refresh")
             with open(self.m.path(name, "status")) as f:
                 ident = [l.split()[1] for l in f if l.startswith("id:")][0]
             fd = os.open(self.m.path(name, "exec"), os.O_WRONLY)

@@ -242,6 +242,12 @@ static int sync_fd(int fd, const void *arg)
 	return (*data ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;
 }
 
+/* The whole file system that it is on. */
+static int sync_all(int fd, const void *arg)
+{
+	return syncfs(fd) < 0 ? errno : 0;
+}
+
 static int synced(struct helper *h, const struct child *c)
 {
 	struct sbx_attr attr;
@@ -259,15 +265,10 @@ static int synced(struct helper *h, const struct child *c)
 	return r;
 }
 
-static int sync_dir_fd(struct helper *h, uint64_t number)
+static int sync_dir_fd(struct helper *h, struct dir *d)
 {
-	struct dir *d;
-	int r;
+	int r = dirs_enter(h, d);
 
-	d = dirs_get(h, number, &r);
-	if (!d)
-		return r;
-	r = dirs_enter(h, d);
 	if (!r) {
 		r = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r = r < 0 ? -errno : r;
@@ -275,21 +276,53 @@ static int sync_dir_fd(struct helper *h, uint64_t number)
 	return r == -EACCES ? dirread_fd_shut(h, d) : r;
 }
 
-/* In a child if one can be had: a disk may take seconds. */
-static int sync_run(struct req *q, struct handle *hd, uint64_t dir, int fd,
-		    bool data)
+/* Whoever has it open may sync it, and may have opened it before its mode
+ * forbade that: then by way of what it is in, with all else there. */
+static int sync_above_fd(struct helper *h, const struct dir *d)
 {
-	struct child c = {.id = q->id, .hd = hd, .dir = dir, .done = synced};
+	struct dir *up = d->parent;
+	int fd = -EACCES;
+
+	for (; up && up->dev == d->dev && fd == -EACCES; up = up->parent)
+		fd = sync_dir_fd(h, up);
+	return fd;
+}
+
+/* In a child if one can be had: a disk may take seconds. */
+static int sync_run(struct req *q, struct handle *hd, struct dir *d, int fd,
+		    int (*fn)(int fd, const void *arg), bool data)
+{
+	struct child c = {.id = q->id,
+			  .hd = hd,
+			  .dir = d ? d->number : 0,
+			  .done = synced};
 	struct sbx_attr attr;
 	int r;
 
-	if (!q->in_batch && children_start(q->h, &c, fd, sync_fd, &data) == 0)
+	if (!q->in_batch && children_start(q->h, &c, fd, fn, &data) == 0)
 		return REQ_LATER;
-	r = -sync_fd(fd, &data);
+	r = -fn(fd, &data);
 	if (!r)
-		r = attr_of_fd(q->h, fd, &attr);
+		r = d ? attr_of_name(q->h, d, "", 0, &attr)
+		      : attr_of_fd(q->h, fd, &attr);
 	if (!r)
 		sbx_put_attr(q->out, &attr);
+	return r;
+}
+
+static int sync_dir(struct req *q, struct dir *d, bool data)
+{
+	int (*fn)(int fd, const void *arg) = sync_fd;
+	int fd = sync_dir_fd(q->h, d), r;
+
+	if (fd == -EACCES) {
+		fd = sync_above_fd(q->h, d);
+		fn = sync_all;
+	}
+	if (fd < 0)
+		return fd;
+	r = sync_run(q, NULL, d, fd, fn, data);
+	close(fd);
 	return r;
 }
 
@@ -299,20 +332,18 @@ int op_fsync(struct req *q)
 	bool data = sbx_get_bool(&q->rd);
 	uint64_t dir = sbx_get_u64(&q->rd);
 	struct handle *hd;
-	int fd, r;
+	struct dir *d;
+	int r;
 
 	if (q->rd.err)
 		return -EINVAL;
 	if (number) {
 		hd = handles_get(q->h, number);
-		return hd ? sync_run(q, hd, 0, hd->fd, data) : -ESTALE;
+		return hd ? sync_run(q, hd, NULL, hd->fd, sync_fd, data)
+			  : -ESTALE;
 	}
-	fd = sync_dir_fd(q->h, dir);
-	if (fd < 0)
-		return fd;
-	r = sync_run(q, NULL, dir, fd, data);
-	close(fd);
-	return r;
+	d = dirs_get(q->h, dir, &r);
+	return d ? sync_dir(q, d, data) : r;
 }
 
 /* ---- others ---- */

@@ -263,6 +263,22 @@ def kept_open(d, root):
             return os.write(fd, b"abc"), os.fstat(fd).st_size
         finally:
             os.close(fd)
+
+    def synced(path, mode):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.chmod(path, mode)
+            return os.fsync(fd)
+        finally:
+            os.close(fd)
+            os.chmod(path, 0o755)
+    with d.group("kept open"):
+        for mode in (0o700, 0o500, 0o400, 0o300, 0o100, 0):
+            d.folder()
+            d.do("mkdir", "d", 0o755)
+            d.do("mkdir", "d/e", 0o755)
+            for path in "d", "d/e":
+                d.do(synced, path, mode)
     with d.group("kept open"):
         for flags in (os.O_RDONLY, os.O_WRONLY):
             for change in (lambda p: os.chmod(p, 0),

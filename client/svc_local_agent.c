@@ -17,7 +17,7 @@
 #define SBX_LIBEXECDIR "/usr/libexec"
 #endif
 
-#define READY_MS     10000
+#define READY_MS     25000 /* it may wait for the one before to end */
 #define TERM_MS	     2000
 #define MAX_STARTS   5 /* in START_WINDOW_MS */
 #define WINDOW_MS    60000

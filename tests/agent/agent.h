@@ -41,6 +41,8 @@ struct agent {
 	char *dir;		  /* absolute */
 	int dir_fd;
 	int own_fd;	   /* DIR/.agent: users, lock */
+	int serving_fd;	   /* a lock that is given up before that one, when
+			      it begins to end */
 	int exe_fd;	   /* this program, sealed */
 	bool root;	   /* --root: the sandbox's user is root */
 	const char *tools; /* what is in PATH there; NULL: as here */

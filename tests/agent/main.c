@@ -24,7 +24,10 @@
 #include "tests/agent/sandbox.h"
 #include "tests/agent/tree.h"
 
-#define LOCK_TRIES    30
+/* One that serves is about to end, at best; one that ends may have much to
+ * remove. */
+#define SERVING_TRIES 30
+#define ENDING_TRIES  150
 #define LOCK_PAUSE_US 100000
 
 /* What belongs to the loop for as long as the agent runs. */
@@ -127,14 +130,36 @@ static int make_folder(struct agent *agent, const char *dir)
 	return 0;
 }
 
-/* One that is just ending, after an unmount, is waited for. */
-static bool lock_folder(int fd)
+/* What another agent may have locked, or we. */
+static int open_serving(const struct agent *agent)
 {
-	for (int i = 0; i < LOCK_TRIES; i++) {
+	return openat(agent->own_fd, "serving",
+		      O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+static bool another_serves(const struct agent *agent)
+{
+	int fd = open_serving(agent);
+	bool serves = fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0;
+
+	if (fd >= 0)
+		close(fd);
+	return serves;
+}
+
+/* One that is just ending, after an unmount, is waited for. */
+static bool lock_folder(struct agent *agent)
+{
+	for (int i = 0; i < ENDING_TRIES; i++) {
 		if (i)
 			usleep(LOCK_PAUSE_US);
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return true;
+		if (flock(agent->own_fd, LOCK_EX | LOCK_NB) == 0) {
+			agent->serving_fd = open_serving(agent);
+			return agent->serving_fd >= 0 &&
+			       flock(agent->serving_fd, LOCK_EX) == 0;
+		}
+		if (i >= SERVING_TRIES && another_serves(agent))
+			break;
 	}
 	return false;
 }
@@ -154,7 +179,7 @@ static int open_folder(struct agent *agent, const char *dir)
 			  strerror(-agent->own_fd));
 		return -EIO;
 	}
-	if (!lock_folder(agent->own_fd)) {
+	if (!lock_folder(agent)) {
 		AGENT_LOG("%s is mounted already, or in use by another "
 			  "sbxfs-agent",
 			  agent->dir);
@@ -336,6 +361,7 @@ static int agent_open(struct agent *agent, const struct agent_options *o)
 /* One order: no new work, sandboxes, connections, then what is left. */
 static void agent_close(struct agent *agent, struct handles *h)
 {
+	close(agent->serving_fd);
 	agent_listen_close(agent);
 	agent_control_close(agent);
 	agent_sandboxes_stop(agent);

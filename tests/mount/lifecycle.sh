@@ -42,6 +42,7 @@ rmdir "$M/workspace/none" 2>/dev/null && fail "rmdir of nothing"
 fusermount3 -u "$M"
 wait_for 60 gone
 
+locked() { ! flock -n "$T/sandboxes/.agent" true; }
 # a folder has one mount; the next may come as soon as the last is gone
 "$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$M" || fail "mounting again"
 mkdir "$T/mnt2"
@@ -49,6 +50,13 @@ mkdir "$T/mnt2"
 	fail "two mounts of one folder"
 same "one sentence" "$(wc -l <"$T/err")" 1
 grep -q "mounted already" "$T/err" || fail "wrong reason: $(cat "$T/err")"
+fusermount3 -u "$M"
+wait_for 60 gone
+# ... however long that one has to clear up behind it
+flock "$T/sandboxes/.agent" sleep 4 &
+wait_for 60 locked
+"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$M" || fail "while one is ending"
+wait $!
 for i in 1 2 3; do
 	fusermount3 -u "$M"
 	"$SBXFS_BUILD/sbxfs" "local:$T/sandboxes" "$M" ||

@@ -149,6 +149,7 @@ struct csdk_stream {
 	bool ws_is_open;
 	uv_timer_t timer; /* patience, pauses between attempts, the end */
 	uint64_t give_up;
+	unsigned int attempts;
 	struct sbx_backoff backoff;
 
 	/* svc_computesdk_carry.c */

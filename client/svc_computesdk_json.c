@@ -360,7 +360,7 @@ const char *sbx_csdk_command_output(const json_t *obj)
 	const json_t *data = sbx_csdk_data(obj);
 	const char *text = sbx_json_str(data, "stdout");
 
-	if (!json_is_integer(json_object_get(data, "exit_code")))
+	if (!json_is_number(json_object_get(data, "exit_code")))
 		return NULL;
 	return text ? text : sbx_json_str(data, "output");
 }

@@ -14,8 +14,9 @@
 #include "client/wire/base64.h"
 #include "client/wire/lines.h"
 
-#define MAX_COMMAND (120u << 10) /* one word of a program: less than 128 KiB   \
-				  */
+#define MAX_COMMAND                                                            \
+	(120u << 10) /* one word of a program: less than 128 KiB               \
+		      */
 #define MAX_ROUNDS 3
 #define MAX_DIR	   1024
 

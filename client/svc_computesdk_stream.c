@@ -15,11 +15,12 @@
 #include "client/log.h"
 #include "client/svc_computesdk.h"
 
-#define PATIENCE_MS 60000 /* from stream_open until it runs */
-#define MAKE_MS	    15000
-#define LAUNCH_MS   15000
-#define FAREWELL_MS 20000
-#define HURRY_MS    1500 /* when everything is being closed */
+#define PATIENCE_MS  60000 /* from stream_open until it runs */
+#define MAX_ATTEMPTS 4
+#define MAKE_MS	     15000
+#define LAUNCH_MS    15000
+#define FAREWELL_MS  20000
+#define HURRY_MS     1500 /* when everything is being closed */
 /* The edge drops what is idle for a minute, and the daemon who answers no
  * ping for as long. */
 #define PING_MS	    20000
@@ -141,7 +142,8 @@ static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 	csdk_reach_forget(s->box);
 	s->request = sbx_request_cancel(s->request);
 	stream_farewell(s);
-	if (uv_now(s->x->rest.loop) + ms >= s->give_up) {
+	if (++s->attempts >= MAX_ATTEMPTS ||
+	    uv_now(s->x->rest.loop) + ms >= s->give_up) {
 		stream_fail_with(s, e);
 		return;
 	}

@@ -14,6 +14,8 @@
  *	kill ID			starts `sleep`, then closes the stream
  *	big ID			a command of more than 32 KiB
  *	run ID SCRIPT		of services without streams
+ *	files ID [FOLDER]	by the service's own calls
+ *	file ID NAME
  *	timeout MS		for the calls that follow
  *	quick			closes the service with a call under way
  *	leave ID SCRIPT		the same with a run
@@ -86,6 +88,25 @@ static json_t *sandbox_json(const struct sbx_sandbox *s)
 		(json_int_t)s->expires_ms, "ports", ports, "info", s->info);
 }
 
+static void put_files(json_t *obj, const struct sbx_call *call)
+{
+	json_t *files = json_array();
+	size_t i;
+
+	for (i = 0; i < call->nr_files; i++)
+		json_array_append_new(
+			files, json_pack("{s:s,s:I,s:b,s:I}", "name",
+					 call->files[i].name, "size",
+					 (json_int_t)call->files[i].size, "dir",
+					 call->files[i].is_dir, "mtime",
+					 (json_int_t)call->files[i].mtime_s));
+	json_object_set_new(obj, "files", files);
+	if (call->data)
+		json_object_set_new(
+			obj, "data",
+			json_stringn((const char *)call->data, call->len));
+}
+
 static void on_call(struct sbx_call *call)
 {
 	json_t *obj = json_object(), *list = json_array();
@@ -96,6 +117,7 @@ static void on_call(struct sbx_call *call)
 	for (i = 0; i < call->nr; i++)
 		json_array_append_new(list, sandbox_json(&call->list[i]));
 	json_object_set_new(obj, "list", list);
+	put_files(obj, call);
 	print(obj);
 	sbx_call_free(call);
 	if (!canceled)
@@ -103,6 +125,7 @@ static void on_call(struct sbx_call *call)
 }
 
 static unsigned int seconds; /* of keepalive */
+static const char *path;     /* of files */
 
 static void call(enum sbx_call_kind kind, const char *id, const char *options)
 {
@@ -110,6 +133,9 @@ static void call(enum sbx_call_kind kind, const char *id, const char *options)
 
 	if (options)
 		c->options = strdup(options);
+	if (path)
+		c->path = strdup(path);
+	path = NULL;
 	c->timeout_ms = timeout_ms;
 	c->seconds = seconds;
 	c->done = on_call;
@@ -301,6 +327,12 @@ static void keepalive(const char *id, const char *count)
 	seconds = 0;
 }
 
+static void files(const char *verb, const char *id, const char *rest)
+{
+	path = rest;
+	call(strcmp(verb, "file") ? SBX_CALL_FILES : SBX_CALL_FILE, id, NULL);
+}
+
 static bool do_command(const char *verb, char *id, char *rest)
 {
 	if (!strcmp(verb, "list"))
@@ -321,6 +353,8 @@ static bool do_command(const char *verb, char *id, char *rest)
 		call(SBX_CALL_START, id, NULL);
 	else if (!strcmp(verb, "restart"))
 		call(SBX_CALL_RESTART, id, NULL);
+	else if (!strcmp(verb, "files") || !strcmp(verb, "file"))
+		files(verb, id, rest);
 	else if (!strcmp(verb, "exec") || !strcmp(verb, "quiet"))
 		start(verb, id, rest);
 	else if (!strcmp(verb, "echo") || !strcmp(verb, "pour"))

@@ -53,7 +53,8 @@ class Terminal:
             self.proc = await asyncio.create_subprocess_exec(
                 shell, cwd=self.space.directory, stdin=slave, stdout=slave,
                 stderr=slave, start_new_session=True,
-                env={**os.environ, 'TERM': 'xterm-256color'},
+                env={**os.environ, **self.space.env,
+                     'TERM': 'xterm-256color'},
                 preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         except OSError as e:
             os.close(self.master)

@@ -1,0 +1,550 @@
+#!/usr/bin/python3
+"""The computesdk service against its stand-in, well-behaved and not.
+
+usage: computesdk_service.py DRIVE [CASE ...]     see service_lib.py
+"""
+import json
+import os
+import tempfile
+import time
+
+from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EINVAL, EIO,
+                         ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION,
+                         LATER, bad, good, main, made, wait_until)
+import service_lib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EEXIST = -17
+
+
+class Standin(service_lib.Standin):
+    program = os.path.join(HERE, '../services/computesdk.py')
+
+    def __init__(self, *traits):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = self.temporary.name
+        super().__init__('--dir', self.folder, *traits)
+
+    def __exit__(self, *what):
+        super().__exit__(*what)
+        self.temporary.cleanup()
+
+    def counts(self):
+        return self.ask('/_standin/counts')
+
+    def journal(self):
+        return self.ask('/_standin/journal')
+
+    def fault(self, **fault):
+        self.ask('/_standin/fault', json.dumps(fault))
+
+    def daemon(self, word, **more):
+        return self.ask('/_standin/daemon', json.dumps({'do': word, **more}))
+
+    def daemon_fault(self, **fault):
+        self.daemon('fault', fault=fault)
+
+
+class Drive(service_lib.Drive):
+    def __init__(self, s, key='right-key', env=None, log=None, at=None):
+        self.state = tempfile.TemporaryDirectory()
+        port = s if isinstance(s, int) else s.port
+        more = {'COMPUTESDK_API_KEY': key} if key else {}
+        super().__init__('computesdk+http://127.0.0.1:%d' % port, {
+            'XDG_STATE_HOME': at or self.state.name, **more, **(env or {})},
+            log)
+
+    def __exit__(self, *what):
+        super().__exit__(*what)
+        self.state.cleanup()
+
+
+def case_life():
+    with Standin() as s, Drive(s) as d:
+        assert good(d.ask('list'))['list'] == []
+        box = made(d, json.dumps({'name': 'demo', 'timeout': 600000,
+                                  'metadata': {'a': 1}, 'env': {'X': 'y'}}))
+        assert box['name'] == 'demo' and box['state'] == 'running', box
+        assert 'token' not in box['info'] and '"a": 1' in box['info'], box
+        assert [b['id'] for b in good(d.ask('list'))['list']] == [box['id']]
+        good(d.ask('get', box['id']))
+        good(d.ask('destroy', box['id']))
+        good(d.ask('destroy', box['id']))
+        bad(d.ask('get', box['id']), ENOENT)
+        assert good(d.ask('list'))['list'] == []
+
+
+def case_what_is_sent_to_the_gateway():
+    env = {'E2B_API_KEY': 'e2b-secret', 'MODAL_TOKEN_ID': 'modal-secret'}
+    with Standin() as s, Drive(s, env=env) as d:
+        made(d, '{"name":"n","templateId":"t","cpu":2}')
+        asked = [j for j in s.journal() if j.get('path', '').startswith('/v1')]
+        assert [j['path'] for j in asked] == [
+            '/v1/sandboxes/find', '/v1/sandboxes/find-or-create'], asked
+        assert json.loads(asked[0]['body']) == {
+            'namespace': 'n', 'name': 'n'}, asked
+        assert json.loads(asked[1]['body']) == {
+            'namespace': 'n', 'name': 'n', 'templateId': 't', 'cpu': 2,
+            'metadata': {'name': 'n'}}, asked
+        for j in asked:
+            h = j['headers']
+            assert h['x-provider'] == 'e2b', h
+            assert h['x-e2b-api-key'] == 'e2b-secret', h
+            assert not any('modal' in k for k in h), h
+            assert h['x-computesdk-api-key'] == 'right-key', h
+    with Standin() as s, Drive(s, env={**env, 'MODAL_TOKEN_SECRET': 'x',
+                                       'COMPUTESDK_PROVIDER': 'modal'}) as d:
+        good(d.ask('list'))
+        h = s.journal()[0]['headers']
+        assert h['x-provider'] == 'modal', h
+        assert h['x-modal-token-id'] == 'modal-secret', h
+        assert not any('e2b' in k for k in h), h
+
+
+def case_a_provider_that_is_none():
+    with Standin() as s, Drive(s, env={'COMPUTESDK_PROVIDER': 'a b'}) as d:
+        bad(d.answer(), EINVAL, 'COMPUTESDK_PROVIDER')
+    with Standin() as s, Drive(s, env={'E2B_API_KEY': 'a b'}) as d:
+        bad(d.answer(), EINVAL, 'E2B_API_KEY')
+
+
+def case_names():
+    with Standin() as s, Drive(s) as d:
+        box = made(d, '{"name":"one"}')
+        bad(d.ask('create', '{"name":"one"}'), EEXIST, 'one')
+        assert good(d.ask('get', 'one'))['list'][0]['id'] == box['id']
+        other = made(d)
+        assert other['name'] is None and other['id'] != box['id'], other
+        # a namespace of the user's: what is there is meant
+        a = made(d, '{"name":"a","namespace":"team"}')
+        assert made(d, '{"name":"a","namespace":"team"}')['id'] == a['id']
+        assert s.counts()['POST find_or_create'] == 4, s.counts()
+
+
+def case_what_others_made_is_found_by_name():
+    with Standin() as s:
+        with Drive(s) as d:
+            box = made(d, '{"name":"theirs","namespace":"default"}')['id']
+        with Drive(s) as d:
+            assert good(d.ask('list'))['list'] == []
+            found = good(d.ask('get', 'theirs'))['list'][0]
+            assert (found['id'], found['name']) == (box, 'theirs'), found
+            shown = good(d.ask('list'))['list']
+            assert [b['id'] for b in shown] == [box], shown
+            bad(d.ask('get', 'nobody-s'), ENOENT)
+    for trait in ('find-null', 'find-false'):
+        with Standin(trait) as s, Drive(s) as d:
+            bad(d.ask('get', 'nobody-s'), ENOENT)
+            made(d, '{"name":"x"}')
+
+
+def case_ids_are_kept_from_mount_to_mount():
+    with Standin() as s, tempfile.TemporaryDirectory() as at:
+        with Drive(s, at=at) as d:
+            kept, gone = made(d, '{"name":"kept"}')['id'], made(d)['id']
+            good(d.ask('destroy', gone))
+        files = os.listdir(at + '/sbxfs')
+        assert files == ['computesdk-127.0.0.1:%d' % s.port], files
+        path = at + '/sbxfs/' + files[0]
+        assert os.stat(path).st_mode & 0o77 == 0
+        with open(path) as f:
+            assert f.read() == '+%s\n+%s\n-%s\n' % (kept, gone, gone)
+        with open(path, 'a') as f:
+            f.write('+../../etc\n+long-gone\nnonsense\n+%s\n' % ('x' * 500))
+        with Drive(s, at=at) as d:
+            shown = good(d.ask('list'))['list']
+            assert [(b['id'], b['name']) for b in shown] == [
+                (kept, 'kept')], shown
+            assert good(d.ask('exec', kept, 'echo hi'))['out'] == 'hi\n'
+        with open(path) as f:
+            assert f.read().endswith('-long-gone\n')
+
+
+def case_a_long_file_of_ids_is_shortened():
+    with Standin() as s, tempfile.TemporaryDirectory() as at:
+        os.makedirs(at + '/sbxfs')
+        path = at + '/sbxfs/computesdk-127.0.0.1:%d' % s.port
+        with Drive(s, at=at) as d:
+            box = made(d)['id']
+        with open(path, 'a') as f:
+            f.write('+gone-0\n-gone-0\n' * 6000)
+        with Drive(s, at=at) as d:
+            shown = good(d.ask('list'))['list']
+            assert [b['id'] for b in shown] == [box], shown
+        assert os.stat(path).st_size < 200
+
+
+def case_a_state_folder_that_cannot_be_written():
+    with Standin() as s, Drive(s, at='/proc/nowhere') as d:
+        box = made(d)['id']
+        assert [b['id'] for b in good(d.ask('list'))['list']] == [box]
+
+
+def case_options_are_checked():
+    wrong = [('{"name":"a/b"}', 'name'), ('[]', 'JSON'), ('{', 'JSON'),
+             ('{"timeout":"soon"}', 'milliseconds'), ('{"image":7}', 'image'),
+             ('{"env":{"a b":"x"}}', 'a b'), ('{"env":{"a":{}}}', 'text'),
+             ('{"servers":{}}', 'list'), ('{"metadata":[]}', 'object')]
+    with Standin() as s, Drive(s) as d:
+        for options, word in wrong:
+            bad(d.ask('create', options), EINVAL, word)
+        assert not s.counts(), s.counts()
+
+
+def case_bad_ids_are_not_asked_for():
+    with Standin() as s, Drive(s) as d:
+        for name in ('.git', '..', 'a/b', '%2e', '-x', 'x' * 200):
+            bad(d.ask('get', name), ENOENT)
+            bad(d.ask('exec', name, 'true'), ENOENT)
+        assert s.journal() == []
+
+
+def case_exec():
+    with Standin() as s, Drive(s) as d:
+        box = made(d, '{"env":{"GREETING":"hi there"}}')['id']
+        r = good(d.ask('exec', box, 'echo out; echo err >&2; exit 7'))
+        assert (r['out'], r['stderr'], r['exit']) == ('out\n', 'err\n', 7), r
+        r = good(d.ask('exec', box, 'echo "$GREETING"; pwd; umask'))
+        assert r['out'] == 'hi there\n/sandboxes/%s\n0022\n' % box, r
+        r = good(d.ask('quiet', box, 'echo out; echo err >&2'))
+        assert (r['out'], r['stderr']) == ('out\n', ''), r
+        assert good(d.ask('exec', box, 'kill -9 $$'))['exit'] == 137
+        assert good(d.ask('exec', box, 'exit 255'))['exit'] == 255
+        bad(d.ask('exec', box, ' ' * 65000 + '; true' * 11000), E2BIG,
+            '120 KiB')
+        good(d.ask('big', box))
+        bad(d.ask('exec', 'no-such', 'true'), ENOENT)
+        # each terminal is told its end, and the helper came once
+        seen = s.journal()
+        terminals = sum(j.get('method') == 'POST' and
+                        j.get('path') == '/terminals' for j in seen)
+        assert terminals == 6, terminals
+        wait_until(lambda: seen.extend(s.journal()) or sum(
+            j.get('method') == 'DELETE' for j in seen) == terminals)
+        pieces = [j for j in seen if j.get('path') == '/run/command']
+        assert 3 < len(pieces) < 12, len(pieces)
+
+
+def case_no_output_is_lost_at_the_end():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        for _ in range(10):
+            r = good(d.ask('pour', box, 300000))
+            assert r['got'] == 300000 and r['right'] and r['exit'] == 0, r
+
+
+def case_stream_both_ways():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        r = good(d.ask('echo', box, 4 << 20))
+        assert r['got'] == 4 << 20 and r['exit'] == 0, r
+        r = good(d.ask('pour', box, 4 << 20))
+        assert r['got'] == 4 << 20 and r['right'], r
+
+
+def case_the_forms_of_messages():
+    """A daemon that sends another form than was asked for, or both"""
+    for traits in (['mixed'], ['forced-binary'], ['json-in-binary', 'mixed'],
+                   ['bytes-output', 'forced-binary'], ['greets'],
+                   ['no-encoding'], ['no-encoding-member'], ['floats'],
+                   ['all-flat'], ['all-wrapped'], ['strange-members'],
+                   ['stopped-terminals'], ['slash'], ['ping=1']):
+        with Standin(*traits) as s, Drive(s) as d:
+            box = made(d)['id']
+            r = good(d.ask('exec', box, 'echo hi; exit 3'))
+            assert (r['out'], r['exit']) == ('hi\n', 3), (traits, r)
+            r = good(d.ask('echo', box, 200000))
+            assert r['got'] == 200000, (traits, r)
+
+
+def no_helper(s, box):
+    """From now on it looks like a machine that there is no helper for."""
+    folder = '%s/%s/workspace/bin' % (s.folder, box)
+    os.makedirs(folder)
+    with open(folder + '/uname', 'w') as f:
+        f.write('#!/bin/sh\necho mips\n')
+    os.chmod(folder + '/uname', 0o755)
+
+
+def case_a_shell_instead_of_the_helper():
+    with Standin('alone') as s, Drive(s) as d:
+        box = made(d, '{"env":{"PATH":"/workspace/bin:/usr/bin:/bin"}}')['id']
+        no_helper(s, box)
+        r = good(d.ask('exec', box, 'echo out; echo err >&2; exit 7'))
+        assert (r['out'], r['exit']) == ('out\n', 7), r
+        r = good(d.ask('quiet', box, "printf 'a\\nb\\000c'; pwd"))
+        assert r['out'].startswith('a\nb'), r
+        r = good(d.ask('echo', box, 200000))
+        assert r['got'] == 200000 and r['exit'] == 0, r
+        r = good(d.ask('pour', box, 400000))
+        assert r['got'] == 400000 and r['right'], r
+        assert not any('helper-' in json.dumps(j) and 'printf %s' in
+                       json.dumps(j) for j in s.journal())
+        bad(d.ask('kill', box), ECANCELED)
+        wait_until(lambda: good(d.ask(
+            'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+
+
+def case_close_of_a_running_command_ends_it():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        bad(d.ask('kill', box), ECANCELED)
+        wait_until(lambda: good(d.ask(
+            'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+
+
+def running(s, d, box):
+    """A command that waits; in its answer is how its stream ended."""
+    d.tell('exec', box, 'echo one; sleep 1000')
+    seen = []
+    wait_until(lambda: seen.extend(s.journal()) or sum(
+        j.get('ws') == 'stdin' for j in seen) >= 2)
+
+
+def case_a_lost_connection_ends_the_stream():
+    for loss in (('cut', {}), ('close', {'code': 1011})):
+        with Standin() as s, Drive(s) as d:
+            box = made(d)['id']
+            good(d.ask('exec', box, 'true'))
+            running(s, d, box)
+            s.daemon(loss[0], **loss[1])
+            r = d.answer()
+            assert r['err'] and r['retry'] == CONNECTION, r
+            # the next one is there at once, and the old one gone
+            wait_until(lambda: good(d.ask(
+                'exec', box, 'pgrep -x sleep || echo none'))['out']
+                == 'none\n')
+
+
+def case_what_others_say_does_no_harm():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'true'))
+        running(s, d, box)
+        s.daemon('publish', channel='terminal:other', type='terminal:output',
+                 data={'output': '~x0:\n~O0:\n~E0:\n'})
+        s.daemon('publish', channel='', type='terminal:created',
+                 data={'id': 'x'})
+        s.daemon('publish', channel='', type='unheard-of', data=[1, 2])
+        s.daemon('restart')
+        r = d.answer()
+        assert r['err'] and r['retry'] == CONNECTION, r
+        assert r['out'] in ('one\n', ''), r
+
+
+def case_nonsense_on_the_socket():
+    for say in ({'text': 'no json'}, {'hex': '0300ff'}, {'text': '[1]'}):
+        with Standin() as s, Drive(s) as d:
+            box = made(d)['id']
+            good(d.ask('exec', box, 'true'))
+            running(s, d, box)
+            s.daemon('say', **say)
+            assert bad(d.answer(), EPROTO)['retry'] == CONNECTION
+
+
+def case_refused_credentials():
+    with Standin() as s, Drive(s, key='wrong-secret-key') as d:
+        r = bad(d.ask('list'), EACCES, 'COMPUTESDK_API_KEY')
+        assert 'wrong-secret' not in r['text']
+        bad(d.ask('create', '{}'), EACCES)
+        assert not s.counts().get('POST find_or_create')
+    with Standin() as s, Drive(s, env={'COMPUTESDK_PROVIDER': 'e2b'}) as d:
+        assert d.ask('list')['err'] in (EACCES, EINVAL)
+    with Standin() as s, Drive(s, key=None) as d:
+        assert d.answer()['err'] < 0
+
+
+def case_a_token_that_ended():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'true'))
+        s.ask('/_standin/expire', '')
+        good(d.ask('exec', box, 'true'))
+
+
+def case_the_key_for_a_token():
+    for trait in ('empty-token', 'no-token'):
+        with Standin(trait) as s, Drive(s) as d:
+            good(d.ask('exec', made(d)['id'], 'true'))
+
+
+def case_secrets_stay_secret():
+    """Not in the log, even at its loudest, and not in /proc."""
+    with Standin() as s, tempfile.TemporaryFile('w+') as log:
+        env = {'DEBUG': '1', 'E2B_API_KEY': 'e2b-secret'}
+        with Drive(s, env=env, log=log) as d:
+            box = made(d)['id']
+            good(d.ask('exec', box, 'true'))
+            s.daemon('cut')
+            info = good(d.ask('get', box))['list'][0]['info']
+            with open('/proc/%d/environ' % d.proc.pid) as f:
+                text = f.read()
+                assert 'right-key' not in text and 'e2b-' not in text
+        log.seek(0)
+        text = log.read() + info
+        assert 'http' in text, text
+        for secret in ('right-key', 'e2b-secret', 'at_', 'token='):
+            assert secret not in text, text
+
+
+def case_keepalive():
+    with Standin() as s, Drive(s) as d:
+        box = made(d, '{"timeout":600000}')['id']
+        good(d.ask('keepalive', box, 7200))
+        body = [j for j in s.journal() if j['path'].endswith('/extend')]
+        assert json.loads(body[0]['body']) == {'duration': 7200000}, body
+        good(d.ask('keepalive', box))
+        bad(d.ask('keepalive', 'no-such', 60), ENOENT)
+    for trait in ('no-extend', 'extend-501'):
+        with Standin(trait) as s, Drive(s) as d:
+            bad(d.ask('keepalive', made(d)['id'], 60), EOPNOTSUPP, 'extend')
+
+
+def case_somebody_else_is_creating_it():
+    with Standin('creating=3') as s, Drive(s) as d:
+        box = made(d, '{"name":"slow"}')
+        assert box['state'] == 'running', box
+        assert s.counts()['POST find_or_create'] == 4, s.counts()
+
+
+def case_a_daemon_that_comes_late():
+    with Standin('unwell=2') as s, Drive(s) as d:
+        good(d.ask('exec', made(d)['id'], 'true'))
+    with Standin('unwell=1000') as s, Drive(s) as d:
+        d.tell('timeout', 2500)
+        bad(d.ask('create', '{}'), ETIMEDOUT, 'given up')
+        assert s.counts()['DELETE delete'] == 1, s.counts()
+        assert good(d.ask('list'))['list'] == []
+
+
+def case_lost_answer_creates_once():
+    with Standin('alone') as s, Drive(s) as d:
+        s.fault(kind='lost-after', what='find-or-create')
+        box = made(d, '{"name":"one"}')
+        assert box['name'] == 'one', box
+        assert len(good(d.ask('list'))['list']) == 1
+        assert len(os.listdir(s.folder)) == 1
+
+
+def case_flaky():
+    with Standin() as s, Drive(s) as d:
+        s.fault(kind=503, n=2)
+        good(d.ask('list'))
+        s.fault(kind='lost-before')
+        box = made(d)['id']
+        for kind in ('502', 'lost-before', 'lost-after', 'half'):
+            s.daemon_fault(kind=kind, what='/health')
+            s.daemon_fault(kind=kind, what='/run/command')
+            r = good(d.ask('exec', made(d)['id'], 'echo hi'))
+            assert r['out'] == 'hi\n', (kind, r)
+        s.daemon_fault(kind='lost-after', what='POST /terminals')
+        good(d.ask('exec', box, 'true'))
+
+
+def case_rate_limit():
+    with Standin() as s, Drive(s) as d:
+        s.fault(kind=429)
+        good(d.ask('list'))
+        s.fault(kind=429, n=100)
+        d.tell('timeout', 500)
+        assert bad(d.ask('list'), EAGAIN, '429')['retry'] == LATER
+
+
+def case_slow():
+    with Standin() as s, Drive(s) as d:
+        s.fault(kind='slow', seconds=2, n=2)
+        good(d.ask('exec', made(d)['id'], 'true'))
+        s.fault(kind='trickle')
+        good(d.ask('list'))
+
+
+def case_generations():
+    with Standin('g2') as s, Drive(s) as d:
+        r = good(d.ask('exec', made(d)['id'], 'echo hi; exit 3'))
+        assert (r['out'], r['exit']) == ('hi\n', 3), r
+    with Standin('g1') as s, Drive(s) as d:
+        bad(d.ask('exec', made(d)['id'], 'true'), EOPNOTSUPP, 'generation')
+
+
+def case_no_terminals():
+    with Standin('no-pty') as s, Drive(s) as d:
+        d.tell('exec', made(d)['id'], 'true')
+        r = d.answer()
+        assert r['err'] and not r['opened'], r
+
+
+def case_files_without_a_command():
+    for gen in ('g1', 'g3'):
+        with Standin(gen) as s, Drive(s) as d:
+            box = made(d)['id']
+            top = '%s/%s/%s' % (s.folder, box, 'workspace')
+            with open(top + '/a b+%.txt', 'w') as f:
+                f.write('text ü\n')
+            with open(top + '/bin', 'wb') as f:
+                f.write(b'\xff\x00')
+            open(top + '/empty', 'w').close()
+            os.mkdir(top + '/sub')
+            files = {f['name']: f for f in good(d.ask('files', box))['files']}
+            assert files['a b+%.txt']['size'] == 8, files
+            assert files['sub']['dir'] and not files['bin']['dir'], files
+            r = good(d.ask('file', box, 'a b+%.txt'))
+            assert r['data'] == 'text ü\n', r
+            assert good(d.ask('file', box, 'empty'))['data'] == ''
+            bad(d.ask('file', box, 'bin'), -84, 'text')
+            bad(d.ask('file', box, 'none'), ENOENT)
+            bad(d.ask('files', 'no-such'), ENOENT)
+            if gen == 'g3':
+                with open(top + '/sub/x', 'w') as f:
+                    f.write('x')
+                r = good(d.ask('files', box, 'sub'))
+                assert [f['name'] for f in r['files']] == ['x'], r
+                assert good(d.ask('file', box, 'sub/x'))['data'] == 'x'
+    with Standin('no-empty-content') as s, Drive(s) as d:
+        box = made(d)['id']
+        open('%s/%s/workspace/empty' % (s.folder, box), 'w').close()
+        assert good(d.ask('file', box, 'empty'))['data'] == ''
+
+
+def case_not_a_gateway():
+    for kind in ('html', 'huge', 'redirect', 'garbage', 'deep', 'list',
+                 'empty'):
+        with Standin() as s, Drive(s) as d:
+            s.fault(kind=kind)
+            r = d.ask('get', 'sb-1')
+            assert r['err'] == EPROTO, (kind, r)
+            s.fault(kind=kind)
+            bad(d.ask('create', '{}'), EPROTO)
+
+
+def case_a_daemon_that_is_none():
+    for kind in ('html', 'garbage', 'list', 'empty', 'deep', 'huge'):
+        with Standin() as s, Drive(s) as d:
+            box = made(d)['id']
+            s.daemon_fault(kind=kind, what='/run/command', n=9)
+            r = d.ask('exec', box, 'true')
+            assert r['err'] in (EPROTO, EOPNOTSUPP), (kind, r)
+            s.daemon_fault(kind=kind, what='/files', n=9)
+            assert d.ask('files', box)['err'] == EPROTO, kind
+
+
+def case_half_an_answer():
+    with Standin() as s, Drive(s) as d:
+        s.fault(kind='half', n=9)
+        bad(d.ask('get', 'sb-1'), ETIMEDOUT, 'middle')
+
+
+def case_silent():
+    with Standin('silent') as s, Drive(s) as d:
+        d.tell('timeout', 700)
+        bad(d.ask('list'), ETIMEDOUT, 'in time')
+        bad(d.ask('create', '{}'), ETIMEDOUT)
+        bad(d.ask('quick'), ECANCELED)
+
+
+def case_refused():
+    with Drive(1) as d:
+        r = bad(d.ask('list'), ETIMEDOUT, 'cannot connect', 'port')
+        assert r['retry'] == CONNECTION
+
+
+main(globals())

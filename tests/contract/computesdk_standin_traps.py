@@ -10,7 +10,7 @@ import time
 
 import aiohttp
 
-from computesdk_lib import HEAD, Closed, Standin
+from computesdk_lib import HEAD, Closed, Daemon, Socket, Standin
 from standin_lib import run
 
 # as the protocol's description has them
@@ -317,6 +317,102 @@ async def case_gateway():
         status, a = await s.ask('POST', '/v1/sandboxes/find', {'name': 'x'})
         assert status == 200 and a['success'] is False
         assert (await s.ask('POST', '/v1/sandboxes/x/extend', {}))[0] == 501
+
+
+async def case_pongs():
+    async with Standin('ping=0.05', 'pong=0.3') as s:
+        d = await s.daemon()
+        w = await d.socket()
+        alive = asyncio.ensure_future(w.until('alive'))
+        deaf = await s.http.ws_connect(d.url + '/ws?token=' + d.token,
+                                       autoping=False)
+        m = await deaf.receive()
+        while m.type == aiohttp.WSMsgType.PING:
+            m = await deaf.receive()
+        assert deaf.close_code == 1006
+        await s.tell('publish', channel='', type='alive', data={})
+        await alive
+
+
+async def case_without():
+    async with Standin('without=/run', 'without=HEAD', 'put-404') as s:
+        d = await s.daemon()
+        await d.put('f', 'x')
+        assert await d.ask('POST', '/run/command', {'command': ':'}) == (
+            404, '404 page not found')
+        assert (await d.ask('HEAD', '/files/f'))[0] == 404
+        assert (await d.ask('GET', '/files/f'))[0] == 200
+        assert (await d.ask('PUT', '/files/f', {'content': 'y'}))[0] == 404
+        await s.own('traits', ['cut=0.2', 'cut-drops', 'no-pty'])
+        try:
+            await d.run('sleep 9')
+            raise AssertionError('it did not break')
+        except aiohttp.ClientError:
+            pass
+        assert (await d.ask('POST', '/terminals', {'pty': True}))[0] == 500
+
+
+async def case_words():
+    """Other names and forms of the same"""
+    async with Standin('python-events', 'double-events', 'nested-signals',
+                       'old-stats', 'stop-forgets', 'health-string',
+                       'server-command', 'magic-path') as s:
+        d = await s.daemon()
+        w = await d.socket()
+        made = await d.ok('POST', '/watchers', {'path': '/workspace'})
+        await w.subscribe(made['channel'])
+        await w.subscribe('signals')
+        await d.ok('POST', '/signals/start', {})
+        await d.ok('POST', '/signals/error', {'message': 'm'})
+        m = (await w.until('signal'))['data']
+        assert m['data'] == {'message': 'm'} and m['timestamp'], m
+        await d.put('f', '')
+        for _ in range(2):
+            m = (await w.until('file:changed'))['data']
+            assert m['event'] == 'create' and m['path'] == '/workspace/f', m
+        o = await d.ok('POST', '/filesystem/overlays', {
+            'source': '/tmp', 'target': 't'})
+        assert 'symlinked_files' in o['stats'], o
+        v = (await d.ok('POST', '/servers', {
+            'slug': 's', 'command': 'sleep 60', 'health_check': {}}))[
+                'server']
+        assert v['command'] == 'sleep 60' and v['health_status'] == \
+            'checking', v
+        await d.ok('POST', '/servers/s/stop', {})
+        assert (await d.ok('GET', '/servers'))['servers'] == []
+        m = await d.ok('POST', '/auth/magic-links', {})
+        async with s.http.get(m['magic_url'], allow_redirects=False) as r:
+            assert r.status == 302 and '/auth/magic/' in m['magic_url']
+
+
+async def case_defaults():
+    """Of sockets, and of who is reached by a header"""
+    async with Standin('binary-default', 'bytes-output', 'hybrid',
+                       'no-token') as s:
+        made = await s.ok('POST', '/v1/sandboxes', {
+            'servers': [{'slug': 'w', 'start': 'python3 -m http.server '
+                         '--bind 127.0.0.1 $PORT'}],
+            'overlays': [{'source': '/etc/apt', 'target': 'o'}]})
+        assert 'token' not in made and made['servers'][0]['slug'] == 'w'
+        assert made['overlays'][0]['copy_status'], made
+        d = Daemon(s, {**made, 'token': 'right-key'})
+        port = None
+        while not port:
+            r = await d.ok('GET', '/ready')
+            port = r['servers'][0]['status'] == 'ready' and \
+                r['servers'][0]['port']
+        _, text = await d.ask('GET', '/', head={
+            'X-Forward-To-Port': str(port)})
+        assert 'Directory listing' in text
+        w = Socket(await s.http.ws_connect(d.url + '/ws?token=right-key'))
+        t = await d.pty(shell='/usr/bin/cat')
+        await w.subscribe('terminal:' + t)
+        await w.say('terminal:input', terminal_id=t, input='x\n')
+        m = b''
+        while b'terminal:output' not in m:
+            m = await w.hear()
+        # number 4: bytes
+        assert b'\0\6output\4\0\0\0\3x\r\n' in m, m
 
 
 async def case_hosts_g1():

@@ -23,11 +23,13 @@ TRAITs of the gateway:
   slash            URLs of daemons end with /
   hosts            they have names, SUBDOMAIN.sandbox.localhost, of the edge,
                    which is this program; ports are SUBDOMAIN-PORT there
+  preview          and those of ports are SUBDOMAIN-PORT.preview.localhost
   empty-delete     204 without a body
   extra-status     a status that nobody knows
   left=S           a machine ends S seconds after its last WebSocket
 TRAITs of the daemon:
   g1 g2 g3         its generation; g3 is the default
+  without=W        no such route: what begins with the path or method W
   cut=S            the edge waits S seconds, 30, or what X-Request-Timeout says
   cut-drops        and breaks the connection then
   merged-slashes   a proxy makes // in paths /
@@ -44,6 +46,7 @@ TRAITs of the daemon:
   absolute-as-relative  absolute paths are below the sandbox's directory
   all-400          a failed call is 400, whatever the reason (of g1, mostly)
   delete-nothing   204 for what was not there (of g1, always)
+  put-404          PUT finds nothing, ever
   no-empty-content an empty file has no content member
  commands
   env-replaces     env is all the environment
@@ -71,6 +74,7 @@ TRAITs of the daemon:
   mute             nothing is sent
   queue=N          messages that a slow reader may owe, 256
   ping=S           seconds between pings, 54
+  pong=S           seconds until a client without pong is dropped, 60
  the rest
   old-watchers     do not see new directories; patterns match anywhere (of
                    g1, always)

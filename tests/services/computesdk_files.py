@@ -125,8 +125,9 @@ async def files_write(call):
 async def file_put(call, path):
     path = unquote(path)
     text = field(await call.body(), 'content', str, True)
-    if not os.path.exists(resolve(call, path)):
-        raise Refusal(400, 'open %s: no such file or directory' % path)
+    there = os.path.exists(resolve(call, path))
+    if not there or call.daemon.has('put-404'):
+        raise Refusal(400 if not there else 404, 'open %s: no such file or directory' % path)
     return Answer({'file': await write(call, path, text)})
 
 

@@ -62,8 +62,11 @@ class Server:
                 'http://127.0.0.1:{port}') + '/' * self.has('slash')
 
     def port_form(self):
-        return 'http://{sub}-{port}' + self.edge() if self.has('hosts') \
-            else 'http://127.0.0.1:{port}'
+        if not self.has('hosts'):
+            return 'http://127.0.0.1:{port}'
+        form = 'http://{sub}-{port}' + self.edge()
+        return form.replace('.sandbox.', '.preview.') \
+            if self.has('preview') else form
 
     def port_of(self, subdomain):
         """That of a daemon for one of its sandboxes, or None"""

@@ -147,9 +147,18 @@ def may(call, gens):
                       'Forbidden: access token required')
 
 
+def is_without(daemon, method, path):
+    """Of traits without=PATH and without=METHOD"""
+    return any(t.startswith('without=') and
+               (method + path).startswith((t[8:], method + t[8:]))
+               for t in daemon.traits)
+
+
 async def route(call):
     daemon, request = call.daemon, call.request
     path = request.raw_path.partition('?')[0]
+    if is_without(daemon, request.method, path):
+        return not_routed()
     if daemon.has('merged-slashes'):
         path = re.sub('/+', '/', path)
     if daemon.gen == 1:

@@ -85,7 +85,7 @@ class Server:
     def shown(self):
         traits = self.daemon.traits
         health = self.health
-        if 'health-string' in traits and self.check:
+        if 'health-string' in traits and self.check is not None:
             health = {None: 'checking', True: 'healthy',
                       False: 'unhealthy'}[self.healthy]
         name = 'command' if 'server-command' in traits else 'start'
@@ -172,7 +172,7 @@ class Server:
         self.proc = await self.spawn(self.start_line)
         self.tasks = [asyncio.ensure_future(self.watch(self.proc)),
                       asyncio.ensure_future(self.until_listening())]
-        if self.check:
+        if self.check is not None:
             self.tasks.append(asyncio.ensure_future(self.check_health()))
 
     async def until_listening(self):

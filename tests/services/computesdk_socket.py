@@ -168,8 +168,10 @@ class Client:
     async def ping(self):
         while True:
             await asyncio.sleep(self.daemon.number('ping', PING_S))
-            if time.monotonic() - self.ponged > PONG_S:
+            if time.monotonic() - self.ponged > self.daemon.number(
+                    'pong', PONG_S):
                 self.drop()
+                return
             await self.ws.ping()
 
 

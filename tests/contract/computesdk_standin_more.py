@@ -281,9 +281,16 @@ async def case_shared():
         await s.ok('DELETE', '/v1/sandboxes/' + a['sandboxId'])
         assert (await ends[1].run('ls /sandboxes'))['stdout'].split() == [
             b['sandboxId']]
-        again = await s.ok('POST', '/v1/sandboxes/find-or-create',
-                           {'namespace': 'n', 'name': 'a'})
-        assert again['sandboxId'] != a['sandboxId']
+        status, _ = await s.ask('POST', '/v1/sandboxes/find-or-create', {
+            'namespace': 'n', 'name': 'c', 'servers': [{}]})
+        assert status == 400
+        # two at once get the same one
+        again = await asyncio.gather(*(
+            s.ok('POST', '/v1/sandboxes/find-or-create', {
+                'namespace': n, 'name': 'a'}) for n in 'nnoo'))
+        ids = [m['sandboxId'] for m in again]
+        assert ids[0] == ids[1] != ids[2] == ids[3], ids
+        assert a['sandboxId'] not in ids
 
 
 async def case_hosts():
@@ -331,6 +338,20 @@ async def case_snapshots():
         await d.put('f', 'new')
         other = await s.daemon(snapshotId=made['id'])
         assert await other.get('f') == 'old'
+        # of a part of a machine, and for one
+        parts = []
+        for name in 'a', 'b':
+            d.made = await s.ok('POST', '/v1/sandboxes/find-or-create', {
+                'name': name, 'snapshotId': made['id']})
+            d.url, d.token = d.made['url'], d.made['token']
+            assert (await d.run('cat f; mkfifo p; echo b > f'))[
+                'stdout'] == 'old', parts
+            parts.append(await s.ok('POST', '/v1/snapshots', {
+                'sandboxId': d.made['sandboxId']}))
+        other = await s.daemon(snapshotId=parts[1]['id'])
+        assert await other.get('f') == 'b\n'
+        for part in parts:
+            await s.ok('DELETE', '/v1/snapshots/' + part['id'])
         await s.ok('DELETE', '/v1/snapshots/' + made['id'])
         assert await s.ok('GET', '/v1/snapshots') == []
 

@@ -188,7 +188,10 @@ async def handle(request):
     if m:
         return await to_host(server, m, request)
     if request.path.startswith('/_standin/'):
-        return answer(await OWN[request.path[10:]](server, request))
+        try:
+            return answer(await OWN[request.path[10:]](server, request))
+        except Refusal as e:
+            return answer(str(e), e.status)
     raw = await request.read()
     server.journal.append({
         'method': request.method, 'path': request.path,

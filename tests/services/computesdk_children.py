@@ -57,7 +57,11 @@ async def make(daemon, body):
                   os.path.join(TOP, subdomain), False)
     space.env = strings(body, 'envs')
     await serve(daemon, space)
-    await set_up(daemon, space, body)
+    try:
+        await set_up(daemon, space, body)
+    except (Refusal, OSError):
+        await remove(daemon, space, True)
+        raise
     daemon.hub.publish('', 'sandbox.created', {
         'subdomain': subdomain, 'url': daemon.url_of(space)})
     return space

@@ -307,7 +307,10 @@ async def listen_to_words(daemon):
         if not line:
             os._exit(0)
         m = json.loads(line)
-        reply = await globals()['do_' + m['do']](daemon, m)
+        try:
+            reply = await globals()['do_' + m['do']](daemon, m)
+        except (Refusal, OSError, KeyError) as e:
+            reply = {'refused': '%s: %s' % (m['do'], e)}
         daemon.tell(reply=m['number'], **(reply or {}))
 
 

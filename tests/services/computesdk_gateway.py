@@ -40,6 +40,8 @@ class Server:
         self.faults = faulty.Faults()
         self.creating, self.licensed = {}, None
         self.port = 0
+        # of who makes or ends parts of machines
+        self.changing = asyncio.Lock()
 
     def has(self, trait):
         return trait in self.traits
@@ -122,12 +124,10 @@ class Server:
     async def machine(self, ident, body):
         """A new one, with its daemon"""
         folder = os.path.join(self.folder, ident)
-        if body.get('snapshotId'):
-            snapshot = self.snapshots.get(body['snapshotId'])
-            if not snapshot:
-                raise Refusal(404, 'Snapshot not found')
-            shutil.copytree(snapshot['folder'], folder, symlinks=True)
         machine = Machine(self, folder, ident, body)
+        if body.get('snapshotId'):
+            await copy(self.snapshot(body['snapshotId']),
+                       os.path.join(folder, 'workspace'))
         await machine.start()
         seconds = float(self.value('unwell', 0))
         if seconds:
@@ -159,15 +159,21 @@ class Server:
             shown = await machine.tell('show')
         else:
             if not machine:
-                machine = await self.machine('m' + ident, {
-                    'snapshotId': body.get('snapshotId')})
+                machine = await self.machine('m' + ident, {})
+            if body.get('snapshotId'):
+                await copy(self.snapshot(body['snapshotId']),
+                           machine.child_folder(ident))
             shown = await machine.child(ident, body)
         b = self.keep(request, ident, machine, body, shown)
         b.namespace, b.name = key
         return b
 
     async def create(self, request):
-        b = await self.make(request, await body_of(request))
+        body = await body_of(request)
+        b = await self.make(request, body)
+        if body.get('name'):
+            b.name = body['name']
+            b.namespace = body.get('namespace') or 'default'
         if self.has('lose-create'):
             request.transport.abort()
         return self.shown(b, True)
@@ -200,7 +206,8 @@ class Server:
         if not b:
             self.creating[key] = asyncio.Event()
             try:
-                b = await self.make_named(request, key, body)
+                async with self.changing:
+                    b = await self.make_named(request, key, body)
             finally:
                 self.creating.pop(key).set()
             b.polls = int(self.value('creating', 0))
@@ -230,13 +237,14 @@ class Server:
 
     async def remove(self, b):
         """Its machine goes with the last one on it."""
-        del self.boxes[b.id]
-        b.machine.sandboxes.discard(b.id)
-        if b.machine.sandboxes:
-            if b.is_child:
+        if not self.boxes.pop(b.id, None):
+            return
+        async with self.changing:
+            b.machine.sandboxes.discard(b.id)
+            if not b.machine.sandboxes:
+                await b.machine.end()
+            elif b.is_child:
                 await b.machine.unchild(b.id)
-        else:
-            await b.machine.end()
 
     async def delete(self, request, ident):
         await self.remove(self.get(ident))
@@ -261,11 +269,18 @@ class Server:
 
     # ---- snapshots ----
 
+    def snapshot(self, ident):
+        """Its folder"""
+        if ident not in self.snapshots:
+            raise Refusal(404, 'Snapshot not found')
+        return self.snapshots[ident]['folder']
+
     async def snapshot_make(self, request):
         body = await body_of(request)
         b, ident = self.get(body.get('sandboxId')), 'snap-' + uuid.uuid4().hex
         folder = os.path.join(self.folder, ident)
-        shutil.copytree(b.machine.folder, folder, symlinks=True)
+        await copy(b.machine.child_folder(b.id) if b.is_child else
+                   os.path.join(b.machine.folder, 'workspace'), folder)
         shown = {'id': ident, 'provider': b.provider,
                  'createdAt': stamp(time.time()),
                  'metadata': body.get('metadata')}
@@ -277,11 +292,17 @@ class Server:
         return [s['shown'] for s in self.snapshots.values()]
 
     async def snapshot_delete(self, request, ident):
-        if ident not in self.snapshots:
-            raise Refusal(404, 'Snapshot not found')
-        shutil.rmtree(self.snapshots.pop(ident)['folder'],
-                      ignore_errors=True)
+        shutil.rmtree(self.snapshot(ident), ignore_errors=True)
+        del self.snapshots[ident]
         return {}
+
+
+async def copy(source, target):
+    """Whatever kinds of files there are"""
+    os.makedirs(target, exist_ok=True)
+    proc = await asyncio.create_subprocess_exec('cp', '-a', source + '/.',
+                                                target)
+    await proc.wait()
 
 
 def new_id():

@@ -8,6 +8,7 @@ import time
 import uuid
 
 from box import Box
+from computesdk_wire import Refusal
 
 ANSWER_S = 60
 CHILDREN = '/sandboxes'
@@ -48,6 +49,10 @@ class Machine:
         await self.box.start()
         self.ports[self.subdomain] = self.box.port
 
+    def child_folder(self, ident):
+        """That of one without a directory of its own"""
+        return os.path.join(self.folder, 'children', ident)
+
     async def child(self, ident, options):
         """A sandbox more on it; its folder is where others have theirs."""
         shown = await self.tell('child', body={**options, 'subdomain': ident,
@@ -55,7 +60,7 @@ class Machine:
         if not options.get('directory'):
             folder = os.path.join(os.path.dirname(self.folder), ident)
             os.makedirs(folder)
-            os.symlink(os.path.join(self.folder, 'children', ident),
+            os.symlink(self.child_folder(ident),
                        os.path.join(folder, 'workspace'))
         return shown
 
@@ -91,12 +96,18 @@ class Machine:
             self.server.journal.append({'daemon': self.subdomain, **line})
 
     async def tell(self, what, **more):
-        """The daemon's answer, after all that it has noted before it"""
+        """The daemon's answer, after all that it has noted before it
+
+        Or a Refusal, with its words.
+        """
         self.number += 1
         future = asyncio.get_running_loop().create_future()
         self.replies[self.number] = future
         self.box.say(json.dumps({'do': what, 'number': self.number, **more}))
-        return await asyncio.wait_for(future, ANSWER_S)
+        line = await asyncio.wait_for(future, ANSWER_S)
+        if 'refused' in line:
+            raise Refusal(400, line['refused'])
+        return line
 
     async def expire(self):
         """The token ends; the gateway knows the next one."""

@@ -87,28 +87,38 @@ static int path_of(const struct sbx_plain *p, const struct plain_dir *d,
 
 /* ---- calls ---- */
 
+/* One that is under way.  It is the service's until it is done, so that
+ * nothing of the call itself tells that nobody waits any more. */
+struct plain_call {
+	struct sbx_plain *p; /* NULL: closed meanwhile */
+};
+
 static void on_call(struct sbx_call *call);
 
 static int ask(struct sbx_plain *p, enum sbx_call_kind kind,
 	       const struct plain_dir *d, const char *name)
 {
+	struct plain_call *asked;
 	struct sbx_call *call;
 	char path[PLAIN_PATH];
 	int r = path_of(p, d, name, path);
 
 	if (r < 0)
 		return r;
+	asked = malloc(sizeof(*asked));
 	call = sbx_call_new(kind, p->id);
 	if (call)
 		call->path = strdup(path);
-	if (!call || !call->path) {
+	if (!asked || !call || !call->path) {
 		sbx_call_free(call);
+		free(asked);
 		return -ENOMEM;
 	}
+	asked->p = p;
 	call->timeout_ms = CALL_MS;
 	call->done = on_call;
-	call->arg = p;
-	p->call = call;
+	call->arg = asked;
+	p->call = asked;
 	p->svc->type->submit(p->svc, call);
 	return 1;
 }
@@ -422,11 +432,13 @@ static void op_over(struct sbx_plain *p, struct plain_op *op, int r)
 
 static void on_call(struct sbx_call *call)
 {
-	struct sbx_plain *p = call->arg;
+	struct plain_call *asked = call->arg;
+	struct sbx_plain *p = asked->p;
 	struct plain_op *op;
 	int r;
 
-	if (!p) { /* closed meanwhile */
+	free(asked);
+	if (!p) {
 		sbx_call_free(call);
 		return;
 	}
@@ -481,7 +493,7 @@ int plain_files_begin(struct sbx_plain *p, const struct sbx_error *why)
 void plain_files_drop(struct sbx_plain *p)
 {
 	if (p->call)
-		p->call->arg = NULL;
+		p->call->p = NULL;
 	p->call = NULL;
 	if (p->call_op)
 		plain_op_free(p, p->call_op);

@@ -180,7 +180,7 @@ struct sbx_plain {
 	struct plain_shell *shells;
 	unsigned int nr_shells, attempts;
 	bool files;		  /* no shells, but the service's own calls */
-	struct sbx_call *call;	  /* of theirs */
+	struct plain_call *call;  /* of theirs, under way */
 	struct plain_op *call_op; /* ... what it is for */
 
 	struct sbx_buf line, reply;

@@ -114,7 +114,8 @@ struct sbx_snapshot {
 /*
  * One request to a service.  The caller allocates and fills it; submitting
  * lends it to the service until done is called, exactly once (never before
- * submit returns).  Results belong to the call: sbx_call_free frees them.
+ * submit returns); until then nobody else changes anything of it, .arg
+ * included.  Results belong to the call: sbx_call_free frees them.
  */
 struct sbx_call {
 	enum sbx_call_kind kind;

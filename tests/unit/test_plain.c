@@ -244,6 +244,87 @@ static void test_words_hold_any_bytes(void **state)
 	sbx_buf_release(&b);
 }
 
+/* ---- files by calls ---- */
+
+/* A service that has one call, lent to it as it was. */
+struct lent {
+	struct sbx_service base;
+	struct sbx_call *call;
+	void (*done)(struct sbx_call *call);
+	void *arg;
+	bool closed;
+};
+
+static void lent_submit(struct sbx_service *svc, struct sbx_call *call)
+{
+	struct lent *l = (struct lent *)svc;
+
+	l->call = call;
+	l->done = call->done;
+	l->arg = call->arg;
+	call->done = NULL;
+	call->arg = l;
+}
+
+static int on_message(void *arg, const uint8_t *data, size_t len)
+{
+	fail(); /* it was closed before there was an answer */
+	return -EPROTO;
+}
+
+static void on_closed(void *arg)
+{
+	((struct lent *)arg)->closed = true;
+}
+
+/* Looks at the workspace; runs until the service has been asked. */
+static void look(struct sbx_plain *p, uv_loop_t *loop)
+{
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 4096);
+	sbx_put_array(&b, 5);
+	sbx_put_u64(&b, SBX_OP_GETATTR);
+	sbx_put_u64(&b, 1);
+	sbx_put_u64(&b, SBX_DIR_WORKSPACE);
+	sbx_put_bin(&b, "", 0);
+	sbx_put_u64(&b, 0);
+	assert_int_equal(sbx_plain_send(p, sbx_buf_at(&b), sbx_buf_len(&b)), 0);
+	sbx_buf_release(&b);
+	uv_run(loop, UV_RUN_NOWAIT);
+}
+
+static void test_closed_while_a_call_is_lent(void **state)
+{
+	static const struct sbx_service_type type = {
+		.calls = 1u << SBX_CALL_FILES | 1u << SBX_CALL_FILE,
+		.max_unit = 4096,
+		.submit = lent_submit,
+	};
+	static const struct sbx_channel_handler handler = {
+		.on_message = on_message,
+	};
+	struct lent l = {.base.type = &type};
+	struct sbx_error why = {.text = "no command runs"};
+	struct sbx_plain *p;
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	p = sbx_plain_new(&loop, &l.base, "box", "", false, &handler, NULL);
+	assert_int_equal(plain_files_begin(p, &why), 0);
+	p->files = p->up = true;
+	look(p, &loop);
+	assert_non_null(l.call);
+	sbx_plain_close(p, on_closed, &l);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_true(l.closed);
+	assert_ptr_equal(l.call->arg, &l);
+	l.call->arg = l.arg;
+	sbx_error_set(&l.call->error, -EIO, "too late");
+	l.done(l.call);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_setsid_that_cannot_wait),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_words_hold_any_bytes),
+		cmocka_unit_test(test_closed_while_a_call_is_lent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

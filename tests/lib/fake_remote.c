@@ -376,10 +376,16 @@ struct fake *fake_new(void)
 
 void fake_free(struct fake *f)
 {
+	struct sfs_leftover *l;
+
 	while (f->first)
 		finish(f->first, -ECANCELED, NULL);
 	f->fs.started = false;
 	sfs_files_free(f->files);
+	while ((l = f->fs.leftovers)) {
+		sfs_leftover_del(l);
+		l->free(l);
+	}
 	uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f->loop), 0);
 	sbx_buf_release(&scratch);

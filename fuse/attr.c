@@ -9,8 +9,10 @@
 #include "fuse/cache.h"
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
+#include "fuse/list.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
+#include "fuse/tree.h"
 
 /*
  * inode->refresh is the newest one; older ones under way (a later change was
@@ -127,14 +129,17 @@ static struct sfs_refresh *refresh_new(struct sfs_inode *i,
 
 /*
  * A directory that was only seen from its parent has no watch of its own;
- * whoever asks for one again will ask for those beside it next (ls -l).
+ * whoever asks for one again will ask for those beside it next (ls -l), and
+ * where an answer costs much perhaps for what is in them (ls -lR).
  */
 static void tell_siblings(const struct sfs_inode *i)
 {
 	const struct sfs_entry *e, *up = i->names;
-	int n = 0;
+	int n = 0, lists = 0;
 	uint64_t at = 0;
 
+	if (sfs_tree_is_wanted(i->files))
+		lists = SFS_WALK_MIN;
 	if (!up || !sfs_dir_is_true(up->dir))
 		return;
 	while (n < SFS_MAX_SIBLINGS &&
@@ -145,7 +150,8 @@ static void tell_siblings(const struct sfs_inode *i)
 			continue;
 		if (sfs_dir_tell(e->inode) < 0)
 			return;
-		n++;
+		if (n++ < lists)
+			sfs_list_ahead(e->inode);
 	}
 }
 

@@ -19,6 +19,13 @@ static bool has_none(const struct sfs_inode *i)
 	       sfs_inode_is_covered(i);
 }
 
+/* Its flag may say so soon, and those of its siblings with it (ls -l asks each
+ * folder). */
+static bool is_worth_waiting(const struct sfs_inode *i)
+{
+	return sfs_inode_is_dir(i) && !sfs_dir_is_told(i->dir);
+}
+
 static int name_check(const struct sfs_call *c)
 {
 	return c->len > 255 ? -ERANGE : 0;
@@ -65,50 +72,72 @@ static void get_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	sfs_call_free(c);
 }
 
-void sfs_on_getxattr(fuse_req_t req, struct sfs_node *n, const char *name,
-		     size_t size)
+static void reply_none(fuse_req_t req, bool named, size_t size)
 {
-	struct sfs_inode *i = sfs_inode_of(n);
-	struct sfs_call *c;
+	if (named)
+		fuse_reply_err(req, ENODATA);
+	else if (size)
+		fuse_reply_buf(req, NULL, 0);
+	else
+		fuse_reply_xattr(req, 0);
+}
+
+static void on_flag(struct sfs_call *c, int err)
+{
+	bool named = c->len;
+	size_t size = c->size;
+
+	if (err)
+		sfs_call_err(c, err);
+	else if (c->req && has_none(c->inode))
+		reply_none(sfs_call_take(c), named, size);
+	else
+		sfs_call_go(c);
+}
+
+/* name: NULL for the list of them */
+static void get_go(fuse_req_t req, struct sfs_inode *i, const char *name,
+		   size_t size)
+{
+	struct sfs_call *c = sfs_call_new(req, i, name, NULL);
 	int err;
 
-	if (has_none(i) ||
-	    (!strcmp(name, CAPABILITY) && !(i->flags & SFS_INODE_XATTR))) {
-		fuse_reply_err(req, ENODATA);
-		return;
-	}
-	c = sfs_call_new(req, i, name, NULL);
 	if (!c)
 		return;
 	c->size = size;
 	c->send = get_send;
 	c->done = get_done;
 	err = name_check(c);
-	if (err)
+	if (err) {
 		sfs_call_err(c, err);
-	else
+	} else if (is_worth_waiting(i)) {
+		c->resume = on_flag;
+		sfs_attr_wait(c);
+	} else {
 		sfs_call_go(c);
+	}
+}
+
+void sfs_on_getxattr(fuse_req_t req, struct sfs_node *n, const char *name,
+		     size_t size)
+{
+	struct sfs_inode *i = sfs_inode_of(n);
+
+	if (has_none(i) ||
+	    (!strcmp(name, CAPABILITY) && !(i->flags & SFS_INODE_XATTR)))
+		reply_none(req, true, size);
+	else
+		get_go(req, i, name, size);
 }
 
 void sfs_on_listxattr(fuse_req_t req, struct sfs_node *n, size_t size)
 {
 	struct sfs_inode *i = sfs_inode_of(n);
-	struct sfs_call *c;
 
-	if (has_none(i)) {
-		if (size)
-			fuse_reply_buf(req, NULL, 0);
-		else
-			fuse_reply_xattr(req, 0);
-		return;
-	}
-	c = sfs_call_new(req, i, NULL, NULL);
-	if (!c)
-		return;
-	c->size = size;
-	c->send = get_send;
-	c->done = get_done;
-	sfs_call_go(c);
+	if (has_none(i))
+		reply_none(req, false, size);
+	else
+		get_go(req, i, NULL, size);
 }
 
 /* ---- set, remove: the value is name2, its length size ---- */

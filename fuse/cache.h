@@ -44,6 +44,7 @@ bool sfs_inode_is_known(const struct sfs_inode *i);
 bool sfs_inode_is_recent(const struct sfs_inode *i);
 /* The sandbox's user may certainly read it, so it need not be asked. */
 bool sfs_inode_is_readable(const struct sfs_inode *i);
+bool sfs_inode_is_writable(const struct sfs_inode *i); /* the same */
 bool sfs_list_is_recent(const struct sfs_dir *d);
 
 /* From now on nothing is taken from memory, here or by the kernel, that may

@@ -49,6 +49,11 @@ bool sfs_file_is_dirty(const struct sfs_inode *i)
 	return sfs_file_is_open(i) && i->file->nr_pieces;
 }
 
+bool sfs_file_is_opening(const struct sfs_inode *i)
+{
+	return sfs_file_is_dirty(i) && i->file->nr_opening == i->file->nr_pieces;
+}
+
 void sfs_file_waited(struct sfs_inode *i)
 {
 	if (sfs_file_is_open(i) && !i->files->closed)
@@ -93,6 +98,16 @@ struct sfs_handle *sfs_handle_new(struct sfs_inode *i, int flags)
 	return h;
 }
 
+static void handle_close(struct sfs_handle *h)
+{
+	struct sfs_files *f = h->inode->files;
+
+	if (!sfs_handle_is_told(h) || f->closed)
+		return;
+	sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_CLOSE, 1), h->number);
+	sbx_remote_submit_quiet(f->remote);
+}
+
 struct sfs_handle *sfs_handle_ref(struct sfs_handle *h)
 {
 	h->refs++;
@@ -109,11 +124,7 @@ void sfs_handle_unref(struct sfs_handle *h)
 	*h->at = h->next;
 	if (h->next)
 		h->next->at = h->at;
-	if (sfs_handle_is_told(h) && !f->closed) {
-		sbx_put_u64(sbx_remote_begin(f->remote, SBX_OP_CLOSE, 1),
-			    h->number);
-		sbx_remote_submit_quiet(f->remote);
-	}
+	handle_close(h);
 	f->nr_handles--;
 	free(h->caller);
 	free(h);
@@ -182,26 +193,35 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 	free(o);
 }
 
-static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
+void sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at, int flags,
+		     sbx_reply_fn *done, void *arg)
 {
 	struct sfs_files *f = h->inode->files;
-	struct opening *o = malloc(sizeof(*o));
 	struct sbx_buf *b;
 
-	if (!o)
-		return -ENOMEM;
-	o->h = sfs_handle_ref(h);
-	o->number = h->number = sbx_remote_number(f->remote);
+	handle_close(h);
+	h->number = sbx_remote_number(f->remote);
 	h->epoch = sbx_remote_epoch(f->remote);
 	h->told = true;
 	h->open_err = 0;
 	b = sbx_remote_begin(f->remote, SBX_OP_OPEN, 5);
 	sbx_put_u64(b, h->number);
 	sfs_put_at(b, at);
-	sbx_put_u64(b, (uint32_t)(h->flags & LASTING));
+	sbx_put_u64(b, (uint32_t)flags);
 	/* whatever is sent next needs it, and waits for it or not */
 	sbx_remote_ahead(f->remote,
-			 sbx_remote_submit(f->remote, on_opened, NULL, o));
+			 sbx_remote_submit(f->remote, done, NULL, arg));
+}
+
+static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
+{
+	struct opening *o = malloc(sizeof(*o));
+
+	if (!o)
+		return -ENOMEM;
+	o->h = sfs_handle_ref(h);
+	sfs_handle_open(h, at, h->flags & LASTING, on_opened, o);
+	o->number = h->number;
 	return 0;
 }
 

@@ -23,6 +23,7 @@ struct sfs_file {
 	/* writes not acknowledged, in order: write.c */
 	struct sfs_piece *pieces, **pieces_end;
 	uint32_t nr_pieces, nr_lost;
+	uint32_t nr_opening;	/* of them: sfs_write_open */
 	uint64_t answered;	/* the last of them: sbx_remote_waited */
 	uint32_t epoch;		/* in which they were sent */
 	struct sfs_calls drain; /* waiting for all of them */
@@ -82,6 +83,9 @@ bool sfs_handle_is_told(const struct sfs_handle *h);
 /* Sends OPEN unless that was done.  Requests that follow may use the number.
  * Negative errno: it cannot be opened again. */
 int sfs_handle_tell(struct sfs_handle *h);
+/* Sends OPEN with these flags, in place of what it was told there before. */
+void sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at, int flags,
+		     sbx_reply_fn *done, void *arg);
 /* What an answer means: a number unknown there stands for the error that
  * opening it gave. */
 int sfs_handle_error(const struct sfs_handle *h, int err);
@@ -96,6 +100,8 @@ int sfs_handle_take_error(struct sfs_handle *h);
 /* That part, made if need be; NULL without memory. */
 struct sfs_file *sfs_file_of(struct sfs_inode *i);
 bool sfs_file_is_dirty(const struct sfs_inode *i);
+/* ... but for having been opened, which changes nothing that is not known */
+bool sfs_file_is_opening(const struct sfs_inode *i);
 /* Somebody waited for its writes, for the statistics. */
 void sfs_file_waited(struct sfs_inode *i);
 static inline bool sfs_file_is_open(const struct sfs_inode *i)
@@ -112,6 +118,12 @@ void sfs_file_put(struct sfs_inode *i);
 /* Sends the data (copied).  The call is answered when that is due. */
 void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
 	       size_t size, uint64_t offset, bool wait);
+/*
+ * Sends OPEN as if it was a write: nobody waits for it, but for what waits for
+ * writes, and if it fails the next flush or fsync says so.  0 or a negative
+ * errno.
+ */
+int sfs_write_open(struct sfs_handle *h, int flags);
 /* The remote is gone. */
 void sfs_writes_wake(struct sfs_files *f);
 

@@ -196,6 +196,14 @@ unsigned int sfs_inode_set(struct sfs_inode *i, const struct sbx_attr *a)
 	return diff;
 }
 
+void sfs_inode_cut(struct sfs_inode *i)
+{
+	i->size = 0;
+	i->blocks = 0;
+	i->mtime_ns += i->mtime_ns < 999999999;
+	i->ctime_ns += i->ctime_ns < 999999999;
+}
+
 void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns)
 {
 	if (ns < 1000000000)

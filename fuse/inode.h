@@ -124,6 +124,9 @@ struct sfs_owners {
 	 * for cp and mv find out by the number that two names are one file */
 	uint32_t dev;
 };
+/* A file is about to be cut to nothing: as it will look, but for its times, of
+ * which only that they grow is known. */
+void sfs_inode_cut(struct sfs_inode *i);
 /* Somebody read it; out of range: as it was. */
 void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns);
 void sfs_inode_stat(const struct sfs_inode *i, const struct sfs_owners *o,

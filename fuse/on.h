@@ -43,10 +43,12 @@ void sfs_on_getxattr(fuse_req_t req, struct sfs_node *n, const char *name,
 void sfs_on_listxattr(fuse_req_t req, struct sfs_node *n, size_t size);
 void sfs_on_removexattr(fuse_req_t req, struct sfs_node *n, const char *name);
 
-/* on_files.c */
+/* on_open.c */
 /* How the kernel treats what is opened with fi->flags. */
 void sfs_open_flags(const struct sfs_inode *i, struct fuse_file_info *fi);
 void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi);
+
+/* on_files.c */
 void sfs_on_read(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 		 struct fuse_file_info *fi);
 void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,

@@ -69,8 +69,8 @@ static bool in_group(const struct sbx_remote_info *info, uint32_t gid)
 	return false;
 }
 
-/* (In doubt, as with ACLs, it is not.) */
-bool sfs_inode_is_readable(const struct sfs_inode *i)
+/* (In doubt, as with ACLs, it does not.)  "all": a right of all three. */
+static bool gives_right(const struct sfs_inode *i, mode_t all)
 {
 	const struct sbx_remote_info *info = sbx_remote_info(i->files->remote);
 
@@ -79,10 +79,20 @@ bool sfs_inode_is_readable(const struct sfs_inode *i)
 	if (!info->uid)
 		return true;
 	if (i->uid == info->uid)
-		return i->mode & 0400;
+		return i->mode & all & 0700;
 	if (in_group(info, i->gid))
-		return i->mode & 040;
-	return i->mode & 04;
+		return i->mode & all & 070;
+	return i->mode & all & 07;
+}
+
+bool sfs_inode_is_readable(const struct sfs_inode *i)
+{
+	return gives_right(i, 0444);
+}
+
+bool sfs_inode_is_writable(const struct sfs_inode *i)
+{
+	return gives_right(i, 0222);
 }
 
 /*

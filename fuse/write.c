@@ -5,7 +5,8 @@
  *
  * The data of a piece is kept until it is acknowledged: if the helper is lost
  * for good the pieces are sent to the next one, in their order, which for
- * writes at an offset gives the same file.  Loop thread only.
+ * writes at an offset gives the same file.  Opening a file to write to it may
+ * be one of them (sfs_write_open).  Loop thread only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include "fuse/caller.h"
 #include "fuse/handle.h"
 #include "fuse/shown.h"
+#include "fuse/tell.h"
 #include "fuse/written.h"
 
 struct sfs_piece {
@@ -27,6 +29,9 @@ struct sfs_piece {
 	uint8_t tries;
 	bool done, lost;
 	bool other; /* by says who writes */
+	bool opens; /* not a write: OPEN with these flags */
+	int flags;
+	uint64_t number; /* the handle's, then */
 	char data[];
 };
 
@@ -100,6 +105,7 @@ static void piece_end(struct sfs_piece *p, int err)
 	f->unacked -= p->len + SFS_PIECE_COST;
 	f->changes--;
 	file->nr_pieces--;
+	file->nr_opening -= p->opens;
 	if (err && !c) {
 		file->error = err;
 		file->nr_errors++;
@@ -134,7 +140,8 @@ static void file_resend(struct sfs_inode *i)
 		p->lost = false;
 		file->nr_lost--;
 		err = -EIO; /* what was appended may be there already */
-		if (!(p->h->flags & O_APPEND) && p->tries++ < SFS_MAX_RESTARTS)
+		if ((p->opens || !(p->h->flags & O_APPEND)) &&
+		    p->tries++ < SFS_MAX_RESTARTS)
 			err = piece_send(p);
 		if (err < 0) {
 			p->lost = true;
@@ -164,7 +171,8 @@ static void piece_lost(struct sfs_piece *p)
 static bool append_missed(const struct sfs_piece *p,
 			  const struct sbx_attr *attr)
 {
-	return p->h->flags & O_APPEND && attr->size != p->offset + p->len;
+	return !p->opens && p->h->flags & O_APPEND &&
+	       attr->size != p->offset + p->len;
 }
 
 /* Before Linux 6.6 the kernel keeps the last page of a file as it was when
@@ -192,26 +200,50 @@ static void on_written(void *arg, int err, struct sbx_rd *rd)
 		sbx_remote_answered(p->h->inode->files->remote);
 	if (!err && !sbx_get_attr(rd, &attr))
 		err = -EPROTO;
+	if (err && p->opens && p->h->number == p->number) {
+		p->h->open_err = err;
+		p->h->told = false;
+		p->h->inode->attr_gen = 0; /* it was not cut */
+	}
 	if (!err) {
 		sfs_cache_attr(p->h->inode, &attr, SFS_PUT_OWN);
 		if (append_missed(p, &attr)) {
 			sfs_shown_keep(p->h->inode);
 			sfs_cache_changed(p->h->inode,
 					  SFS_DIFF_ATTR | SFS_DIFF_DATA);
-		} else if (p->h->flags & O_APPEND) {
+		} else if (!p->opens && p->h->flags & O_APPEND) {
 			pages_behind(p);
 		}
 	}
 	piece_end(p, err);
 }
 
+/* Anew for the next helper, though something else may have told it there. */
+static int piece_send_open(struct sfs_piece *p)
+{
+	struct sfs_handle *h = p->h;
+	struct sfs_at at;
+	int err = sfs_open_at(h->inode, &at);
+
+	if (!err)
+		err = sfs_act_as(h->inode->files, h->caller);
+	if (err < 0)
+		return err;
+	sfs_handle_open(h, &at, p->flags, on_written, p);
+	p->number = h->number;
+	return 0;
+}
+
 static int piece_send(struct sfs_piece *p)
 {
 	struct sfs_files *f = p->h->inode->files;
-	int err = sfs_handle_tell(p->h);
 	struct sbx_buf *b;
 	uint32_t number;
+	int err;
 
+	if (p->opens)
+		return piece_send_open(p);
+	err = sfs_handle_tell(p->h);
 	if (!err)
 		err = sfs_act_as(f, p->other ? p->by : p->h->caller);
 	if (err < 0)
@@ -248,34 +280,65 @@ static struct sfs_piece *piece_new(const struct sfs_call *c,
 	return p;
 }
 
+/* Takes it, unless it fails. */
+static int piece_queue(struct sfs_piece *p)
+{
+	struct sfs_handle *h = p->h;
+	struct sfs_files *f = h->inode->files;
+	struct sfs_file *file = h->inode->file;
+	int err;
+
+	if (!file->nr_pieces)
+		file->epoch = sbx_remote_epoch(f->remote);
+	/* not before those that were lost and will be sent again */
+	p->lost = file->nr_lost || file->epoch != sbx_remote_epoch(f->remote);
+	err = p->lost ? 0 : piece_send(p);
+	if (err < 0)
+		return err;
+	file->nr_lost += p->lost;
+	sfs_handle_ref(h);
+	*file->pieces_end = p;
+	file->pieces_end = &p->next;
+	file->nr_pieces++;
+	file->nr_opening += p->opens;
+	f->unacked += p->len + SFS_PIECE_COST;
+	f->changes++;
+	return 0;
+}
+
 static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
 		     uint32_t len, uint64_t offset, bool wait)
 {
-	struct sfs_file *file = h->inode->file;
 	struct sfs_piece *p = piece_new(c, h, data, len, offset);
 	int err;
 
 	if (!p)
 		return -ENOMEM;
 	p->call = wait ? c : NULL;
-	if (!file->nr_pieces)
-		file->epoch = sbx_remote_epoch(h->inode->files->remote);
-	/* not before those that were lost and will be sent again */
-	p->lost = file->nr_lost ||
-		  file->epoch != sbx_remote_epoch(h->inode->files->remote);
-	err = p->lost ? 0 : piece_send(p);
-	if (err < 0) {
+	err = piece_queue(p);
+	if (err < 0)
 		piece_free(p);
-		return err;
-	}
-	file->nr_lost += p->lost;
-	sfs_handle_ref(h);
-	*file->pieces_end = p;
-	file->pieces_end = &p->next;
-	file->nr_pieces++;
-	h->inode->files->unacked += len + SFS_PIECE_COST;
-	h->inode->files->changes++;
-	return 0;
+	return err;
+}
+
+int sfs_write_open(struct sfs_handle *h, int flags)
+{
+	struct sfs_piece *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->h = h;
+	p->opens = true;
+	p->flags = flags;
+	if (flags & O_TRUNC)
+		sfs_file_stale(h->inode);
+	err = piece_queue(p);
+	if (err < 0)
+		piece_free(p);
+	else if (flags & O_TRUNC)
+		sfs_inode_cut(h->inode);
+	return err;
 }
 
 static void on_room(struct sfs_call *c, int err)

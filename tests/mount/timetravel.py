@@ -6,6 +6,7 @@ usage: timetravel.py [CASE ...]
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,43 @@ def case_changes_from_inside_are_seen_after_a_second():
             # its pages are being dropped while the first one is answered
             wait_for(lambda: os.fstat(f.fileno()).st_size == 7)
             assert f.read() == b"longest"
+
+
+def case_opening_to_write_fails_at_the_latest_when_it_is_closed():
+    with Box() as b:
+        put(b.here("g"), b"one")
+        shutil.copy("/bin/sleep", b.inside("f"))
+        os.chmod(b.inside("f"), 0o644)
+        time.sleep(1.1)
+
+        def save(flags):
+            fd = os.open(b.here("f"), os.O_WRONLY | flags)
+            try:
+                os.write(fd, b"lost")
+            finally:
+                os.close(fd)
+        for flags in (os.O_TRUNC, 0, os.O_APPEND):
+            os.chmod(b.inside("f"), 0o644)
+            time.sleep(1.1)
+            os.listdir(b.ws)
+            os.chmod(b.inside("f"), 0o755)
+            runs = subprocess.Popen([b.inside("f"), "60"])
+            try:
+                fails(errno.ETXTBSY, save, flags)
+            finally:
+                runs.kill()
+                runs.wait()
+            assert get(b.inside("f")) == get("/bin/sleep")
+        time.sleep(1.1)
+        assert get(b.here("f")) == get("/bin/sleep")
+        os.stat(b.here("g"))
+        fd = os.open(b.here("g"), os.O_WRONLY | os.O_TRUNC)
+        st = os.fstat(fd)
+        assert (st.st_size, st.st_mode & 0o777) == (0, 0o644), st
+        assert os.stat(b.here("g")).st_mtime_ns >= st.st_mtime_ns
+        os.close(fd)
+        assert get(b.inside("g")) == b""
+        assert os.stat(b.here("g")).st_mtime_ns >= st.st_mtime_ns
 
 
 def case_exec_is_a_run_of_its_own():
@@ -415,17 +453,25 @@ def case_thrift():
 
         def save():
             put(b.here("d1", "e", "f9"), b"saved\n")
+
+        def save_by_rename():
+            put(b.here("d1", "e", "new"), b"saved\n")
+            os.rename(b.here("d1", "e", "new"), b.here("d1", "e", "f9"))
+
         def rest():
             before = len(b.m.runs())
             time.sleep(2.5)
             return len(b.m.runs()) - before
         costs["idle"] = rest()
-        costs["first ls -lR"] = b.count(walk)
-        costs["ls -lR"] = b.count(walk)
-        costs["cat"] = b.count(cat)
-        costs["first git status"] = b.count(git)
-        costs["git status"] = b.count(git)
-        costs["save"] = b.count(save)
+        for what, fn in (("first ls -lR", walk), ("ls -lR", walk),
+                         ("cat", cat), ("first git status", git),
+                         ("git status", git), ("save", save),
+                         ("save by rename", save_by_rename)):
+            costs[what] = b.count(fn)
+            # on a busy machine what is known gets old in the middle of it
+            for _ in range(0 if "first" in what else 3):
+                if costs[what] > LIMITS[what]:
+                    costs[what] = b.count(fn)
         costs["idle again"] = rest()
         print(costs)
         assert costs["idle"] == costs["idle again"] == 0, costs
@@ -433,10 +479,10 @@ def case_thrift():
             assert costs[what] <= LIMITS[what], costs
 
 
-# git makes and removes a lock file, a save opens and cuts, writes and syncs,
-# and each waits for what it did before; a first ls -lR should cost 2
-LIMITS = {"first ls -lR": 14, "ls -lR": 1, "cat": 2, "first git status": 5,
-          "git status": 3, "save": 3}
+# git makes and removes a lock file, and each waits for what it did before, as
+# whoever saves by a new file and a rename does
+LIMITS = {"first ls -lR": 3, "ls -lR": 1, "cat": 2, "first git status": 5,
+          "git status": 3, "save": 2, "save by rename": 4}
 
 
 def main():

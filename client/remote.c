@@ -183,15 +183,16 @@ static bool remote_has_failed(const struct sbx_remote *r)
 
 static int remote_send(struct sbx_remote *r, uint32_t id)
 {
-	bool failed = remote_has_failed(r);
 	int err = remote_refuses(r);
+	bool failed;
 
-	/* what nobody would hear the failure of is kept: the helper may be
-	 * the same when it is reached again */
-	if (!err && failed && id)
-		err = r->error.err;
 	if (err < 0)
 		return err;
+	/* what nobody would hear the failure of is kept: the helper may be
+	 * the same when it is reached again */
+	failed = remote_has_failed(r);
+	if (failed && id)
+		return r->error.err;
 	sbx_remote_count_sent(r);
 	if (r->state == SBX_LINK_UP && !r->held)
 		return sbx_channel_send(r->channel, sbx_buf_at(&r->scratch),

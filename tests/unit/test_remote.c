@@ -141,7 +141,7 @@ static void ask_mkdir(struct fixture *f, const char *name, struct answer *a)
 	sbx_remote_submit(f->r, on_attr, NULL, a);
 }
 
-/* Asks again whenever it is answered, a few times. */
+/* Asks again whenever it is answered, many times. */
 static void ask_on(void *arg, int err, struct sbx_rd *rd)
 {
 	struct fixture *f = arg;
@@ -149,7 +149,7 @@ static void ask_on(void *arg, int err, struct sbx_rd *rd)
 
 	if (rd)
 		f->answered++;
-	if (f->asked >= 3)
+	if (f->asked >= 100)
 		return;
 	f->asked++;
 	b = sbx_remote_begin(f->r, SBX_OP_GETATTR, 3);
@@ -320,6 +320,13 @@ static void a_final_failure_is_told_at_once(void **state)
 	ask_getattr(f, "", &a);
 	run_until(f, &a.done);
 	assert_int_equal(a.err, -EACCES);
+}
+
+/* (the teardown closes, and counts) */
+static void closing_after_a_failure_answers_everything(void **state)
+{
+	a_final_failure_is_told_at_once(state);
+	ask_on(*state, 0, NULL);
 }
 
 /* They change what the helper holds, and it may be the same afterwards. */
@@ -608,6 +615,7 @@ int main(void)
 		T(nonsense_is_cut_off_and_nothing_lost),
 		T(waiting_ends_in_time),
 		T(a_final_failure_is_told_at_once),
+		T(closing_after_a_failure_answers_everything),
 		T(what_is_quiet_outlasts_a_final_failure),
 		T(a_gone_sandbox_is_stale_for_ever),
 		T(cancel_answers_at_once),

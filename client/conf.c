@@ -280,7 +280,7 @@ static int conf_parse_direct(struct sbx_conf *conf, const char *source,
 		return r < 0 ? r
 			     : conf_parse_url(conf, source + word + 1, reterr);
 	}
-	if (s)
+	if (s && source[word] == ':')
 		return sbx_error_set(reterr, -EINVAL,
 				     "%s needs an address: %s+http://HOST:PORT",
 				     s->word, s->word);
@@ -333,8 +333,7 @@ static bool is_profile_name(const char *source)
 {
 	size_t len = strlen(source);
 
-	return sbx_conf_name_is_ok(source, len) &&
-	       !sbx_conf_service_find(source, len);
+	return sbx_conf_name_is_ok(source, len) && strcmp(source, "local");
 }
 
 int sbx_conf_parse_sources(const char *source, char ***ret_names,

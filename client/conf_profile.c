@@ -281,7 +281,12 @@ int sbx_conf_read_profile(struct sbx_conf *conf, const char *name,
 		r = profile_read_file(conf, user, name, ret, reterr);
 	if (r == -ENOENT)
 		r = profile_read_file(conf, SYSTEM_CONFIG, name, ret, reterr);
-	if (r == -ENOENT)
+	if (r == -ENOENT && sbx_conf_service_find(name, strlen(name)))
+		sbx_error_set(reterr, r,
+			      "%s needs an address: %s+http://HOST:PORT (and "
+			      "there is no profile of that name)",
+			      name, name);
+	else if (r == -ENOENT)
 		sbx_error_set(reterr, r,
 			      "\"%s\" is no SOURCE and no profile in %s or %s; "
 			      "a SOURCE looks like local, local:DIR or "

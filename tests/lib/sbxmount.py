@@ -55,6 +55,8 @@ signal.signal(signal.SIGTERM, on_sigterm)
 
 
 class Mount:
+    service = SERVICE  # a subclass may have another
+
     def __init__(self, options=(), agent_args=(), mount=True):
         self.dir = tempfile.mkdtemp(prefix="sbxfs-test.")
         self.mnt = os.path.join(self.dir, "mnt")
@@ -96,7 +98,7 @@ class Mount:
     # the agent
 
     def start_agent(self):
-        if SERVICE == "xgen":
+        if self.service == "xgen":
             self.start_xgen_agent()
         else:
             self.start_standin()
@@ -104,7 +106,7 @@ class Mount:
     def start_standin(self):
         self.agent = subprocess.Popen(
             ["/usr/bin/python3",
-             os.path.join(HERE, "../services", SERVICE + ".py"), "--stay",
+             os.path.join(HERE, "../services", self.service + ".py"), "--stay",
              "--dir", os.path.join(self.dir, "sandboxes"),
              "--port", str(self.port)]
             + os.environ.get("STANDIN_TRAITS", "").split(),
@@ -147,7 +149,7 @@ class Mount:
             return answer.read().decode()
 
     def standin_control(self, line):
-        vtrix = SERVICE == "vtrix"
+        vtrix = self.service == "vtrix"
         if line == "journal":
             journal = json.loads(self.standin(
                 "_test/journal" if vtrix else "_standin/journal"))
@@ -163,7 +165,7 @@ class Mount:
         return self.standin("_standin/fault", b"execd cut")
 
     def control(self, line):
-        if SERVICE != "xgen":
+        if self.service != "xgen":
             return self.standin_control(line)
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.control_path)
@@ -225,10 +227,10 @@ class Mount:
     # the mount
 
     def source(self):
-        return "%s+http://127.0.0.1:%d" % (SERVICE, self.port)
+        return "%s+http://127.0.0.1:%d" % (self.service, self.port)
 
     def key(self):
-        return {KEYS[SERVICE]: "test-key"}
+        return {KEYS[self.service]: "test-key"}
 
     def start(self, options=(), wrapper=()):
         args = [*wrapper, os.path.join(BUILD, "sbxfs"), "-f"]

@@ -111,7 +111,7 @@ static void source_mistakes(void **state)
 {
 	static const char *const wrong[] = {
 		"",
-		"xgen",
+		"xgen:",
 		"xgen+",
 		"xgen+ftp://h",
 		"xgen+http://",
@@ -257,6 +257,16 @@ static void sources_of_several(void **state)
 	assert_int_equal(parse("all/work"), -EINVAL);
 	assert_non_null(strstr(e.text, "several services"));
 	assert_int_equal(sources("nobody", &names), -ENOENT);
+	/* a profile may be called like a service */
+	assert_int_equal(sources("xgen", &names), -ENOENT);
+	assert_non_null(strstr(e.text, "xgen+http://HOST:PORT"));
+	put_file(".config/sbxfs/config",
+		 "[xgen]\nsource = xgen+http://h\n[vtrix]\nsources = xgen\n",
+		 0600);
+	assert_int_equal(parse("xgen"), 0);
+	assert_int_equal(sources("vtrix", &names), 0);
+	assert_string_equal(names[0], "xgen");
+	sbx_conf_names_free(names);
 	sbx_conf_names_free(NULL);
 }
 

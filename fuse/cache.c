@@ -101,6 +101,19 @@ void sfs_cache_drop_pages(struct sfs_inode *i)
 	tell_inode(i, true);
 }
 
+/* workspace/ and root/ show one file as two: events tell the other of what we
+ * do to this one, but only if it has looked where the name is. */
+static void other_view_is(struct sfs_inode *i, const struct sbx_attr *attr)
+{
+	struct sfs_inode *other =
+		i->files->root[!i->tree]
+			? sfs_inodes_find(&i->files->inodes, !i->tree, attr)
+			: NULL;
+
+	if (other && !sfs_inode_is_dir(other))
+		sfs_cache_attr(other, attr, 0);
+}
+
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how)
 {
@@ -123,7 +136,9 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 	i->attr_ms = (uint32_t)files_now(i->files);
 	if (!i->refresh)
 		i->attr_gen = i->files->gen;
-	if (diff && !(how & SFS_PUT_OWN))
+	if (how & SFS_PUT_OWN)
+		other_view_is(i, attr);
+	else if (diff)
 		sfs_cache_changed(i, diff);
 }
 

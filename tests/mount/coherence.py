@@ -317,6 +317,18 @@ class Coherence(unittest.TestCase):
             self.assertFalse(os.path.exists(self.path("many/none")))
         self.assertEqual(self.messages(), 0)
 
+    def test_linked_here_where_the_other_view_has_not_looked(self):
+        os.mkdir(self.path("unseen"))
+        root = self.m.path("t", "root") + self.run_("pwd").decode().strip()
+        for i in range(10):
+            name = "seen%d" % i
+            self.put(name, b"1")
+            self.run_("true")
+            self.assertEqual(os.stat(os.path.join(root, name)).st_nlink, 1)
+            os.link(self.path(name), self.path("unseen/" + name))
+            self.run_("true")
+            self.assertEqual(os.stat(os.path.join(root, name)).st_nlink, 2)
+
     def test_two_trees_of_one_sandbox_agree(self):
         cwd = self.run_("pwd").decode().strip()
         other = self.m.path("t", "root") + cwd

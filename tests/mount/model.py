@@ -397,6 +397,9 @@ class World:
             self.both("here", [("mkdir", "d"), ("mkdir", "f"),
                                ("mkdir", "d/e"), ("put", "a", 5000, 1),
                                ("put", "d/a", 10, 2), ("put", "f/a", 0, 3)])
+            # each view has looked everywhere: it is told of what is there
+            for place in HERE:
+                self.hands[place].do([["tree"]])
             for n, (place, ops, flag) in enumerate(program):
                 self.step(n, place, ops, flag)
         except AssertionError as e:

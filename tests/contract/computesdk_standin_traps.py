@@ -95,6 +95,34 @@ async def case_frames():
             assert e.code == 1012, e
 
 
+async def case_nonsense():
+    """What no client should say does no harm."""
+    async with Standin() as s:
+        d = await s.daemon()
+        w = await d.socket()
+        for text in ('', '{', '[]', '7', '"x"', '{"type":7}', '[' * 100000,
+                     '{"type":"subscribe","channel":[1]}',
+                     '{"type":"terminal:input","data":{"terminal_id":[],'
+                     '"input":7}}',
+                     '{"type":"terminal:resize","data":{"cols":"x"}}',
+                     '{"type":"command:start","data":{"cmd_id":{}}}'):
+            await w.ws.send_str(text)
+        await s.tell('publish', channel='', type='alive', data={})
+        await w.until('alive')
+        for method, path, body in (
+                ('POST', '/files', {'path': 'a\0b', 'content': 'x'}),
+                ('POST', '/files', {'path': 7}), ('POST', '/files', [1]),
+                ('POST', '/run/command', {'command': 'a\0b'}),
+                ('POST', '/servers', {'slug': 's', 'start': ':',
+                                      'depends_on': [[]]}),
+                ('POST', '/sandboxes', {'servers': [7]}),
+                ('POST', '/files/batch', {'files': [7]})):
+            status, a = await d.ask(method, path, body)
+            assert status == 400 and a['error'], (path, body, a)
+        assert (await d.raw('POST', '/files', data=b'{"path":'))[0] == 400
+        assert len((await d.ok('GET', '/sandboxes'))['sandboxes']) == 1
+
+
 async def case_slow_reader():
     """Whoever does not read is dropped; the terminal lives on."""
     async with Standin('queue=8') as s:

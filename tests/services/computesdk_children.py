@@ -47,7 +47,7 @@ async def set_up(daemon, space, body):
 async def set_up_main(daemon, space, body):
     try:
         await set_up(daemon, space, body)
-    except (Refusal, OSError, AttributeError) as e:
+    except (Refusal, OSError, TypeError, ValueError, AttributeError) as e:
         daemon.tell(setup_failed=str(e))
 
 
@@ -59,7 +59,7 @@ async def make(daemon, body):
     await serve(daemon, space)
     try:
         await set_up(daemon, space, body)
-    except (Refusal, OSError):
+    except Exception:
         await remove(daemon, space, True)
         raise
     daemon.hub.publish('', 'sandbox.created', {

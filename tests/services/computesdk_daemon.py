@@ -159,6 +159,9 @@ async def answered(call):
         return refused(daemon, e.status, str(e))
     except OSError as e:
         return refused(daemon, 400, words(e))
+    except (TypeError, ValueError, AttributeError):
+        # a type that nobody expects, or a zero byte in a name
+        return refused(daemon, 400, 'invalid argument')
     if isinstance(found, Answer):
         return found.response(daemon.traits)
     if found.status == 204 and daemon.has('delete-200'):
@@ -309,7 +312,8 @@ async def listen_to_words(daemon):
         m = json.loads(line)
         try:
             reply = await globals()['do_' + m['do']](daemon, m)
-        except (Refusal, OSError, KeyError) as e:
+        except (Refusal, OSError, LookupError, TypeError, ValueError,
+                AttributeError) as e:
             reply = {'refused': '%s: %s' % (m['do'], e)}
         daemon.tell(reply=m['number'], **(reply or {}))
 

@@ -11,6 +11,8 @@ from computesdk_wire import (fail, from_json, go_text, query, to_json)
 MESSAGE_MAX = 512 * 1024
 QUEUE = 256        # a slower reader is dropped
 PING_S, PONG_S, WRITE_S = 54, 60, 10
+WANTED = {'terminal_id': str, 'cmd_id': str, 'input': (str, bytes),
+          'cols': (int, float), 'rows': (int, float)}
 KINDS = {'subscribe': 1, 'unsubscribe': 2, 'error': 4, 'connected': 5}
 
 
@@ -232,12 +234,14 @@ async def handle(client, kind, channel, data):
         return
     if not isinstance(data, dict):
         data = {}
+    # of the wrong type is as good as missing
+    data = {k: v for k, v in data.items()
+            if isinstance(v, WANTED.get(k, object))}
     terminal = daemon.terminals.get(data.get('terminal_id'))
     if kind == 'terminal:input':
-        text = data.get('input')
-        daemon.tell(ws='stdin', id=data.get('terminal_id'),
-                    bytes=len(text or ''))
-        if terminal and terminal.pty and isinstance(text, (str, bytes)):
+        text = data.get('input', '')
+        daemon.tell(ws='stdin', id=data.get('terminal_id'), bytes=len(text))
+        if terminal and terminal.pty:
             await terminal.write(text)
     elif kind == 'terminal:resize':
         cols, rows = data.get('cols'), data.get('rows')
@@ -266,9 +270,11 @@ async def listen(client):
             try:
                 message = from_json(m.data.encode('utf-8', 'surrogateescape'))
                 kind, channel = message['type'], message.get('channel') or ''
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, LookupError, TypeError, AttributeError,
+                    RecursionError):
                 continue
-            await handle(client, kind, channel, message.get('data'))
+            if isinstance(kind, str) and isinstance(channel, str):
+                await handle(client, kind, channel, message.get('data'))
         elif m.type == WSMsgType.BINARY and client.daemon.gen > 1:
             try:
                 await handle(client, *decode(m.data))

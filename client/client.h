@@ -102,8 +102,8 @@ void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
 typedef void sbx_call_fn(void *arg, struct sbx_call *call);
 void sbx_client_snapshots(struct sbx_client *c, struct sbx_box *box,
 			  sbx_call_fn *fn, void *arg);
-/* SBX_CALL_SNAPSHOT: makes one of that name.  SBX_CALL_RESTORE: goes back to
- * it; box is given to fn as with the others. */
+/* SBX_CALL_SNAPSHOT: makes one of that name, SBX_CALL_UNSNAPSHOT: deletes it,
+ * SBX_CALL_RESTORE: goes back to it; box is given to fn as with the others. */
 void sbx_client_snapshot(struct sbx_client *c, struct sbx_box *box,
 			 enum sbx_call_kind kind, const char *name,
 			 sbx_box_fn *fn, void *arg);

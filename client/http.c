@@ -26,7 +26,7 @@ struct sbx_http {
 	CURLM *multi;
 	uv_timer_t timer;
 	struct sbx_http_call *calls; /* all that are under way */
-	size_t nr_calls;
+	size_t nr_calls, nr_flows;
 	CURL *idle[SBX_HTTP_MAX_IDLE];
 	size_t nr_idle;
 	size_t nr_handles; /* uv handles not yet closed */
@@ -42,7 +42,9 @@ struct sbx_http_call {
 	CURL *easy;
 	struct curl_slist *headers;
 	sbx_http_done_fn *done;
+	void (*on_piece)(void *arg, const char *data, size_t len);
 	void *arg;
+	bool paused;
 	char *body;
 	size_t len, cap, max_body, header_bytes;
 	int64_t date_ms;
@@ -162,6 +164,16 @@ static int on_multi_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 	return 0;
 }
 
+/* What has no end has connections beside those that are shared. */
+static void http_set_room(struct sbx_http *h)
+{
+	long n = SBX_HTTP_MAX_CONNECTIONS + (long)h->nr_flows;
+
+	curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, n);
+	/* all of them: fewer, and each one in excess is closed after use */
+	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, n);
+}
+
 /* ---- one request ---- */
 
 static size_t on_header(char *data, size_t size, size_t nr, void *arg)
@@ -200,11 +212,27 @@ static int call_grow(struct sbx_http_call *c, size_t need)
 	return 0;
 }
 
+static bool call_gives_pieces(const struct sbx_http_call *c)
+{
+	long status = 0;
+
+	if (!c->on_piece)
+		return false;
+	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status >= 200 && status <= 299;
+}
+
 static size_t on_body(char *data, size_t size, size_t nr, void *arg)
 {
 	struct sbx_http_call *c = arg;
 	size_t len = size * nr;
 
+	if (call_gives_pieces(c)) {
+		if (c->paused)
+			return CURL_WRITEFUNC_PAUSE; /* it is kept */
+		c->on_piece(c->arg, data, len);
+		return len;
+	}
 	if (c->len + len > c->max_body) {
 		c->err = -EMSGSIZE;
 		return 0;
@@ -239,6 +267,10 @@ static void call_detach(struct sbx_http_call *c)
 		c->next->link = c->link;
 	h->nr_calls--;
 	curl_multi_remove_handle(h->multi, c->easy);
+	if (c->on_piece) {
+		h->nr_flows--;
+		http_set_room(h);
+	}
 	/* reset, so that no pointer into the call stays behind */
 	curl_easy_reset(c->easy);
 	if (!h->closing && h->nr_idle < SBX_HTTP_MAX_IDLE)
@@ -436,7 +468,8 @@ static int call_options(struct sbx_http_call *c,
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
 			 timeout < SBX_HTTP_CONNECT_MS ? timeout
 						       : SBX_HTTP_CONNECT_MS);
-	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout);
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, req->on_piece ? 0L : timeout);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, req->on_piece ? 1L : 0L);
 	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, req->once ? 1L : 0L);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "sbxfs/" SBX_VERSION);
@@ -469,21 +502,28 @@ struct sbx_http_call *sbx_http_submit(struct sbx_http *h,
 {
 	struct sbx_http_call *c;
 
-	if (h->closing || h->nr_calls >= SBX_HTTP_MAX_REQUESTS)
+	if (h->closing || h->nr_calls >= SBX_HTTP_MAX_REQUESTS ||
+	    (req->on_piece && h->nr_flows >= SBX_HTTP_MAX_FLOWS))
 		return NULL;
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
 	c->http = h;
 	c->done = done;
+	c->on_piece = req->on_piece;
 	c->arg = arg;
 	c->max_body = req->max_body ? req->max_body : SBX_HTTP_MAX_BODY;
 	call_set_host(c, req->url);
+	if (c->on_piece) {
+		h->nr_flows++;
+		http_set_room(h);
+	}
 	c->easy = h->nr_idle ? h->idle[--h->nr_idle] : curl_easy_init();
 	if (!c->easy || call_headers(c, req) < 0 || call_options(c, req) < 0 ||
 	    curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {
 		curl_easy_cleanup(c->easy);
 		slist_wipe(c->headers);
+		h->nr_flows -= c->on_piece ? 1 : 0;
 		call_free(c);
 		return NULL;
 	}
@@ -494,6 +534,15 @@ struct sbx_http_call *sbx_http_submit(struct sbx_http *h,
 	h->calls = c;
 	h->nr_calls++;
 	return c;
+}
+
+void sbx_http_pause(struct sbx_http_call *c, bool paused)
+{
+	if (c->paused == paused)
+		return;
+	c->paused = paused;
+	if (!paused)
+		curl_easy_pause(c->easy, CURLPAUSE_CONT);
 }
 
 void sbx_http_cancel(struct sbx_http_call *c)
@@ -529,11 +578,7 @@ struct sbx_http *sbx_http_new(uv_loop_t *loop)
 	curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_multi_timer);
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
-	curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
-			  (long)SBX_HTTP_MAX_CONNECTIONS);
-	/* all of them: fewer, and each one in excess is closed after use */
-	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
-			  (long)SBX_HTTP_MAX_CONNECTIONS);
+	http_set_room(h);
 	return h;
 }
 

@@ -45,6 +45,13 @@ struct sbx_http_request {
 	 * when a kept connection turns out to be dead, and this one must not
 	 * be repeated. */
 	bool once;
+	/*
+	 * The body of a 2xx as it comes, a piece at a time, instead of with
+	 * done; may be absent.  There is no limit of its time and length then,
+	 * timeout_ms is for connecting alone, and the request must not be
+	 * cancelled from within.  arg is that of done.
+	 */
+	void (*on_piece)(void *arg, const char *data, size_t len);
 };
 
 struct sbx_http_response {
@@ -61,12 +68,14 @@ typedef void sbx_http_done_fn(void *arg, const struct sbx_http_response *resp);
 
 /*
  * done is called exactly once, never before this returns, unless the request
- * is cancelled.  NULL without memory or beyond SBX_HTTP_MAX_REQUESTS: done is
- * not called.
+ * is cancelled.  NULL without memory or beyond SBX_HTTP_MAX_REQUESTS or _FLOWS:
+ * done is not called.
  */
 struct sbx_http_call *sbx_http_submit(struct sbx_http *http,
 				      const struct sbx_http_request *req,
 				      sbx_http_done_fn *done, void *arg);
+/* Stops, or goes on, giving pieces; those may come before this returns. */
+void sbx_http_pause(struct sbx_http_call *call, bool paused);
 /* Forgets the request; done will not be called. */
 void sbx_http_cancel(struct sbx_http_call *call);
 

@@ -12,6 +12,9 @@
 #define SBX_HTTP_MAX_HEADERS (64u << 10)
 /* Connections at once to one service; further requests wait for one. */
 #define SBX_HTTP_MAX_CONNECTIONS 16
+/* Answers without an end that are read as they come: each has a connection,
+ * beyond those above; further ones fail with EAGAIN. */
+#define SBX_HTTP_MAX_FLOWS 16
 /* Unused request handles kept for the next request. */
 #define SBX_HTTP_MAX_IDLE 8
 /* Requests under way or waiting; further ones fail with EAGAIN. */

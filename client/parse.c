@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -82,4 +83,19 @@ int sbx_sandbox_texts(struct sbx_sandbox *s, const json_t *obj, const char *id,
 		return 0;
 	sbx_sandbox_release(s);
 	return -ENOMEM;
+}
+
+char *sbx_percent_encode(const char *text)
+{
+	char *to = malloc(3 * strlen(text) + 1), *p = to;
+
+	for (; to && *text; text++) {
+		if (isalnum((unsigned char)*text) || strchr("-._~", *text))
+			*p++ = *text;
+		else
+			p += sprintf(p, "%%%02X", (unsigned char)*text);
+	}
+	if (to)
+		*p = '\0';
+	return to;
 }

@@ -20,6 +20,9 @@ bool sbx_is_file_name(const char *name);
 /* "2026-04-22T10:20:30.123456789+02:00" to milliseconds since 1970; 0 if it
  * is none, or NULL.  Without a zone it is UTC. */
 int64_t sbx_time_from_text(const char *text);
+/* As part of a URL: all but letters, digits and "-._~" as %XX.  The caller
+ * frees; NULL without memory. */
+char *sbx_percent_encode(const char *text);
 /* *to is a copy, NULL for NULL; -ENOMEM */
 int sbx_dup_text(char **to, const char *text);
 

@@ -173,6 +173,20 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 	request_finish(r, &answer);
 }
 
+static void on_piece(void *arg, const char *data, size_t len)
+{
+	struct sbx_request *r = arg;
+
+	r->on_piece(r->arg, data, len);
+}
+
+void sbx_request_pause(struct sbx_request *r, bool paused)
+{
+	r->paused = paused;
+	if (r->call)
+		sbx_http_pause(r->call, paused);
+}
+
 char *sbx_request_url(const struct sbx_request *r, const char *prefix)
 {
 	const char *hole = r->id ? strstr(r->path, "%s") : NULL;
@@ -199,11 +213,17 @@ void sbx_request_send(void *request)
 	req.timeout_ms = left < MAX_ANSWER_MS || !r->repeatable
 				 ? (unsigned int)(left ? left : 1)
 				 : MAX_ANSWER_MS;
+	if (r->on_piece) {
+		req.on_piece = on_piece;
+		req.timeout_ms = MAX_ANSWER_MS;
+	}
 	if (!x->type->prepare(r, &req, &url))
 		return;
 	req.url = url;
 	if (url)
 		r->call = sbx_http_submit(x->http, &req, on_answer, r);
+	if (r->call && r->paused)
+		sbx_http_pause(r->call, true);
 	if (r->call)
 		return;
 	sbx_error_set(&r->error, url ? -EAGAIN : -ENOMEM,
@@ -235,6 +255,7 @@ struct sbx_request *sbx_request_start(struct sbx_rest *x,
 	r->repeatable = conf->repeatable;
 	r->wants_json = conf->wants_json;
 	r->to = conf->to;
+	r->on_piece = conf->on_piece;
 	r->done = done;
 	r->arg = arg;
 	r->backoff = (struct sbx_backoff){.first_ms = 200, .max_ms = 2000};

@@ -142,6 +142,9 @@ struct sbx_request_conf {
 	bool repeatable;
 	bool wants_json; /* a 2xx without JSON is an error */
 	void *to;	 /* the service's: whom to ask */
+	/* as in http.h, with the arg of done; deadline and repeatable mean
+	 * nothing then */
+	void (*on_piece)(void *arg, const char *data, size_t len);
 };
 typedef void sbx_request_fn(void *arg, const struct sbx_answer *answer);
 
@@ -154,10 +157,12 @@ struct sbx_request {
 	uint64_t deadline;
 	bool repeatable, wants_json;
 	void *to;
+	void (*on_piece)(void *arg, const char *data, size_t len);
 	sbx_request_fn *done;
 	void *arg;
 
 	struct sbx_http_call *call;
+	bool paused;
 	struct sbx_alarm *alarm;
 	unsigned int failures, waits;
 	struct sbx_backoff backoff;
@@ -172,6 +177,8 @@ struct sbx_request {
 struct sbx_request *sbx_request_start(struct sbx_rest *x,
 				      const struct sbx_request_conf *conf,
 				      sbx_request_fn *done, void *arg);
+/* Of one with on_piece: sbx_http_pause. */
+void sbx_request_pause(struct sbx_request *r, bool paused);
 /* NULL is fine; done will not be called. */
 struct sbx_request *sbx_request_cancel(struct sbx_request *r);
 /* For a service, when what prepare waited for is there, or is not. */

@@ -77,10 +77,11 @@ enum sbx_call_kind {
 	 */
 	SBX_CALL_FILES, /* -> files: what is in a folder */
 	SBX_CALL_FILE,	/* -> data: all of a file of at most max_file bytes */
-	SBX_CALL_SNAPSHOTS, /* id -> snapshots, in the order they were made */
-	SBX_CALL_SNAPSHOT,  /* id, path (its name): makes one */
-	SBX_CALL_RESTORE,   /* id, path (one that is listed; else -ENOENT
-				before anything is done) -> list[0] */
+	SBX_CALL_SNAPSHOTS,  /* id -> snapshots, in the order they were made */
+	SBX_CALL_SNAPSHOT,   /* id, path (its name): makes one */
+	SBX_CALL_RESTORE,    /* id, path (one that is listed; else -ENOENT
+				 before anything is done) -> list[0] */
+	SBX_CALL_UNSNAPSHOT, /* id, path: deletes one; -ENOENT */
 	/*
 	 * files of the service's own (own.h): id, or NULL beside the
 	 * sandboxes; path as it is in the tree, every name in it one that is a

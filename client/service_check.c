@@ -26,16 +26,27 @@ struct check_call {
 };
 
 static const char *const kind_names[] = {
-	[SBX_CALL_LIST] = "list",	    [SBX_CALL_GET] = "get",
-	[SBX_CALL_CREATE] = "create",	    [SBX_CALL_DESTROY] = "destroy",
-	[SBX_CALL_KEEPALIVE] = "keepalive", [SBX_CALL_PAUSE] = "pause",
-	[SBX_CALL_RESUME] = "resume",	    [SBX_CALL_STOP] = "stop",
-	[SBX_CALL_START] = "start",	    [SBX_CALL_RESTART] = "restart",
-	[SBX_CALL_WIPE] = "wipe",	    [SBX_CALL_FILES] = "files",
-	[SBX_CALL_FILE] = "file",	    [SBX_CALL_SNAPSHOTS] = "snapshots",
-	[SBX_CALL_SNAPSHOT] = "snapshot",   [SBX_CALL_RESTORE] = "restore",
-	[SBX_CALL_OWN_READ] = "read",	    [SBX_CALL_OWN_WRITE] = "write",
-	[SBX_CALL_OWN_LIST] = "list in",    [SBX_CALL_OWN_MAKE] = "make",
+	[SBX_CALL_LIST] = "list",
+	[SBX_CALL_GET] = "get",
+	[SBX_CALL_CREATE] = "create",
+	[SBX_CALL_DESTROY] = "destroy",
+	[SBX_CALL_KEEPALIVE] = "keepalive",
+	[SBX_CALL_PAUSE] = "pause",
+	[SBX_CALL_RESUME] = "resume",
+	[SBX_CALL_STOP] = "stop",
+	[SBX_CALL_START] = "start",
+	[SBX_CALL_RESTART] = "restart",
+	[SBX_CALL_WIPE] = "wipe",
+	[SBX_CALL_FILES] = "files",
+	[SBX_CALL_FILE] = "file",
+	[SBX_CALL_SNAPSHOTS] = "snapshots",
+	[SBX_CALL_SNAPSHOT] = "snapshot",
+	[SBX_CALL_RESTORE] = "restore",
+	[SBX_CALL_UNSNAPSHOT] = "unsnapshot",
+	[SBX_CALL_OWN_READ] = "read",
+	[SBX_CALL_OWN_WRITE] = "write",
+	[SBX_CALL_OWN_LIST] = "list in",
+	[SBX_CALL_OWN_MAKE] = "make",
 	[SBX_CALL_OWN_REMOVE] = "remove",
 };
 
@@ -50,7 +61,7 @@ static bool gives_one(enum sbx_call_kind kind)
 	return kind != SBX_CALL_LIST && kind != SBX_CALL_DESTROY &&
 	       kind != SBX_CALL_FILES && kind != SBX_CALL_FILE &&
 	       kind != SBX_CALL_SNAPSHOTS && kind != SBX_CALL_SNAPSHOT &&
-	       !is_own(kind);
+	       kind != SBX_CALL_UNSNAPSHOT && !is_own(kind);
 }
 
 /* Those that are about something named. */

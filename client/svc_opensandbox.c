@@ -37,11 +37,16 @@ const struct sbx_service_type sbx_svc_opensandbox = {
 	.name = "opensandbox",
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
 		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE |
-		 1 << SBX_CALL_PAUSE | 1 << SBX_CALL_RESUME,
+		 1 << SBX_CALL_PAUSE | 1 << SBX_CALL_RESUME |
+		 1 << SBX_CALL_SNAPSHOTS | 1 << SBX_CALL_SNAPSHOT |
+		 1 << SBX_CALL_UNSNAPSHOT | 1 << SBX_CALL_OWN_READ |
+		 1 << SBX_CALL_OWN_WRITE | 1 << SBX_CALL_OWN_LIST |
+		 1 << SBX_CALL_OWN_MAKE | 1 << SBX_CALL_OWN_REMOVE,
 	.max_unit = MAX_UNIT,
 	.max_unacked = MAX_UNACKED,
 	.create_ms = CREATE_MS,
 	.keep_set_seconds = true,
+	.own = osb_own,
 	.open = osb_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,
@@ -49,4 +54,8 @@ const struct sbx_service_type sbx_svc_opensandbox = {
 	.stream_send = osb_stream_send,
 	.stream_pause = osb_stream_pause,
 	.stream_close = osb_stream_close,
+	.own_has = osb_own_has,
+	.own_open = osb_flow_open,
+	.own_pause = osb_flow_pause,
+	.own_close = osb_flow_close,
 };

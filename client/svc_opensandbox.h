@@ -6,11 +6,15 @@
  *	svc_opensandbox_rest.c    requests to the lifecycle server and to execd
  *	svc_opensandbox_calls.c   what is its own of calls: keepalive, pause,
  *				  create
+ *	svc_opensandbox_snaps.c   snapshots
+ *	svc_opensandbox_own.c     files that no other service has
+ *	..._errand.c              a question to an execd, for those
+ *	..._flow.c                one of them that has no end
  *	svc_opensandbox_reach.c   where the execd of a sandbox is
  *	svc_opensandbox_stream.c  a command, on a PTY WebSocket
  *	..._resume.c              that when its connection breaks
  *	..._sip.c                 that when it is not to be read
- *	..._json.c, ..._options.c, ..._wire.c: codecs
+ *	..._json.c, ..._options.c, ..._text.c, ..._wire.c: codecs
  *
  * Two parties: the lifecycle server, which knows sandboxes, and an execd in
  * each of them, at an address of its own that the server tells.
@@ -19,6 +23,7 @@
 #define SBX_SVC_OPENSANDBOX_H
 
 #include "client/calls.h"
+#include "client/own.h"
 #include "client/svc_opensandbox_json.h"
 #include "client/svc_opensandbox_wire.h"
 #include "client/wire/buf.h"
@@ -36,8 +41,9 @@ struct osb_reach {
 	struct osb *x;
 	char *id;
 	struct sbx_secret *token; /* of its execd, or NULL */
-	unsigned int users;	  /* streams and farewells that hold it */
-	bool gone;		  /* freed when nobody holds it any more */
+	unsigned int users;	  /* streams and others that hold it */
+	bool is_other; /* not an execd: what is behind another port */
+	bool gone;     /* freed when nobody holds it any more */
 
 	bool known;	/* base and headers are good, as far as we know */
 	bool by_server; /* by the server's proxy */
@@ -68,6 +74,10 @@ struct osb_reach_wait {
  */
 void osb_reach_find(struct osb_reach *r, struct osb_reach_wait *w,
 		    uint64_t deadline);
+/* Takes what the server says of a port; -EPROTO, -ENOMEM. */
+int osb_reach_take(struct osb_reach *r, struct osb *x, const json_t *obj);
+/* What to ask the server with for a port, by the way that is known to go. */
+const char *osb_reach_query(const struct osb_reach *r);
 void osb_reach_unwait(struct osb_reach_wait *w);
 /* It is not there any more, or may be elsewhere. */
 void osb_reach_forget(struct osb_reach *r);
@@ -83,6 +93,36 @@ void osb_reach_release(struct sbx_rest *rest);
 
 extern const struct sbx_rest_type osb_rest_type;
 extern const struct sbx_calls_type osb_calls_type;
+void osb_snapshots_start(struct sbx_work *w);
+void osb_snapshot_start(struct sbx_work *w);
+void osb_unsnapshot_start(struct sbx_work *w);
+
+/* A question to execd, or to what is behind a port. */
+struct osb_errand {
+	const char *method, *path;
+	unsigned int port;  /* 0: execd itself; or OSB_EGRESS_PORT */
+	bool is_safe;	    /* changes nothing: may be asked twice */
+	char *query, *body; /* taken over; or NULL */
+	sbx_answer_fn *fn;  /* ends the call, or asks more */
+};
+#define OSB_EGRESS_PORT 18080
+#define OSB_EGRESS_PATH "/sandboxes/%s/endpoints/18080"
+/* Uses the work's state and drop. */
+void osb_errand_start(struct sbx_work *w, const struct osb_errand *what);
+
+/* ---- files of its own ---- */
+
+extern const struct sbx_own osb_own[];
+bool osb_own_has(struct sbx_service *svc, const char *id,
+		 const struct sbx_own *row, const char *path);
+void osb_own_start(struct sbx_work *w);
+struct sbx_stream *osb_flow_open(struct sbx_service *svc, const char *id,
+				 const char *path, const char *input,
+				 size_t len, const struct sbx_stream_handler *h,
+				 void *arg);
+void osb_flow_pause(struct sbx_stream *s, bool paused);
+void osb_flow_close(struct sbx_stream *s);
+void osb_flows_cancel(struct osb *x);
 
 /* ---- the service ---- */
 
@@ -91,6 +131,7 @@ struct osb {
 	int64_t skew_ms; /* the server's clock less ours */
 	struct osb_reach *reaches;
 	struct osb_stream *streams;
+	struct osb_flow *flows;
 };
 /* The server's clock, milliseconds since 1970. */
 int64_t osb_now_ms(const struct osb *x);

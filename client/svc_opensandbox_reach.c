@@ -220,10 +220,15 @@ static void on_pinged(void *arg, const struct sbx_answer *answer)
 	reach_again(r, &answer->error);
 }
 
-static int reach_take(struct osb_reach *r, const json_t *obj)
+const char *osb_reach_query(const struct osb_reach *r)
+{
+	return r->by_server ? "use_server_proxy=true" : NULL;
+}
+
+int osb_reach_take(struct osb_reach *r, struct osb *x, const json_t *obj)
 {
 	struct sbx_osb_endpoint e;
-	bool tls = !strncmp(r->x->rest.url, "https:", 6);
+	bool tls = !strncmp(x->rest.url, "https:", 6);
 	char *base;
 	int n = sbx_osb_endpoint_from_json(&e, obj);
 
@@ -259,7 +264,7 @@ static void on_endpoint(void *arg, const struct sbx_answer *answer)
 {
 	struct osb_reach *r = arg;
 	struct sbx_error e = answer->error;
-	int n = e.err ? 0 : reach_take(r, answer->json);
+	int n = e.err ? 0 : osb_reach_take(r, r->x, answer->json);
 
 	r->request = NULL;
 	if (n == -EPROTO)
@@ -288,9 +293,7 @@ static void on_state(void *arg, const struct sbx_answer *answer)
 			  (struct sbx_request_conf){
 				  .path = "/sandboxes/%s/endpoints/" EXECD_PORT,
 				  .id = r->id,
-				  .query = r->by_server ? "use_server_proxy="
-							  "true"
-							: NULL,
+				  .query = osb_reach_query(r),
 				  .wants_json = true},
 			  on_endpoint);
 		return;

@@ -40,13 +40,17 @@ static void note_clock(struct osb *x, const struct sbx_http_response *resp)
 static void explain(const struct sbx_request *r, struct sbx_error *e,
 		    const struct sbx_http_response *resp)
 {
+	const struct osb_reach *to = r->to;
+
 	sbx_osb_error_from_http(e, resp->status, resp->body, resp->len,
 				whom(r));
 	if (resp->status != 401)
 		return;
 	e->err = -EACCES;
 	e->retry = SBX_RETRY_TOKEN;
-	if (r->to)
+	if (to && to->is_other)
+		sbx_error_reword(e, "%s refused us", to->base);
+	else if (to)
 		sbx_error_reword(
 			e, "the execd of the sandbox wants a token; set "
 			   "EXECD_ACCESS_TOKEN to the one it was made with");
@@ -81,7 +85,8 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 
 	http->body = r->body;
 	if (to) {
-		http->auth_name = "X-EXECD-ACCESS-TOKEN";
+		if (!to->is_other)
+			http->auth_name = "X-EXECD-ACCESS-TOKEN";
 		http->auth = to->token ? to->token : x->rest.conf->token;
 		http->headers = to->endpoint.headers;
 		/* it answers at once, but for a frozen sandbox's */

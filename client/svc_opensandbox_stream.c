@@ -506,4 +506,5 @@ void osb_streams_cancel(struct sbx_rest *rest)
 		next = s->next;
 		osb_stream_close(&s->base);
 	}
+	osb_flows_cancel(x);
 }

@@ -213,7 +213,7 @@ static void on_changed(void *arg, struct sbx_call *call)
 	struct ctl_node *n = a->op->node;
 	fuse_req_t req;
 
-	sfs_own_stale(n->own);
+	sfs_own_stale(ctl_own_owner(n));
 	if (call->error.err) {
 		ctl_op_finish(a->op, &call->error);
 		free(a);

@@ -76,6 +76,7 @@ static void on_written(void *arg, struct sbx_call *call)
 	struct ctl_op *op = arg;
 	struct ctl_file *f = op->file;
 
+	sfs_own_stale(ctl_own_owner(f->node));
 	if (!call->error.err && call->data && f->state == CTL_UNREAD)
 		ctl_file_give(f, call->data, call->len);
 	ctl_op_finish(op, &call->error);

@@ -1,6 +1,6 @@
 /*
- * "snapshots/": where the service has them.  ls lists, mkdir makes one, and
- * writing a name to "restore" goes back to it.
+ * "snapshots/": where the service has them.  ls lists, mkdir makes one, rmdir
+ * deletes one, and writing a name to "restore" goes back to it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -143,9 +143,42 @@ static void snapshots_mkdir(fuse_req_t req, struct sfs_node *node,
 		sfs_sandbox_flush(n->sb, on_flushed, a);
 }
 
+/* ---- deleting one ---- */
+
+static void on_deleted(void *arg, struct sbx_box *box,
+		       const struct sbx_error *error)
+{
+	struct ctl_op *op = arg;
+
+	sfs_snapshots_stale(op->node->sb);
+	ctl_op_finish(op, error);
+}
+
+static void snapshots_rmdir(fuse_req_t req, struct sfs_node *node,
+			    const char *name)
+{
+	struct ctl_node *n = (struct ctl_node *)node;
+	struct ctl_op *op;
+
+	if (!strcmp(name, snapshots_restore.name)) {
+		fuse_reply_err(req, ENOTDIR);
+	} else if (!sbx_client_can(n->place->client, SBX_CALL_UNSNAPSHOT)) {
+		fuse_reply_err(req, EPERM);
+	} else if (ctl_node_check(n) < 0) {
+		fuse_reply_err(req, ESTALE);
+	} else {
+		op = ctl_op_new(req, n, NULL, 0);
+		if (op)
+			sbx_client_snapshot(n->place->client, n->sb->box,
+					    SBX_CALL_UNSNAPSHOT, name,
+					    on_deleted, op);
+	}
+}
+
 static const struct sfs_node_ops snapshots_ops = {
 	CTL_DIR_OPS,
 	.mkdir = snapshots_mkdir,
+	.rmdir = snapshots_rmdir,
 };
 
 /* ---- restore ---- */
@@ -191,11 +224,17 @@ static void restore_write(fuse_req_t req, struct ctl_file *f, const char *data,
 	}
 }
 
+static bool restore_present(const struct ctl_node *dir)
+{
+	return sbx_client_can(dir->place->client, SBX_CALL_RESTORE);
+}
+
 static const struct ctl_file_type restore_file = {.write = restore_write};
 
 static const struct ctl_type snapshots_restore = {
 	.name = "restore",
 	.mode = S_IFREG | 0200,
+	.present = restore_present,
 	.ops = &ctl_file_ops,
 	.file = &restore_file,
 };

@@ -161,13 +161,13 @@ struct asking {
 
 /* Lists are kept while somebody walks through them, not for all folders that
  * the kernel has ever seen. */
-static void drop_old_lists(struct sfs_owner owner)
+static void drop_lists(struct sfs_owner owner, uint64_t older_than_ms)
 {
 	uint64_t now = uv_now(owner.place->m->fs.loop);
 	struct sfs_own *o;
 
 	for (o = *list_of(owner); o; o = o->next)
-		if (o->listed_ms && now - o->listed_ms >= FRESH_MS)
+		if (o->listed_ms && now - o->listed_ms >= older_than_ms)
 			own_drop_list(o);
 }
 
@@ -177,7 +177,7 @@ static void on_listed(void *arg, struct sbx_call *call)
 	struct sfs_sandbox *sb = a->owner.sb;
 
 	if (!call->error.err) {
-		drop_old_lists(a->owner);
+		drop_lists(a->owner, FRESH_MS);
 		own_drop_list(a->dir);
 		a->dir->files = call->files;
 		a->dir->nr_files = call->nr_files;
@@ -228,8 +228,7 @@ bool sfs_own_is_listed(const struct sfs_own *dir, const char *name)
 	return false;
 }
 
-void sfs_own_stale(struct sfs_own *dir)
+void sfs_own_stale(struct sfs_owner owner)
 {
-	if (dir)
-		own_drop_list(dir);
+	drop_lists(owner, 0);
 }

@@ -58,7 +58,7 @@ bool sfs_own_path(char path[SBX_OWN_MAX_PATH], const struct sfs_own *dir,
 void sfs_own_refresh(struct sfs_owner owner, struct sfs_own *dir,
 		     sbx_box_fn *fn, void *arg);
 bool sfs_own_is_listed(const struct sfs_own *dir, const char *name);
-/* What was listed is not true any more. */
-void sfs_own_stale(struct sfs_own *dir);
+/* Something was changed: what was listed may not be true any more. */
+void sfs_own_stale(struct sfs_owner owner);
 
 #endif

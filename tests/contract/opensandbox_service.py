@@ -5,10 +5,11 @@ usage: opensandbox_service.py DRIVE [CASE ...]     see service_lib.py
 """
 import json
 import os
+import subprocess
 import tempfile
 import time
 
-from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EINVAL, EIO,
+from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EEXIST, EINVAL, EIO,
                          ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION,
                          LATER, bad, good, main, made, wait_until)
 import service_lib
@@ -27,6 +28,14 @@ class Standin(service_lib.Standin):
     def __exit__(self, *what):
         super().__exit__(*what)
         self.temporary.cleanup()
+
+    def ask_api(self, path, body=None):
+        """What another client asks, and gets."""
+        more = ['-d', body] if body is not None else []
+        return subprocess.run(
+            ['curl', '-sf', '-H', 'OPEN-SANDBOX-API-KEY: right-key', *more,
+             'http://127.0.0.1:%d%s' % (self.port, path)],
+            check=True, capture_output=True, text=True).stdout
 
     def counts(self):
         return self.ask('/_standin/counts')
@@ -393,6 +402,178 @@ def case_rate_limit():
         good(d.ask('list'))
         d.tell('timeout', 1000)
         assert bad(d.ask('list'), EAGAIN, '429')['retry'] == LATER
+
+
+def case_metadata():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d, '{"name":"demo","metadata":{"team":"red"}}')['id']
+
+        def names():
+            return [n for n in good(d.ask('own list', box, 'metadata'))['names']
+                    if not n.startswith('sbxfs-')]
+
+        def all():
+            return json.loads(good(d.ask('own read', box, 'metadata.json'))
+                              ['data'])
+        assert sorted(names()) == ['name', 'team']
+        assert good(d.ask('own read', box, 'metadata/team'))['data'] == 'red\n'
+        good(d.ask('own write', box, 'metadata/team', 'blue'))
+        good(d.ask('own make', box, 'metadata/empty'))
+        assert all()['team'] == 'blue' and all()['empty'] == '', all()
+        good(d.ask('own remove', box, 'metadata/empty'))
+        bad(d.ask('own read', box, 'metadata/empty'), ENOENT, 'empty')
+        good(d.ask('own write', box, 'metadata.json',
+                   '{"team":null,"a.b/c":"d"}'))
+        assert 'team' not in all() and all()['a.b/c'] == 'd', all()
+        assert names() == ['name']  # what has a slash cannot be a file's
+        for path, text in (('metadata/x', 'two words'), ('metadata/-x', 'a'),
+                           ('metadata/x', 'y' * 64), ('metadata.json', '[]'),
+                           ('metadata.json', '{"a":1}'),
+                           ('metadata.json', '{"a b":"c"}'),
+                           ('metadata.json', '{"opensandbox.io/a":"c"}')):
+            bad(d.ask('own write', box, path, text), EINVAL, 'metadata')
+        assert s.counts()['PATCH metadata'] == 4, s.counts()
+        good(d.ask('destroy', box))
+        bad(d.ask('own read', box, 'metadata/name'), ENOENT)
+
+
+def case_endpoints():
+    for trait, text in (('endpoint-path', '/proxy/8080\n'),
+                        ('endpoint-header', '\nOpenSandbox-Ingress-To: ')):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            box = made(d)['id']
+            r = good(d.ask('own read', box, 'endpoints/8080'))['data']
+            assert r.startswith('http://127.0.0.1:') and text in r, r
+    with Standin('endpoint-dead') as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'true'))  # this finds out which way goes
+        r = good(d.ask('own read', box, 'endpoints/8080'))['data']
+        assert r == 'http://127.0.0.1:%d/sandboxes/%s/proxy/8080\n' % (
+            s.port, box), r
+        assert good(d.ask('own list', box, 'endpoints'))['names'] == []
+        for name in ('0', '65536', '08', 'x', '1x'):
+            bad(d.ask('own read', box, 'endpoints/' + name), ENOENT)
+    for trait in ('bad-endpoint', 'bad-headers'):
+        with Standin() as s, Drive(source(s)) as d:
+            box = made(d)['id']
+            s.fault(trait)
+            bad(d.ask('own read', box, 'endpoints/8080'), EPROTO, 'address')
+
+
+def case_metrics():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        r = json.loads(good(d.ask('own read', box, 'metrics/now.json'))['data'])
+        assert r['cpu_count'] and r['mem_total_mib'] > 0, r
+        r = bad(d.ask('own stream', box, 'metrics/stream', 2), ECANCELED)
+        lines = [json.loads(l) for l in r['out'].splitlines()]
+        assert len(lines) == 2 and lines[0]['timestamp'] < \
+            lines[1]['timestamp'], r
+        # it is where it was not before
+        s.fault('execd unwell')
+        good(d.ask('own read', box, 'metrics/now.json'))
+        d.tell('own stream', box, 'metrics/stream', 1000)
+        seen = []
+        wait_until(lambda: seen.extend(s.journal()) or any(
+            j['path'] == '/metrics/watch' for j in seen))
+        s.fault('execd cut')
+        assert bad(d.answer(), ETIMEDOUT)['retry'] == CONNECTION
+        bad(d.ask('own stream', 'no-such', 'metrics/stream', 1), ENOENT)
+
+
+def policy(d, box):
+    r = good(d.ask('own read', box, 'network/policy.json'))['data']
+    return [(p['action'], p['target'])
+            for p in json.loads(r)['policy']['egress']]
+
+
+def case_network_policy():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d, '{"networkPolicy":{"egress":[{"action":"allow",'
+                   '"target":"pypi.org"}]}}')['id']
+        assert good(d.ask('own list', box, 'network'))['names'] == [
+            'policy.json']
+        file = 'network/policy.json'
+        good(d.ask('own write', box, file, 'allow *.github.com'))
+        assert policy(d, box) == [('allow', '*.github.com'),
+                                  ('allow', 'pypi.org')], policy(d, box)
+        good(d.ask('own write', box, file, 'remove pypi.org'))
+        good(d.ask('own write', box, file,
+                   '[{"action":"deny","target":"a.b"}]'))
+        assert policy(d, box) == [('deny', 'a.b'), ('allow', '*.github.com')]
+        s.journal()
+        for text in ('', 'allow', 'allow a b', 'permit a', '[]', '{}', '[1]',
+                     'allow a\\"b', '[{"action":"allow"}]'):
+            bad(d.ask('own write', box, file, text), EINVAL, 'policy')
+        assert not s.journal()
+        bad(d.ask('own read', box, 'network/other'), ENOENT)
+
+
+def case_no_network_policy():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        assert good(d.ask('own list', box, 'network'))['names'] == []
+        bad(d.ask('own read', box, 'network/policy.json'), ETIMEDOUT)
+
+
+def case_search():
+    for level in ('1.0.18', '1.0.19'):
+        with Standin(level) as s, Drive(source(s)) as d:
+            box = made(d)['id']
+            good(d.ask('exec', box, 'mkdir d; touch a.py d/b.py "d/c d.txt"'))
+            for pattern, found in (('*.py', ['a.py', 'd/b.py']),
+                                   ('c d*', ['d/c d.txt']), ('none', [])):
+                r = good(d.ask('own read', box, 'search/' + pattern.replace(
+                    ' ', '?')))['data']
+                assert sorted(r.splitlines()) == found, (pattern, r)
+
+
+def case_snapshots():
+    with Standin() as s, Drive(source(s)) as d:
+        box, other = made(d)['id'], made(d)['id']
+
+        def names(of=box):
+            return good(d.ask('snapshots', of))['names']
+        good(d.ask('exec', box, 'echo kept > kept; mkfifo pipe'))
+        assert names() == []
+        good(d.ask('snapshot', box, 'first one'))
+        bad(d.ask('snapshot', box, 'first one'), EEXIST, 'already')
+        good(d.ask('snapshot', box, 'second'))
+        assert names() == ['first one', 'second'] and names(other) == []
+        info = json.loads(s.ask_api('/v1/snapshots?sandboxId=' + box))
+        ids = {i['name']: i['id'] for i in info['items']}
+        back = made(d, json.dumps({'snapshot': ids['first one']}))['id']
+        assert good(d.ask('exec', back, 'cat kept'))['out'] == 'kept\n'
+        good(d.ask('unsnapshot', box, 'first one'))
+        bad(d.ask('unsnapshot', box, 'first one'), ENOENT)
+        assert names() == ['second']
+        # names that others gave: none, the same again, no file's
+        for body in ('{}', '{"name":"second"}', '{"name":"a/b"}'):
+            s.ask_api('/v1/sandboxes/%s/snapshots' % box, body)
+        assert len(names()) == 4 and 'a/b' not in names(), names()
+        assert names().count('second') == 1
+        good(d.ask('unsnapshot', box, names()[1]))
+        assert len(names()) == 3 and names()[0] == 'second', names()
+        good(d.ask('pause', box))
+        bad(d.ask('snapshot', box, 'x'), EAGAIN)
+    with Standin('no-snapshots') as s, Drive(source(s)) as d:
+        bad(d.ask('snapshot', made(d)['id'], 'x'), EOPNOTSUPP)
+
+
+def case_own_files_of_what_is_paused():
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d, '{"networkPolicy":{"egress":[]}}')['id']
+        good(d.ask('own read', box, 'metrics/now.json'))
+        s.ask_api('/v1/sandboxes/%s/pause' % box, '')  # somebody else does
+        for path in ('metrics/now.json', 'search/x'):
+            start = time.time()
+            bad(d.ask('own read', box, path), EAGAIN, 'Paused')
+            assert time.time() < start + 15
+        good(d.ask('own write', box, 'metadata/a', 'b'))
+        good(d.ask('own read', box, 'endpoints/8080'))
+        bad(d.ask('own stream', box, 'metrics/stream', 1), EAGAIN, 'Paused')
+        good(d.ask('resume', box))
+        good(d.ask('own read', box, 'metrics/now.json'))
 
 
 def case_old_execd():

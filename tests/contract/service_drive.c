@@ -16,6 +16,10 @@
  *	run ID SCRIPT		of services without streams
  *	files ID [FOLDER]	by the service's own calls
  *	file ID NAME
+ *	snapshots ID | snapshot ID NAME | unsnapshot ID NAME
+ *	own read|list|make|remove ID PATH	ID "-": beside the sandboxes
+ *	own write ID PATH TEXT
+ *	own stream ID PATH COUNT	closes it after so many pieces
  *	timeout MS		for the calls that follow
  *	quick			closes the service with a call under way
  *	leave ID SCRIPT		the same with a run
@@ -107,6 +111,19 @@ static void put_files(json_t *obj, const struct sbx_call *call)
 			json_stringn((const char *)call->data, call->len));
 }
 
+static void put_names(json_t *obj, const struct sbx_call *call)
+{
+	json_t *names = json_array();
+	size_t i;
+
+	for (i = 0; i < call->nr_files; i++)
+		json_array_append_new(names, json_string(call->files[i].name));
+	for (i = 0; i < call->nr_snapshots; i++)
+		json_array_append_new(names,
+				      json_string(call->snapshots[i].name));
+	json_object_set_new(obj, "names", names);
+}
+
 static void on_call(struct sbx_call *call)
 {
 	json_t *obj = json_object(), *list = json_array();
@@ -118,6 +135,7 @@ static void on_call(struct sbx_call *call)
 		json_array_append_new(list, sandbox_json(&call->list[i]));
 	json_object_set_new(obj, "list", list);
 	put_files(obj, call);
+	put_names(obj, call);
 	print(obj);
 	sbx_call_free(call);
 	if (!canceled)
@@ -125,9 +143,9 @@ static void on_call(struct sbx_call *call)
 }
 
 static unsigned int seconds; /* of keepalive */
-static const char *path;     /* of files */
 
-static void call(enum sbx_call_kind kind, const char *id, const char *options)
+static void call_with(enum sbx_call_kind kind, const char *id,
+		      const char *options, const char *path, const char *input)
 {
 	struct sbx_call *c = sbx_call_new(kind, id);
 
@@ -135,11 +153,19 @@ static void call(enum sbx_call_kind kind, const char *id, const char *options)
 		c->options = strdup(options);
 	if (path)
 		c->path = strdup(path);
-	path = NULL;
+	if (input) {
+		c->input = strdup(input);
+		c->input_len = strlen(input);
+	}
 	c->timeout_ms = timeout_ms;
 	c->seconds = seconds;
 	c->done = on_call;
 	svc->type->submit(svc, c);
+}
+
+static void call(enum sbx_call_kind kind, const char *id, const char *options)
+{
+	call_with(kind, id, options, NULL, NULL);
 }
 
 /* ---- streams ---- */
@@ -209,6 +235,8 @@ static void on_data(void *arg, int fd, const void *data, size_t len)
 		return;
 	}
 	run.got += len;
+	if (is("own") && run.events == run.want)
+		svc->type->own_close(stream);
 	if (is("echo"))
 		return;
 	if (fd == 1)
@@ -246,16 +274,21 @@ static const struct sbx_stream_handler handler = {HANDLER};
 static const struct sbx_stream_handler quiet_handler = {HANDLER,
 							.no_stderr = true};
 
-static void start(const char *kind, const char *id, const char *script)
+static void start_clean(const char *kind)
 {
-	const char *argv[] = {"sh", "-c", script, NULL};
-
 	run.want = run.sent = run.got = run.events = 0;
 	run.out_len = run.err_len = 0;
 	run.out[0] = run.err[0] = '\0';
 	run.wrong = run.opened = false;
 	run.next = 0;
 	snprintf(run.kind, sizeof(run.kind), "%s", kind);
+}
+
+static void start(const char *kind, const char *id, const char *script)
+{
+	const char *argv[] = {"sh", "-c", script, NULL};
+
+	start_clean(kind);
 	stream = svc->type->stream_open(
 		svc, id, argv, is("quiet") ? &quiet_handler : &handler, NULL);
 }
@@ -280,6 +313,46 @@ static void start_big(const char *id)
 	memset(script, ' ', 40000);
 	script[39999] = '\0';
 	start("exec", id, script);
+}
+
+/* ---- files of its own ---- */
+
+static void start_own_stream(const char *id, const char *path,
+			     const char *count)
+{
+	start_clean("own");
+	run.want = strtoul(count, NULL, 10);
+	stream = svc->type->own_open(svc, id, path, NULL, 0, &handler, NULL);
+}
+
+static bool do_own(const char *verb, char *rest)
+{
+	static const struct {
+		const char *verb;
+		enum sbx_call_kind kind;
+	} kinds[] = {
+		{"read", SBX_CALL_OWN_READ},	 {"write", SBX_CALL_OWN_WRITE},
+		{"list", SBX_CALL_OWN_LIST},	 {"make", SBX_CALL_OWN_MAKE},
+		{"remove", SBX_CALL_OWN_REMOVE},
+	};
+	char *id = strsep(&rest, " "), *path = rest ? strsep(&rest, " ") : NULL;
+	size_t i;
+
+	if (id && !strcmp(id, "-"))
+		id = NULL;
+	if (!path)
+		return false;
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(kinds[i].verb, verb) != 0)
+			continue;
+		call_with(kinds[i].kind, id, NULL, path,
+			  kinds[i].kind == SBX_CALL_OWN_WRITE ? rest : NULL);
+		return true;
+	}
+	if (!rest || strcmp(verb, "stream") != 0)
+		return false;
+	start_own_stream(id, path, rest);
+	return true;
 }
 
 /* ---- runs ---- */
@@ -329,8 +402,8 @@ static void keepalive(const char *id, const char *count)
 
 static void files(const char *verb, const char *id, const char *rest)
 {
-	path = rest;
-	call(strcmp(verb, "file") ? SBX_CALL_FILES : SBX_CALL_FILE, id, NULL);
+	call_with(strcmp(verb, "file") ? SBX_CALL_FILES : SBX_CALL_FILE, id,
+		  NULL, rest, NULL);
 }
 
 static bool do_command(const char *verb, char *id, char *rest)
@@ -363,6 +436,14 @@ static bool do_command(const char *verb, char *id, char *rest)
 		start(verb, id, "exec sleep 1000");
 	else if (!strcmp(verb, "big"))
 		start_big(id);
+	else if (!strcmp(verb, "snapshots"))
+		call(SBX_CALL_SNAPSHOTS, id, NULL);
+	else if (!strcmp(verb, "snapshot"))
+		call_with(SBX_CALL_SNAPSHOT, id, NULL, rest, NULL);
+	else if (!strcmp(verb, "unsnapshot"))
+		call_with(SBX_CALL_UNSNAPSHOT, id, NULL, rest, NULL);
+	else if (!strcmp(verb, "own"))
+		return do_own(id, rest);
 	else if (!strcmp(verb, "run") && svc->type->run)
 		start_run(id, rest);
 	else

@@ -1,7 +1,8 @@
 /*
  * Any bytes as what an OpenSandbox server or execd may send: a sandbox, an
- * endpoint, an error, frames, output with a mark; and as what a user may
- * write for a new sandbox.  The first byte says which.
+ * endpoint, an error, frames, output with a mark, what was found; and as what
+ * a user may write for a new sandbox, a network policy or metadata.  The first
+ * byte says which.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 
 #include "client/json.h"
 #include "client/svc_opensandbox_json.h"
+#include "client/svc_opensandbox_text.h"
 #include "client/svc_opensandbox_wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -55,6 +57,46 @@ static void as_options(const uint8_t *data, size_t len)
 	free(text);
 }
 
+/* Whatever is sent on is JSON of ours; else there is a sentence. */
+static void check_body(int r, char *body, const struct sbx_error *e)
+{
+	SBX_JSON json_t *v = r == 0 ? sbx_json_parse(body, strlen(body)) : NULL;
+
+	if (r == 0 ? !v : (r > 0 || !e->text[0]))
+		abort();
+	if (r == 0)
+		free(body);
+}
+
+static void as_policy(const char *text, size_t len)
+{
+	struct sbx_osb_policy_change c;
+	struct sbx_error e = {0};
+	int r = sbx_osb_policy_parse(&c, text, len, &e);
+
+	check_body(r, c.body, &e);
+}
+
+static void as_metadata(const char *text, size_t len)
+{
+	struct sbx_error e = {0};
+	char *body = NULL;
+	int r = sbx_osb_patch_all(&body, text, len, &e);
+
+	check_body(r, body, &e);
+	r = sbx_osb_patch_key(&body, "key", text, len, &e);
+	check_body(r, body, &e);
+}
+
+static void as_found(const uint8_t *data, size_t len)
+{
+	SBX_JSON json_t *v = sbx_json_parse(data, len);
+	char *text;
+
+	if (v && sbx_osb_search_text(&text, v, "/workspace") == 0)
+		free(text);
+}
+
 static void count(void *arg, const void *data, size_t len)
 {
 	if (!len)
@@ -97,6 +139,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		break;
 	case 't':
 		sbx_osb_read_text(&f, (const char *)data + 1, len - 1);
+		break;
+	case 'p':
+		as_policy((const char *)data + 1, len - 1);
+		break;
+	case 'k':
+		as_metadata((const char *)data + 1, len - 1);
+		break;
+	case 'f':
+		as_found(data + 1, len - 1);
 		break;
 	case 'm':
 		as_output(data + 1, len - 1);

@@ -385,11 +385,15 @@ async def metrics(request):
 async def metrics_watch(request):
     r = web.StreamResponse(headers={'Content-Type': 'text/event-stream'})
     await r.prepare(request)
+    request.app['sockets'].add(r)
     try:
         while True:
             await r.write(to_json(await sample(2)).encode() + b'\n')
     except ConnectionError:
         return r
+    finally:
+        request.app['sockets'].discard(r)
+        request.app['journal'](watch='end')
 
 
 # ---- routes ----
@@ -493,7 +497,7 @@ async def gate(request, handler):
 def on_word(app, line):
     """A fault to come, as one line: WORD [NUMBER]"""
     word, _, count = line.strip().partition(' ')
-    if word == 'cut':  # all WebSockets, without a word
+    if word == 'cut':  # all WebSockets and streams, without a word
         for ws in list(app['sockets']):
             ws._req.transport.abort()
     elif word:

@@ -89,6 +89,7 @@ static void fake_do(struct fake *f, struct sbx_call *call)
 	case SBX_CALL_WIPE:
 	case SBX_CALL_FILES:
 	case SBX_CALL_FILE:
+	case SBX_CALL_UNSNAPSHOT:
 	case SBX_CALL_OWN_READ:
 	case SBX_CALL_OWN_WRITE:
 	case SBX_CALL_OWN_LIST:

@@ -86,6 +86,95 @@ static bool is_whole(struct tcp_conn *c)
 
 /* ---- as it should be ---- */
 
+static struct tcp_conn *talker;
+static struct sbx_http_call *flow;
+static char pieces[64];
+
+static void say_piece(const char *text)
+{
+	char chunk[64];
+
+	snprintf(chunk, sizeof(chunk), "%zx\r\n%s\r\n", strlen(text), text);
+	say(talker, chunk);
+}
+
+static void peer_pieces(struct tcp_conn *c)
+{
+	if (!is_whole(c))
+		return;
+	c->in_len = 0;
+	talker = c;
+	say(c, strstr(c->in, "/wrong") ? "HTTP/1.1 500 No\r\n"
+				       : "HTTP/1.1 200 OK\r\n");
+	say(c, "Transfer-Encoding: chunked\r\n\r\n");
+	say_piece("one ");
+}
+
+static uv_timer_t later;
+
+static void on_later(uv_timer_t *timer)
+{
+	/* what was said meanwhile was not given */
+	assert_string_equal(pieces, "one ");
+	uv_close((uv_handle_t *)timer, NULL);
+	sbx_http_pause(flow, false);
+}
+
+static void on_piece(void *arg, const char *data, size_t len)
+{
+	strncat(pieces, data, len);
+	if (strcmp(pieces, "one ") != 0)
+		return;
+	/* the answer goes on, the giving does not */
+	sbx_http_pause(flow, true);
+	say_piece("two");
+	say_piece("");
+	uv_timer_init(&loop, &later);
+	uv_timer_start(&later, on_later, 50, 0);
+}
+
+static struct sbx_http_call *get_pieces(const char *path)
+{
+	struct sbx_http_request req = {.method = "GET",
+				       .url = path,
+				       .timeout_ms = 20,
+				       .on_piece = on_piece};
+
+	pieces[0] = '\0';
+	return sbx_http_submit(http, &req, on_done, NULL);
+}
+
+static void http_gives_pieces_as_they_come(void **state)
+{
+	setup(peer_pieces);
+	flow = get_pieces(url);
+	assert_non_null(flow);
+	run();
+	assert_string_equal(pieces, "one two");
+	assert_int_equal(got.status, 200);
+	assert_int_equal(got.error.err, 0);
+	assert_int_equal(got.len, 0);
+}
+
+static void peer_wrong_pieces(struct tcp_conn *c)
+{
+	peer_pieces(c);
+	say_piece("");
+}
+
+static void http_an_error_is_no_piece(void **state)
+{
+	char wrong[80];
+
+	setup(peer_wrong_pieces);
+	snprintf(wrong, sizeof(wrong), "%s/wrong", url);
+	assert_non_null(get_pieces(wrong));
+	run();
+	assert_string_equal(pieces, "");
+	assert_int_equal(got.status, 500);
+	assert_string_equal(got.body, "one ");
+}
+
 static void peer_echo_request(struct tcp_conn *c)
 {
 	char answer[sizeof(c->in) + 100];
@@ -164,6 +253,24 @@ static void http_has_a_limit_of_requests(void **state)
 
 static void peer_silent(struct tcp_conn *c)
 {
+}
+
+static void http_flows_leave_room_for_requests(void **state)
+{
+	struct sbx_http_call *flows[SBX_HTTP_MAX_FLOWS];
+	size_t i;
+
+	setup(peer_echo_request);
+	for (i = 0; i < SBX_HTTP_MAX_FLOWS; i++) {
+		flows[i] = get_pieces(url);
+		assert_non_null(flows[i]);
+	}
+	assert_null(get_pieces(url));
+	for (i = 0; i < SBX_HTTP_MAX_FLOWS; i++)
+		sbx_http_cancel(flows[i]);
+	assert_non_null(get());
+	run();
+	assert_int_equal(got.status, 200);
 }
 
 static void http_cancel_is_quiet(void **state)
@@ -316,6 +423,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(http_sends_what_was_asked),
 		cmocka_unit_test(http_keeps_connections),
+		cmocka_unit_test(http_gives_pieces_as_they_come),
+		cmocka_unit_test(http_an_error_is_no_piece),
+		cmocka_unit_test(http_flows_leave_room_for_requests),
 		cmocka_unit_test(http_many_at_once),
 		cmocka_unit_test(http_has_a_limit_of_requests),
 		cmocka_unit_test(http_cancel_is_quiet),

@@ -7,6 +7,7 @@
 #include "client/json.h"
 #include "client/labels.h"
 #include "client/svc_opensandbox_json.h"
+#include "client/svc_opensandbox_text.h"
 #include "client/svc_opensandbox_wire.h"
 #include "tests/lib/unit.h"
 
@@ -258,6 +259,105 @@ static void opensandbox_names_come_back(void **state)
 	}
 }
 
+/* ---- what users write to its own files ---- */
+
+static void policy_is(const char *text, const char *method, const char *body)
+{
+	struct sbx_osb_policy_change c;
+	struct sbx_error e;
+
+	assert_int_equal(sbx_osb_policy_parse(&c, text, strlen(text), &e), 0);
+	assert_string_equal(c.method, method);
+	assert_string_equal(c.body, body);
+	free(c.body);
+}
+
+static void opensandbox_policies(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"\n",
+		"allow",
+		"allow a b",
+		"permit a",
+		"{}",
+		"[]",
+		"[\"a\"]",
+		"7",
+		"allow \"",
+		"allow a\\",
+		"allow a\nremove b",
+		"[{\"action\":\"allow\",\"target\":\"a b\"}]",
+	};
+	struct sbx_osb_policy_change c;
+	struct sbx_error e;
+	size_t i;
+
+	policy_is("allow pypi.org\n", "PATCH",
+		  "[{\"action\":\"allow\",\"target\":\"pypi.org\"}]");
+	policy_is(" deny\t*.x.org\r\n\nallow b", "PATCH",
+		  "[{\"action\":\"deny\",\"target\":\"*.x.org\"},"
+		  "{\"action\":\"allow\",\"target\":\"b\"}]");
+	policy_is("remove a\nremove b\n", "DELETE", "[\"a\",\"b\"]");
+	policy_is("[ {\"action\": \"allow\", \"target\": \"a\"} ]", "PATCH",
+		  "[{\"action\":\"allow\",\"target\":\"a\"}]");
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(sbx_osb_policy_parse(&c, wrong[i],
+						      strlen(wrong[i]), &e),
+				 -EINVAL);
+		assert_null(c.body);
+		assert_true(e.text[0]);
+	}
+	assert_int_equal(sbx_osb_policy_parse(&c, "allow a\0b", 9, &e),
+			 -EINVAL);
+}
+
+static void opensandbox_metadata(void **state)
+{
+	static const char all[] = "{\"x/y\":\"b\",\"c\":null}";
+	struct sbx_error e;
+	char *body;
+
+	assert_int_equal(sbx_osb_patch_key(&body, "a", " b\n", 3, &e), 0);
+	assert_string_equal(body, "{\"a\":\"b\"}");
+	free(body);
+	assert_int_equal(sbx_osb_patch_key(&body, "a", "\n", 1, &e), 0);
+	assert_string_equal(body, "{\"a\":\"\"}");
+	free(body);
+	assert_int_equal(sbx_osb_patch_key(&body, "a", NULL, 0, &e), 0);
+	assert_string_equal(body, "{\"a\":null}");
+	free(body);
+	assert_int_equal(sbx_osb_patch_key(&body, "a", "b\0c", 3, &e), -EINVAL);
+	assert_int_equal(sbx_osb_patch_key(&body, "a b", "c", 1, &e), -EINVAL);
+	assert_int_equal(sbx_osb_patch_all(&body, all, strlen(all), &e), 0);
+	assert_string_equal(body, all);
+	free(body);
+	assert_int_equal(sbx_osb_patch_all(&body, "{\"a\":{}}", 8, &e),
+			 -EINVAL);
+}
+
+static void opensandbox_ports_and_paths(void **state)
+{
+	static const char found[] =
+		"[{\"path\":\"/w/a\"},{\"path\":\"/wx\"},{\"size\":1},7,"
+		"{\"path\":\"/w\"}]";
+	SBX_JSON json_t *list = sbx_json_parse(found, strlen(found));
+	char *text;
+
+	assert_int_equal(sbx_osb_port("1"), 1);
+	assert_int_equal(sbx_osb_port("65535"), 65535);
+	assert_int_equal(sbx_osb_port("65536"), 0);
+	assert_int_equal(sbx_osb_port("080"), 0);
+	assert_int_equal(sbx_osb_port(""), 0);
+	assert_int_equal(sbx_osb_port("99999999999"), 0);
+	assert_int_equal(sbx_osb_search_text(&text, list, "/w"), 0);
+	assert_string_equal(text, "a\n/wx\n/w\n");
+	free(text);
+	text = sbx_percent_encode("a/*&\xff~");
+	assert_string_equal(text, "a%2F%2A%26%FF~");
+	free(text);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +367,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(opensandbox_the_mark_ends_a_stream),
 		cmocka_unit_test(opensandbox_the_line_quotes),
 		cmocka_unit_test(opensandbox_names_come_back),
+		cmocka_unit_test(opensandbox_policies),
+		cmocka_unit_test(opensandbox_metadata),
+		cmocka_unit_test(opensandbox_ports_and_paths),
 	};
 
 	if (argc < 2)

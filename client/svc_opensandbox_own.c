@@ -1,0 +1,455 @@
+/*
+ * The files that OpenSandbox alone has, in each sandbox's folder:
+ *
+ *	endpoints/PORT		where a port is reached, whatever the port
+ *	metadata.json		all labels; what is written is merged
+ *	metadata/KEY		one of them
+ *	metrics/now.json	of the machine that it is on
+ *	metrics/stream		the same again and again
+ *	network/policy.json	where it was made with one: what may be reached
+ *	search/PATTERN		names of files below the workspace
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cleanup.h"
+#include "client/json.h"
+#include "client/own.h"
+#include "client/svc_opensandbox.h"
+#include "client/svc_opensandbox_text.h"
+
+#define WORKSPACE "/workspace"
+#define POLICY	  "policy.json"
+
+const struct sbx_own osb_own[] = {
+	{"endpoints/+", SBX_OWN_READ | SBX_OWN_ANY},
+	{"metadata.json", SBX_OWN_READ | SBX_OWN_WRITE},
+	{"metadata/+",
+	 SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_MAKE | SBX_OWN_REMOVE},
+	{"metrics/now.json", SBX_OWN_READ},
+	{"metrics/stream", SBX_OWN_STREAM},
+	{"network/+", SBX_OWN_READ | SBX_OWN_WRITE},
+	{"search/+", SBX_OWN_READ | SBX_OWN_ANY | SBX_OWN_FLUSH},
+	{0},
+};
+
+/* What stands behind the folder. */
+static const char *name_of(const char *path)
+{
+	const char *slash = strchr(path, '/');
+
+	return slash ? slash + 1 : "";
+}
+
+bool osb_own_has(struct sbx_service *svc, const char *id,
+		 const struct sbx_own *row, const char *path)
+{
+	return !path || strncmp(path, "endpoints/", 10) != 0 ||
+	       sbx_osb_port(name_of(path));
+}
+
+/* ---- results ---- */
+
+/* Takes over text; NULL: no memory. */
+static void give_text(struct sbx_work *w, char *text)
+{
+	if (!text) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	w->call->data = (uint8_t *)text;
+	w->call->len = strlen(text);
+	sbx_work_done(w, NULL);
+}
+
+static void give_line(struct sbx_work *w, const char *text)
+{
+	char *line = NULL;
+
+	give_text(w, asprintf(&line, "%s\n", text) < 0 ? NULL : line);
+}
+
+static void give_json(struct sbx_work *w, const json_t *value)
+{
+	SBX_FREE char *text = sbx_json_text(value, true);
+
+	if (text)
+		give_line(w, text);
+	else
+		sbx_work_no_memory(w);
+}
+
+static void give_missing(struct sbx_work *w)
+{
+	struct sbx_error e;
+
+	sbx_error_set(&e, -ENOENT, "there is no %.80s", w->call->path);
+	sbx_work_done(w, &e);
+}
+
+/* Room for n names, of which none is there yet. */
+static bool make_names(struct sbx_work *w, size_t n)
+{
+	w->call->files = calloc(n + 1, sizeof(*w->call->files));
+	if (!w->call->files)
+		sbx_work_no_memory(w);
+	return w->call->files;
+}
+
+static void add_name(struct sbx_work *w, const char *name)
+{
+	struct sbx_file *f = &w->call->files[w->call->nr_files];
+
+	f->name = strdup(name);
+	if (f->name)
+		w->call->nr_files++;
+}
+
+static void list_none(struct sbx_work *w)
+{
+	if (make_names(w, 0))
+		sbx_work_done(w, NULL);
+}
+
+static void on_done(struct sbx_work *w, const struct sbx_answer *answer)
+{
+
+	sbx_work_done(w, &answer->error);
+}
+
+/* ---- endpoints ---- */
+
+static void on_endpoint(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct osb_reach to = {0};
+	struct sbx_error e = answer->error;
+	char *text = NULL;
+	int r = 0;
+
+	if (!e.err)
+		r = osb_reach_take(&to, (struct osb *)w->rest, answer->json);
+	if (r == -EPROTO)
+		sbx_rest_wonder(w->rest, &e,
+				"the endpoint it gives is no address");
+	if (!e.err && r == 0)
+		r = sbx_osb_endpoint_text(&text, to.base, &to.endpoint);
+	sbx_osb_endpoint_release(&to.endpoint);
+	free(to.base);
+	if (e.err)
+		sbx_work_done(w, &e);
+	else
+		give_text(w, text);
+}
+
+static void endpoint_read(struct sbx_work *w)
+{
+	struct osb_reach *r = osb_reach_of((struct osb *)w->rest, w->call->id);
+	unsigned int port = sbx_osb_port(name_of(w->call->path));
+	char *path = NULL;
+
+	if (!port) {
+		give_missing(w);
+		return;
+	}
+	if (!r || asprintf(&path, "/sandboxes/%%s/endpoints/%u", port) < 0) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	w->state = path;
+	w->drop = free;
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "GET",
+						   .path = path,
+						   .id = w->call->id,
+						   .query = osb_reach_query(r),
+						   .repeatable = true,
+						   .wants_json = true},
+			 on_endpoint);
+}
+
+/* ---- metadata ---- */
+
+static void on_metadata(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const json_t *all = sbx_json_object(answer->json, "metadata");
+	const char *value = sbx_json_str(all, name_of(w->call->path));
+
+	if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else if (!value)
+		give_missing(w);
+	else
+		give_line(w, value);
+}
+
+static void metadata_read(struct sbx_work *w)
+{
+	sbx_work_get(w, w->call->id, on_metadata);
+}
+
+static void on_all_metadata(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	SBX_JSON json_t *none = json_object();
+	const json_t *all = sbx_json_object(answer->json, "metadata");
+
+	if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else
+		give_json(w, all ? all : none);
+}
+
+static void all_metadata_read(struct sbx_work *w)
+{
+	sbx_work_get(w, w->call->id, on_all_metadata);
+}
+
+static void on_metadata_to_list(struct sbx_work *w,
+				const struct sbx_answer *answer)
+{
+	const json_t *all = sbx_json_object(answer->json, "metadata");
+	const char *key;
+	json_t *v;
+
+	if (answer->error.err) {
+		sbx_work_done(w, &answer->error);
+		return;
+	}
+	if (!make_names(w, json_object_size(all)))
+		return;
+	/* those with a prefix and '/' are in metadata.json alone */
+	json_object_foreach((json_t *)(uintptr_t)all, key,
+			    v) if (sbx_is_file_name(key) &&
+				   w->call->nr_files < SBX_OWN_MAX_NAMES)
+		add_name(w, key);
+	sbx_work_done(w, NULL);
+}
+
+static void metadata_list(struct sbx_work *w)
+{
+	sbx_work_get(w, w->call->id, on_metadata_to_list);
+}
+
+/* r: what came of making body; frees that. */
+static void metadata_send(struct sbx_work *w, int r, char *body,
+			  const struct sbx_error *error)
+{
+	if (r < 0)
+		sbx_work_done(w, error);
+	else
+		sbx_work_request(w,
+				 (struct sbx_request_conf){
+					 .method = "PATCH",
+					 .path = "/sandboxes/%s/metadata",
+					 .id = w->call->id,
+					 .body = body,
+					 .repeatable = true},
+				 on_done);
+	free(body);
+}
+
+static void metadata_set(struct sbx_work *w, const char *value, size_t len)
+{
+	struct sbx_error e;
+	char *body = NULL;
+	int r = sbx_osb_patch_key(&body, name_of(w->call->path), value, len,
+				  &e);
+
+	metadata_send(w, r, body, &e);
+}
+
+static void metadata_write(struct sbx_work *w)
+{
+	metadata_set(w, w->call->input, w->call->input_len);
+}
+
+static void metadata_make(struct sbx_work *w)
+{
+	metadata_set(w, "", 0);
+}
+
+static void metadata_remove(struct sbx_work *w)
+{
+	metadata_set(w, NULL, 0);
+}
+
+static void all_metadata_write(struct sbx_work *w)
+{
+	struct sbx_error e;
+	char *body = NULL;
+	int r = sbx_osb_patch_all(&body, w->call->input, w->call->input_len,
+				  &e);
+
+	metadata_send(w, r, body, &e);
+}
+
+/* ---- metrics ---- */
+
+/* As it came: its numbers are not to be changed by reading them. */
+static void on_metrics(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct sbx_error e = answer->error;
+
+	if (!e.err && !answer->json)
+		sbx_rest_wonder(w->rest, &e, "its answer is no JSON");
+	if (e.err)
+		sbx_work_done(w, &e);
+	else
+		give_line(w, answer->body);
+}
+
+static void metrics_read(struct sbx_work *w)
+{
+	osb_errand_start(w, &(struct osb_errand){.method = "GET",
+						 .path = "/metrics",
+						 .is_safe = true,
+						 .fn = on_metrics});
+}
+
+/* ---- network policy ---- */
+
+static bool is_policy(const struct sbx_answer *answer)
+{
+	return !answer->error.err && sbx_json_object(answer->json, "policy");
+}
+
+static void policy_ask(struct sbx_work *w, sbx_answer_fn *fn)
+{
+	osb_errand_start(w, &(struct osb_errand){.method = "GET",
+						 .path = "/policy",
+						 .port = OSB_EGRESS_PORT,
+						 .is_safe = true,
+						 .fn = fn});
+}
+
+/* Whoever else is there knows no policy; nor does nobody. */
+static void on_policy_to_list(struct sbx_work *w,
+			      const struct sbx_answer *answer)
+{
+
+	if (!make_names(w, 1))
+		return;
+	if (is_policy(answer))
+		add_name(w, POLICY);
+	sbx_work_done(w, NULL);
+}
+
+static void policy_list(struct sbx_work *w)
+{
+	policy_ask(w, on_policy_to_list);
+}
+
+static void on_policy(struct sbx_work *w, const struct sbx_answer *answer)
+{
+
+	if (is_policy(answer))
+		give_json(w, answer->json);
+	else if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else
+		give_missing(w);
+}
+
+static void policy_read(struct sbx_work *w)
+{
+	if (strcmp(name_of(w->call->path), POLICY) != 0)
+		give_missing(w);
+	else
+		policy_ask(w, on_policy);
+}
+
+static void policy_write(struct sbx_work *w)
+{
+	struct sbx_osb_policy_change change;
+	struct sbx_error e;
+
+	if (sbx_osb_policy_parse(&change, w->call->input, w->call->input_len,
+				 &e) < 0)
+		sbx_work_done(w, &e);
+	else
+		osb_errand_start(w,
+				 &(struct osb_errand){.method = change.method,
+						      .path = "/policy",
+						      .port = OSB_EGRESS_PORT,
+						      .body = change.body,
+						      .fn = on_done});
+}
+
+/* ---- search ---- */
+
+static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct sbx_error e = answer->error;
+	char *text = NULL;
+
+	if (!e.err && !json_is_array(answer->json))
+		sbx_rest_wonder(w->rest, &e, "no list in it");
+	if (e.err) {
+		sbx_work_done(w, &e);
+		return;
+	}
+	(void)sbx_osb_search_text(&text, answer->json, WORKSPACE);
+	give_text(w, text);
+}
+
+static void search_read(struct sbx_work *w)
+{
+	SBX_FREE char *pattern = sbx_percent_encode(name_of(w->call->path));
+	char *query = NULL;
+
+	if (!pattern ||
+	    asprintf(&query, "path=" WORKSPACE "&pattern=%s", pattern) < 0) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	osb_errand_start(w, &(struct osb_errand){.method = "GET",
+						 .path = "/files/search",
+						 .query = query,
+						 .is_safe = true,
+						 .fn = on_found});
+}
+
+/* ---- all ---- */
+
+typedef void start_fn(struct sbx_work *w);
+
+static const struct {
+	const char *begins; /* its paths */
+	start_fn *read, *write, *list, *make, *remove;
+} files[] = {
+	{"endpoints", .read = endpoint_read, .list = list_none},
+	{"metadata.json", .read = all_metadata_read,
+	 .write = all_metadata_write},
+	{"metadata", .read = metadata_read, .write = metadata_write,
+	 .list = metadata_list, .make = metadata_make,
+	 .remove = metadata_remove},
+	{"metrics", .read = metrics_read},
+	{"network", .read = policy_read, .write = policy_write,
+	 .list = policy_list},
+	{"search", .read = search_read, .list = list_none},
+};
+
+static start_fn *start_of(size_t i, enum sbx_call_kind kind)
+{
+	return kind == SBX_CALL_OWN_READ    ? files[i].read
+	       : kind == SBX_CALL_OWN_WRITE ? files[i].write
+	       : kind == SBX_CALL_OWN_LIST  ? files[i].list
+	       : kind == SBX_CALL_OWN_MAKE  ? files[i].make
+					    : files[i].remove;
+}
+
+void osb_own_start(struct sbx_work *w)
+{
+	size_t i, len = strcspn(w->call->path, "/");
+	start_fn *start = NULL;
+
+	for (i = 0; !start && i < sizeof(files) / sizeof(files[0]); i++)
+		if (strlen(files[i].begins) == len &&
+		    !strncmp(files[i].begins, w->call->path, len))
+			start = start_of(i, w->call->kind);
+	if (start)
+		start(w);
+	else
+		give_missing(w);
+}

@@ -1,0 +1,138 @@
+#!/usr/bin/python3
+"""The files that OpenSandbox alone has, and its snapshots, as somebody at a
+shell uses them."""
+import os, sys
+os.environ["SBXFS_SERVICE"] = "opensandbox"
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import errno, json, select, subprocess, unittest
+from sbxmount import Mount, wait_for
+
+# what is claimed, what is typed in the sandbox's folder, what comes
+TRANSCRIPT = (
+    ("all of them are there",
+     "ls -d endpoints metadata metadata.json metrics network search snapshots "
+     "| wc -l; ls metrics network", "7\nmetrics:\nnow.json\nstream\n\n"
+     "network:\npolicy.json\n"),
+    ("size 0, 0600, or 0400 if read-only",
+     "stat -c '%s %a' metadata.json metadata/team metrics/now.json "
+     "metrics/stream network/policy.json endpoints/80",
+     "0 600\n0 600\n0 400\n0 400\n0 600\n0 400\n"),
+    ("metadata: one file for each",
+     "ls metadata | grep -v sbxfs; cat metadata/team; echo blue >metadata/team;"
+     " cat metadata/team; echo x >metadata/new; cat metadata/new; "
+     "rm metadata/new metadata/team; ls metadata | grep -v sbxfs",
+     "name\nteam\nred\nblue\nx\nname\n"),
+    ("what is read behind a write on the same open file is new",
+     "exec 3<>metadata/a; echo 1 >&3; cat <&3; echo 2 >&3; cat <&3; "
+     "rm metadata/a", "1\n2\n"),
+    ("metadata.json: all of them, merged",
+     "echo '{\"b\":\"c\",\"d\":\"e\"}' >metadata.json; ls metadata | "
+     "grep -v sbxfs; echo '{\"b\":null}' >metadata.json; "
+     "ls metadata | grep -v sbxfs; jq -r .d metadata.json",
+     "b\nd\nname\nd\nname\ne\n"),
+    ("what is no label is refused with a sentence",
+     "echo 'two words' >metadata/d; cat metadata/d; "
+     "grep -c '^last_error: two words: metadata' status; "
+     "mkdir metadata/x 2>&1 | grep -c permitted",
+     "sh: 1: echo: echo: I/O error\ne\n1\n1\n"),
+    ("any port has an endpoint, and none is listed",
+     "grep -c '^http://127.0.0.1:' endpoints/8080 endpoints/9; ls endpoints; "
+     "ls endpoints/none 2>&1 | grep -c 'No such'",
+     "endpoints/8080:1\nendpoints/9:1\n1\n"),
+    ("metrics", "jq -r '.cpu_count > 0' metrics/now.json", "true\n"),
+    ("metrics as a stream",
+     "head -n 2 metrics/stream 2>/dev/null | jq -r '.mem_total_mib > 0'",
+     "true\ntrue\n"),
+    ("the network policy is read and changed",
+     "jq -r '.policy.egress[].target' network/policy.json; "
+     "echo 'allow github.com' >network/policy.json; "
+     "jq -r '.policy.egress[].target' network/policy.json; "
+     "echo 'remove pypi.org' >network/policy.json; "
+     "jq -r '.policy.egress[].target' network/policy.json",
+     "pypi.org\ngithub.com\npypi.org\ngithub.com\n"),
+    ("a search finds what was just written",
+     "mkdir workspace/d; for i in 1 2; do echo >workspace/d/n$i.py; "
+     "cat 'search/n*.py' | wc -l; done; ls search", "1\n2\n"),
+    ("snapshots: made, listed, deleted",
+     "mkdir 'snapshots/one two' snapshots/b; ls snapshots; "
+     "mkdir snapshots/b 2>&1 | grep -c exists; rmdir snapshots/b; "
+     "ls snapshots; ls snapshots/restore 2>&1 | grep -c 'No such'",
+     "b\none two\n1\none two\n1\n"),
+    ("a new sandbox is made from one",
+     "echo \"snapshot=$(jq -r .id 'snapshots/one two/info.json')\" >../new; "
+     "cat ../[0-9a-f]*-*/workspace/d/n1.py; rmdir ../[0-9a-f]*-*", "\n"),
+    ("a careless grep -r ends",
+     "grep -rs --exclude-dir=root --exclude-dir=workspace --exclude=events "
+     "--exclude=stream nothing-like-it . ; echo $?", "1\n"),
+)
+
+
+class Own(unittest.TestCase):
+    def setUp(self):
+        self.m = Mount()
+        self.addCleanup(self.m.close)
+        with open(self.m.path("new"), "w") as f:
+            f.write(json.dumps({
+                "name": "t", "metadata": {"team": "red"},
+                "networkPolicy": {"egress": [
+                    {"action": "allow", "target": "pypi.org"}]}}))
+
+    def journal(self):
+        return json.loads(self.m.standin("_standin/journal"))
+
+    def reader(self):
+        """Somebody who has read a line of the stream, and reads on."""
+        r = subprocess.Popen(["cat", self.m.path("t", "metrics/stream")],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertIn(b"cpu_count", r.stdout.readline())
+        return r
+
+    def test_every_claim(self):
+        for words, typed, want in TRANSCRIPT:
+            r = subprocess.run(["sh", "-c", typed], cwd=self.m.path("t"),
+                               stdin=subprocess.DEVNULL, timeout=100,
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+            with self.subTest(words):
+                self.assertEqual(r.stdout.decode(), want)
+
+    def test_a_stream_waits_and_costs_nothing_unread(self):
+        fd = os.open(self.m.path("t", "metrics/stream"),
+                     os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, fd)
+        self.assertNotIn("/metrics/watch",
+                         [j.get("path") for j in self.journal()])
+        with self.assertRaises(BlockingIOError):
+            os.read(fd, 4096)  # this begins it
+        p = select.poll()
+        p.register(fd, select.POLLIN)
+        self.assertEqual(p.poll(60000), [(fd, select.POLLIN)])
+        self.assertIn("cpu_count", json.loads(os.read(fd, 4096)))
+        with self.assertRaises(BlockingIOError):
+            os.read(fd, 4096)
+        # cut: an error, and not for ever
+        self.m.control("fault cut")
+        self.assertTrue(p.poll(60000))
+        with self.assertRaises(OSError) as e:
+            os.read(fd, 4096)
+        self.assertEqual(e.exception.errno, errno.ETIMEDOUT)
+
+    def test_a_stream_ends_with_its_sandbox(self):
+        r = self.reader()
+        os.rmdir(self.m.path("t"))
+        # it may be the connection that goes first
+        self.assertRegex(r.communicate(timeout=60)[1],
+                         b"Stale|Connection timed out")
+
+    def test_a_killed_reader_ends_what_it_read(self):
+        r = self.reader()
+        r.kill()
+        r.communicate(timeout=60)
+
+        def ended():
+            return any(j.get("watch") == "end" for j in self.journal())
+        wait_for(ended)
+
+
+if __name__ == "__main__":
+    unittest.main()

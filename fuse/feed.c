@@ -37,17 +37,15 @@ static void feed_unref(struct sfs_feed *f)
 
 /* ---- telling ---- */
 
-/* Readers may go while they are told. */
+/* Readers may go while they are told, but for the last. */
 static void feed_news(struct sfs_feed *f)
 {
 	struct sfs_feed_reader *rd;
 
-	f->refs++;
 	for (rd = f->readers; rd; rd = f->next_reader) {
 		f->next_reader = rd->next;
 		rd->on_news(rd->arg);
 	}
-	feed_unref(f);
 }
 
 static struct sfs_jsonline line_begin(const char *type)

@@ -312,7 +312,7 @@ static int64_t link_fill_partial(struct sbx_link *l, const uint8_t *data,
 
 	*ret_size = 0;
 	if (have >= SBX_FRAME_HEADER) {
-		size = frame_size(l, sbx_buf_at(&l->partial));
+		size = frame_size(l, l->partial.data + l->partial.off);
 		if (size < 0)
 			return size;
 		want = (size_t)size;
@@ -322,7 +322,7 @@ static int64_t link_fill_partial(struct sbx_link *l, const uint8_t *data,
 		return -ENOMEM;
 	if (have + part < SBX_FRAME_HEADER)
 		return (int64_t)part;
-	size = frame_size(l, sbx_buf_at(&l->partial));
+	size = frame_size(l, l->partial.data + l->partial.off);
 	if (size < 0)
 		return size;
 	if ((size_t)size == have + part)

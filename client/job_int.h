@@ -1,0 +1,67 @@
+/*
+ * What the files job*.c share; nobody else includes this.  Loop thread.
+ *
+ *	job.c         one command: who holds it, who listens, what it is
+ *	job_start.c   how it starts, and what the helper says of it
+ *	job_output.c  what is kept of its output, and who reads that
+ *	job_input.c   its input, signals, and other orders
+ */
+#ifndef SBX_JOB_INT_H
+#define SBX_JOB_INT_H
+
+#include "client/job.h"
+
+/* What the helper may send of each stream before it is credited anew. */
+#define SBX_JOB_CREDIT (512 * 1024)
+
+struct chunk;
+
+struct sbx_job {
+	struct sbx_remote *r; /* NULL: not any more */
+	uint32_t number;
+	unsigned int refs;
+	enum sbx_job_state state;
+	int exit_code, error;
+	unsigned int signo;
+	uint32_t pid;
+	int64_t started_ms, duration_ms;
+	bool eof[2], registered;
+
+	char *name; /* what was to be run, until it runs */
+
+	struct chunk *head, *tail;
+	size_t keep, memory;
+	bool lossy;
+	uint64_t end;		  /* position after the last byte */
+	uint64_t length[2];	  /* of each stream */
+	uint64_t retired;	  /* position */
+	struct chunk *retired_at; /* holds it, or NULL: at the end */
+	uint32_t grant[2];	  /* retired and not yet credited */
+	uint64_t credit[2];	  /* what the helper may still send */
+	struct sbx_job_reader *readers;
+	struct sbx_job_watch *watches, *next_watch;
+
+	size_t input_waiting;
+	int input_error; /* -EPIPE: it has none, or was told of its end */
+	bool tty;
+};
+
+/* Tells those who listen, who may come and go meanwhile; the caller holds j. */
+void sbx_job_news(struct sbx_job *j);
+/* The helper has nothing more to say of it; lets go a reference. */
+void sbx_job_unregister(struct sbx_job *j);
+/* Sends an order about it, with nr numbers; nobody waits for the answer.  j->r
+ * is not NULL. */
+void sbx_job_order(struct sbx_job *j, uint32_t op, size_t nr,
+		   const uint64_t *numbers);
+
+/* ---- job_output.c ---- */
+
+/* keep: as in struct sbx_job_conf */
+void sbx_job_output_init(struct sbx_job *j, size_t keep);
+/* Bytes of stream 1 or 2; -EPROTO: more than it may send.  Without memory
+ * they are lost, which is an error of j. */
+int sbx_job_output(struct sbx_job *j, int stream, const void *data, size_t len);
+void sbx_job_output_free(struct sbx_job *j);
+
+#endif

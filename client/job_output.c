@@ -1,0 +1,338 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/job_int.h"
+
+/*
+ * What is kept of the output is one list of chunks in order of arrival.
+ * Positions count bytes of both streams from the start of the command.
+ *
+ *	head ......... retired ......... end
+ *	     kept for        not read by the
+ *	     late readers    slowest reader
+ *
+ * The helper may send SBX_JOB_CREDIT bytes of each stream beyond "retired";
+ *what is retired is credited anew.  With nobody attached everything is retired
+ *as it comes, and dropped from the head as long as KEEP bytes are left.  A
+ * lossy job (sbx_job_conf.keep) is always as if nobody were attached, and its
+ * readers lose what is dropped.
+ */
+#define KEEP	    (1024 * 1024)
+#define CREDIT_STEP (SBX_JOB_CREDIT / 4)
+/* A program that writes byte by byte: its bytes are kept together, in chunks
+ * that grow to this. */
+#define CHUNK_MAX 4096
+/* A chunk's own memory.  Where they cannot be kept together, because both
+ * streams take turns, less is kept than usual. */
+#define CHUNK_COST   (sizeof(struct chunk) + 16)
+#define MEMORY(keep) (2 * (keep) + 64 * 1024)
+
+struct chunk {
+	struct chunk *next;
+	uint64_t start;
+	uint64_t at; /* of its first byte in its own stream */
+	uint32_t len, cap;
+	uint8_t stream; /* 1 or 2 */
+	uint8_t data[];
+};
+
+struct sbx_job_reader {
+	struct sbx_job_reader *next;
+	struct sbx_job *job;
+	unsigned int which;
+	uint64_t pos;
+	uint64_t lost;	  /* dropped before it came; 0: told */
+	struct chunk *at; /* holds pos, or NULL: at the end */
+};
+
+static void reader_skip(struct sbx_job_reader *rd)
+{
+	while (rd->at && !(rd->which & rd->at->stream)) {
+		rd->pos = rd->at->start + rd->at->len;
+		rd->at = rd->at->next;
+	}
+}
+
+static uint64_t job_slowest(const struct sbx_job *j)
+{
+	const struct sbx_job_reader *rd;
+	uint64_t pos = j->end;
+
+	for (rd = j->lossy ? NULL : j->readers; rd; rd = rd->next)
+		if (rd->pos < pos)
+			pos = rd->pos;
+	return pos;
+}
+
+static void job_credit(struct sbx_job *j, unsigned int stream)
+{
+	uint32_t grant = j->grant[stream - 1];
+
+	if (!j->r || grant < CREDIT_STEP || j->eof[stream - 1])
+		return;
+	sbx_job_order(j, SBX_OP_CREDIT_ONE, 2, (uint64_t[]){stream, grant});
+	j->credit[stream - 1] += grant;
+	j->grant[stream - 1] = 0;
+}
+
+/* Readers that are still there go on behind it, and learn what they lost. */
+static void job_leave_chunk(struct sbx_job *j, const struct chunk *c)
+{
+	struct sbx_job_reader *rd;
+
+	for (rd = j->readers; rd; rd = rd->next)
+		if (rd->at == c)
+			rd->at = c->next;
+}
+
+static void job_drop_head(struct sbx_job *j)
+{
+	uint64_t slowest = job_slowest(j);
+	struct chunk *c;
+
+	while ((c = j->head) && c != j->retired_at &&
+	       c->start + c->len <= slowest &&
+	       (j->end - (c->start + c->len) >= j->keep ||
+		j->memory > MEMORY(j->keep))) {
+		if (j->lossy)
+			job_leave_chunk(j, c);
+		j->head = c->next;
+		if (!j->head)
+			j->tail = NULL;
+		j->memory -= CHUNK_COST + c->cap;
+		free(c);
+	}
+}
+
+/* Moves "retired" up to the slowest reader and lets go what may go. */
+static void job_retire(struct sbx_job *j)
+{
+	uint64_t to = job_slowest(j);
+	struct chunk *c;
+
+	while ((c = j->retired_at) && j->retired < to) {
+		uint64_t stop = c->start + c->len;
+		uint64_t step = stop < to ? stop : to;
+
+		j->grant[c->stream - 1] += (uint32_t)(step - j->retired);
+		j->retired = step;
+		if (step == stop)
+			j->retired_at = c->next;
+	}
+	job_credit(j, 1);
+	job_credit(j, 2);
+	job_drop_head(j);
+}
+
+/* The tail if there is room in it, or a new one; NULL without memory. */
+static struct chunk *chunk_for(struct sbx_job *j, int stream, size_t len)
+{
+	struct chunk *c = j->tail;
+	size_t cap = len;
+
+	if (c && c->stream == stream) {
+		if (c->cap - c->len >= len)
+			return c;
+		if (cap < 2 * (size_t)c->cap)
+			cap = 2 * (size_t)c->cap;
+		if (cap > CHUNK_MAX)
+			cap = len < CHUNK_MAX ? CHUNK_MAX : len;
+	}
+	c = malloc(sizeof(*c) + cap);
+	if (!c)
+		return NULL;
+	c->next = NULL;
+	c->start = j->end;
+	c->at = j->length[stream - 1];
+	c->len = 0;
+	c->cap = (uint32_t)cap;
+	c->stream = (uint8_t)stream;
+	if (j->tail)
+		j->tail->next = c;
+	else
+		j->head = c;
+	j->tail = c;
+	j->memory += CHUNK_COST + cap;
+	return c;
+}
+
+static void job_append(struct sbx_job *j, int stream, const uint8_t *data,
+		       size_t len)
+{
+	struct chunk *c = chunk_for(j, stream, len);
+	struct sbx_job_reader *rd;
+
+	if (!c) {
+		j->error = -ENOMEM;
+		return;
+	}
+	memcpy(c->data + c->len, data, len);
+	c->len += (uint32_t)len;
+	j->end += len;
+	j->length[stream - 1] += len;
+	if (!j->retired_at)
+		j->retired_at = c;
+	for (rd = j->readers; rd; rd = rd->next) {
+		if (!rd->at)
+			rd->at = c;
+		reader_skip(rd);
+	}
+	job_retire(j);
+}
+
+int sbx_job_output(struct sbx_job *j, int stream, const void *data, size_t len)
+{
+	if (len > j->credit[stream - 1])
+		return -EPROTO;
+	if (!len)
+		return 0;
+	j->credit[stream - 1] -= len;
+	job_append(j, stream, data, len);
+	return 0;
+}
+
+void sbx_job_output_init(struct sbx_job *j, size_t keep)
+{
+	j->credit[0] = j->credit[1] = SBX_JOB_CREDIT;
+	j->lossy = keep != 0;
+	j->keep = keep ? keep : KEEP;
+}
+
+void sbx_job_output_free(struct sbx_job *j)
+{
+	struct chunk *c;
+
+	while ((c = j->head)) {
+		j->head = c->next;
+		free(c);
+	}
+}
+
+/* ---- reading ---- */
+
+struct sbx_job_reader *sbx_job_reader_new(struct sbx_job *j, unsigned which)
+{
+	struct sbx_job_reader *rd = calloc(1, sizeof(*rd));
+
+	if (!rd)
+		return NULL;
+	rd->job = sbx_job_ref(j);
+	rd->which = which;
+	rd->next = j->readers;
+	j->readers = rd;
+	sbx_job_reader_seek(rd, 0);
+	return rd;
+}
+
+struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd)
+{
+	struct sbx_job_reader **at;
+
+	if (!rd)
+		return NULL;
+	for (at = &rd->job->readers; *at != rd; at = &(*at)->next)
+		;
+	*at = rd->next;
+	job_retire(rd->job);
+	sbx_job_unref(rd->job);
+	free(rd);
+	return NULL;
+}
+
+/* Of a chunk's first byte in what the reader sees. */
+static uint64_t reader_count(const struct sbx_job_reader *rd,
+			     const struct chunk *c)
+{
+	return rd->which == 3 ? c->start : c->at;
+}
+
+uint64_t sbx_job_reader_seek(struct sbx_job_reader *rd, uint64_t to)
+{
+	struct sbx_job *j = rd->job;
+	struct chunk *c = j->head;
+	uint64_t off = 0, now;
+
+	while (c &&
+	       (!(rd->which & c->stream) || reader_count(rd, c) + c->len <= to))
+		c = c->next;
+	if (c && reader_count(rd, c) < to)
+		off = to - reader_count(rd, c);
+	rd->at = c;
+	rd->pos = c ? c->start + off : j->end;
+	now = c ? reader_count(rd, c) + off : sbx_job_length(j, rd->which);
+	rd->lost = to ? 0 : now;
+	job_retire(j);
+	return now;
+}
+
+/* One stream ends when it is closed; both together with the command. */
+bool sbx_job_is_over(const struct sbx_job *j, unsigned which)
+{
+	return j->state == SBX_JOB_ENDED || (which != 3 && j->eof[which - 1]);
+}
+
+static long reader_at_end(const struct sbx_job_reader *rd)
+{
+	const struct sbx_job *j = rd->job;
+
+	if (j->state == SBX_JOB_ENDED && j->error && j->exit_code < 0)
+		return j->error;
+	return sbx_job_is_over(j, rd->which) ? 0 : -EAGAIN;
+}
+
+long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
+		  uint64_t *ret_lost)
+{
+	size_t done = 0;
+
+	if (ret_lost)
+		*ret_lost = 0;
+	if (!rd->at) {
+		long r = reader_at_end(rd);
+
+		if (r != 0)
+			return r;
+	}
+	if (rd->at && rd->pos < rd->at->start) { /* of a lossy job */
+		rd->lost += rd->at->start - rd->pos;
+		rd->pos = rd->at->start;
+	}
+	if (ret_lost)
+		*ret_lost = rd->lost;
+	rd->lost = 0;
+	while (rd->at && done < size) {
+		size_t off = (size_t)(rd->pos - rd->at->start);
+		size_t n = rd->at->len - off;
+
+		if (n > size - done)
+			n = size - done;
+		memcpy((uint8_t *)dst + done, rd->at->data + off, n);
+		done += n;
+		rd->pos += n;
+		if (off + n == rd->at->len) {
+			rd->at = rd->at->next;
+			reader_skip(rd);
+		}
+	}
+	job_retire(rd->job);
+	return (long)done;
+}
+
+size_t sbx_job_kept(const struct sbx_job *j)
+{
+	return j->head ? (size_t)(j->end - j->head->start) : 0;
+}
+
+void sbx_job_keep(struct sbx_job *j, size_t size)
+{
+	if (j->lossy)
+		return;
+	j->keep = size < KEEP ? size : KEEP;
+	job_drop_head(j);
+}
+
+uint64_t sbx_job_length(const struct sbx_job *j, unsigned which)
+{
+	return (which & 1 ? j->length[0] : 0) + (which & 2 ? j->length[1] : 0);
+}

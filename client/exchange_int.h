@@ -112,10 +112,26 @@ struct sbx_exchange {
 
 /* Something may be due: looks what is to be run next. */
 void exchange_plan(struct sbx_exchange *x);
-/* A message as if the helper had sent it. */
-void exchange_deliver(struct sbx_exchange *x, const struct sbx_buf *msg);
+/* A run failed: another is made later, if that makes sense. */
+void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why);
+/* Tells the owner, once. */
+void exchange_tell_down(struct sbx_exchange *x, const struct sbx_error *why,
+			bool retrying);
 /* A run of ours or of the user's is over: x may be freed by this. */
 void exchange_run_over(struct sbx_exchange *x);
+
+/* ---- runs of ours: exchange_run.c ---- */
+
+struct sbx_link *exchange_link_new(struct sbx_exchange *x);
+/* A message as if the helper had sent it. */
+void exchange_deliver(struct sbx_exchange *x, const struct sbx_buf *msg);
+/* One exchange; false: all runs are busy. */
+bool exchange_call(struct sbx_exchange *x, bool parks, bool quits);
+/* The next piece of the helper, likewise. */
+bool exchange_piece(struct sbx_exchange *x);
+/* What was said cannot be taken up again: the helper of another session is
+ * another instance, so the owner hears of a fresh one. */
+void exchange_new_session(struct sbx_exchange *x);
 
 /* ---- jobs: exchange_jobs.c ---- */
 

@@ -1,0 +1,379 @@
+/*
+ * One run of an exchange: what goes into it, and what its answer means.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/exchange_int.h"
+#include "client/helper/batch_call.h"
+#include "client/log.h"
+#include "client/wire/base64.h"
+
+#define WAIT_MS	      20000 /* for the answers of one batch */
+#define PARK_MS	      45000
+#define RUN_MS	      60000 /* of one run of ours */
+#define MAX_NONSENSE  4	    /* answers in a row, before it is believed */
+#define MAX_ROUNDS    3	    /* of bringing the helper */
+#define ANSWER_MAX    ((size_t)2 << 20)
+#define BATCH_ROOM(x) ((x)->lim->input / 4 * 3 - 16)
+
+/* ---- the link ---- */
+
+/* The helper is there. */
+static void exchange_greet(struct sbx_exchange *x, const struct sbx_hello *h,
+			   bool fresh)
+{
+	bool was_up = x->up;
+
+	x->info = h->info;
+	x->info.runs = x->lim->commands;
+	x->info.silent = !x->lim->parks;
+	x->instance = h->instance;
+	x->up = true;
+	x->told_down = false;
+	x->error.err = 0;
+	if (!was_up || fresh)
+		x->h->on_up(x->arg, fresh);
+}
+
+static int on_hello(struct sbx_exchange *x, const struct sbx_hello *h)
+{
+	int r;
+
+	if (x->greeted || !sbx_hello_fits(h, x->session))
+		return -EPROTO;
+	x->greeted = true;
+	if (x->instance && x->instance != h->instance) {
+		/* what else it says would be of a link that is reset */
+		sbx_link_reset(x->link);
+		x->lazy = x->lazy_sent = 0;
+		sbx_link_deafen(x->link);
+		x->ended = true;
+		exchange_greet(x, h, true);
+		return h->received ? -EPROTO : 0;
+	}
+	r = sbx_link_confirm(x->link, h->received);
+	if (r == 0)
+		exchange_greet(x, h, false);
+	return r;
+}
+
+static int on_control(void *arg, const uint8_t *data, size_t len)
+{
+	struct sbx_exchange *x = arg;
+	struct sbx_hello h;
+	int r;
+
+	r = sbx_hello_parse(&h, data, len);
+	if (r < 0)
+		return r;
+	if (h.instance)
+		return on_hello(x, &h);
+	x->ended = true;
+	x->more = h.more || h.owed;
+	return 0;
+}
+
+static int on_message(void *arg, const uint8_t *data, size_t len)
+{
+	struct sbx_exchange *x = arg;
+
+	return x->greeted ? x->h->on_message(x->arg, data, len) : -EPROTO;
+}
+
+void exchange_deliver(struct sbx_exchange *x, const struct sbx_buf *msg)
+{
+	if (!msg->err && !x->closing)
+		x->h->on_message(x->arg, sbx_buf_at(msg), sbx_buf_len(msg));
+}
+
+struct sbx_link *exchange_link_new(struct sbx_exchange *x)
+{
+	struct sbx_link_conf conf = {
+		.frame_max_out = SBX_FRAME_MAX_TO_HELPER,
+		.frame_max_in = SBX_FRAME_MAX_TO_CLIENT,
+		.window_out = SBX_WINDOW_TO_HELPER,
+		.window_in = SBX_WINDOW_TO_CLIENT,
+		.on_message = on_message,
+		.on_control = on_control,
+		.arg = x,
+	};
+
+	/* beside the hello, which goes in first */
+	if (conf.frame_max_out > BATCH_ROOM(x) - 512)
+		conf.frame_max_out = BATCH_ROOM(x) - 512;
+	return sbx_link_new(&conf);
+}
+
+static int exchange_attach(struct sbx_exchange *x)
+{
+	struct sbx_buf b;
+	int r;
+
+	sbx_buf_init(&b, 1024);
+	sbx_hello_put(&b, x->session, x->instance, sbx_link_received(x->link),
+		      0);
+	r = b.err ? b.err
+		  : sbx_link_attach_known(x->link, sbx_buf_at(&b),
+					  sbx_buf_len(&b));
+	sbx_buf_release(&b);
+	return r;
+}
+
+/* Everything that is not acknowledged, as far as it goes in, as text. */
+static int exchange_put_batch(struct sbx_exchange *x, struct sbx_buf *input)
+{
+	size_t max = BATCH_ROOM(x), len = 0, n;
+	uint8_t *room;
+
+	while ((n = sbx_link_output(x->link, x->unit + len, max - len)))
+		len += n;
+	/* of what does not go in all is worth the next run */
+	if (sbx_link_queued(x->link))
+		x->lazy = 0;
+	x->lazy_sent = x->lazy;
+	room = sbx_buf_room(input, SBX_BASE64_LEN(len) + 2);
+	if (!room)
+		return -ENOMEM;
+	sbx_base64_put((char *)room, x->unit, len);
+	memcpy(room + SBX_BASE64_LEN(len), "\n", 2);
+	sbx_buf_added(input, SBX_BASE64_LEN(len) + 2);
+	return 0;
+}
+
+/* ---- runs ---- */
+
+static void on_run_done(struct sbx_run *run);
+
+/* A run's command and input are written: off it goes. */
+static void exchange_start_run(struct sbx_exchange *x, struct exchange_run *r,
+			       enum exchange_what what, bool parks)
+{
+	r->run = (struct sbx_run){
+		.command = (char *)sbx_buf_at(&r->command),
+		.input = (char *)sbx_buf_at(&r->input),
+		.timeout_ms = RUN_MS + (parks ? PARK_MS : 0),
+		.ours = true,
+		.parks = parks,
+		.done = on_run_done,
+		.arg = r,
+	};
+	r->busy = true;
+	r->what = what;
+	x->current = r;
+	x->svc->type->run(x->svc, x->id, &r->run);
+}
+
+static struct exchange_run *exchange_free_run(struct sbx_exchange *x)
+{
+	struct exchange_run *r = &x->runs[0];
+
+	if (r->busy)
+		r = x->lim->parks ? &x->runs[1] : r;
+	if (r->busy)
+		return NULL;
+	sbx_buf_clear(&r->command);
+	sbx_buf_clear(&r->input);
+	return sbx_session_make(r->mark) < 0 ? NULL : r;
+}
+
+static void exchange_no_memory(struct sbx_exchange *x)
+{
+	struct sbx_error e;
+
+	sbx_link_detach(x->link);
+	sbx_error_set(&e, -ENOMEM, "out of memory");
+	e.retry = SBX_RETRY_LATER;
+	exchange_failed(x, &e);
+}
+
+static struct exchange_call exchange_call_of(const struct sbx_exchange *x,
+					     const struct exchange_run *r,
+					     unsigned int park_ms)
+{
+	size_t most = x->lim->output / 4 * 3 - 4096;
+
+	return (struct exchange_call){
+		.session = x->session,
+		.mark = r->mark,
+		.old_pid = x->old_pid,
+		.wait_ms = WAIT_MS,
+		.park_ms = park_ms,
+		.max_bytes = most < ANSWER_MAX ? most : ANSWER_MAX,
+	};
+}
+
+bool exchange_call(struct sbx_exchange *x, bool parks, bool quits)
+{
+	struct exchange_run *r = exchange_free_run(x);
+	struct exchange_call c;
+	struct sbx_buf quit;
+	int err;
+
+	if (!r)
+		return false;
+	c = exchange_call_of(x, r, parks ? PARK_MS : 0);
+	exchange_put_call(&r->command, &c);
+	err = exchange_attach(x);
+	if (!err && quits) {
+		sbx_buf_init(&quit, 64);
+		sbx_hello_put_quit(&quit);
+		sbx_link_send_control(x->link, sbx_buf_at(&quit),
+				      sbx_buf_len(&quit));
+		sbx_buf_release(&quit);
+	}
+	if (!err)
+		err = exchange_put_batch(x, &r->input);
+	if (err < 0 || r->command.err)
+		exchange_no_memory(x);
+	else
+		exchange_start_run(x, r, quits ? EXCHANGE_QUIT : EXCHANGE_CALL,
+				   parks);
+	return true;
+}
+
+bool exchange_piece(struct sbx_exchange *x)
+{
+	struct exchange_run *r = exchange_free_run(x);
+	struct exchange_call c;
+
+	if (!r)
+		return false;
+	c = exchange_call_of(x, r, 0);
+	exchange_put_piece(&r->command, &r->input, &x->upload, &c,
+			   BATCH_ROOM(x));
+	if (r->command.err || r->input.err)
+		exchange_no_memory(x);
+	else
+		exchange_start_run(x, r, EXCHANGE_PIECE, false);
+	return true;
+}
+
+/* ---- what came of one ---- */
+
+static void exchange_nonsense(struct sbx_exchange *x, const struct sbx_run *run)
+{
+	struct sbx_error e;
+
+	sbx_log(SBX_LOG_DEBUG, "exchange", "%s: exit status %d, \"%.60s\"",
+		x->id, run->exit_code, run->err ? run->err : "");
+	if (run->exit_code == BATCH_NO_DAEMON)
+		sbx_error_set(&e, -EOPNOTSUPP,
+			      "the helper found no folder for its socket in "
+			      "the sandbox, or could not be started");
+	else
+		sbx_error_set(&e, -EPROTO,
+			      "the sandbox answered nonsense in place of the "
+			      "helper (exit status %d): %.60s",
+			      run->exit_code, run->err ? run->err : "");
+	if (e.err == -EPROTO && ++x->nonsense < MAX_NONSENSE)
+		e.retry = SBX_RETRY_LATER;
+	exchange_failed(x, &e);
+}
+
+void exchange_new_session(struct sbx_exchange *x)
+{
+	sbx_link_reset(x->link);
+	x->lazy = x->lazy_sent = 0;
+	sbx_session_make(x->session);
+	x->instance = x->instance ? UINT64_MAX : 0;
+}
+
+static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
+			    uint8_t *data, size_t len)
+{
+	int r;
+
+	x->greeted = x->ended = x->more = false;
+	r = sbx_link_input(x->link, data, len);
+	free(data);
+	sbx_link_detach(x->link);
+	if (r < 0 || !x->greeted || !x->ended) {
+		if (sbx_link_is_broken(x->link))
+			exchange_new_session(x);
+		x->more = true;
+		exchange_nonsense(x, run);
+		return;
+	}
+	x->nonsense = x->failures = x->old_pid = 0;
+	x->lazy -= x->lazy_sent;
+	x->lazy_sent = 0;
+	x->upload.blob = NULL;
+	x->upload.rounds = 0;
+	if (x->closing)
+		return;
+	if (!x->more)
+		x->heard_ms = uv_now(x->loop);
+	exchange_jobs_told(x);
+}
+
+static void exchange_impossible(struct sbx_exchange *x,
+				const struct sbx_error *why)
+{
+	sbx_log(SBX_LOG_WARNING, "exchange", "%s: %s", x->id, why->text);
+	x->upload.blob = NULL;
+	exchange_tell_down(x, why, false);
+}
+
+static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
+			  enum exchange_said said, const struct sbx_error *e)
+{
+	struct sbx_error why;
+
+	switch (said) {
+	case EXCHANGE_SAID_IMPOSSIBLE:
+		exchange_impossible(x, e);
+		return;
+	case EXCHANGE_SAID_NEED:
+	case EXCHANGE_SAID_HAVE:
+		if (x->upload.rounds <= MAX_ROUNDS)
+			return;
+		sbx_error_set(&why, -EOPNOTSUPP,
+			      "the helper does not stay in the sandbox");
+		x->upload.rounds = 0;
+		exchange_impossible(x, &why);
+		return;
+	case EXCHANGE_SAID_DONE:
+		x->upload.blob = NULL;
+		return;
+	case EXCHANGE_SAID_NOTHING:
+	case EXCHANGE_SAID_BATCH:
+		exchange_nonsense(x, &r->run);
+		return;
+	}
+}
+
+static void on_run_done(struct sbx_run *run)
+{
+	struct exchange_run *r = run->arg;
+	struct sbx_exchange *x = r->x;
+	bool stale = x->current != r;
+	enum exchange_said said;
+	struct sbx_error e = {0};
+	uint8_t *data = NULL;
+	size_t len = 0;
+
+	r->busy = false;
+	if (!stale)
+		x->current = NULL;
+	if (stale || x->closing) {
+		/* another has taken its place: what it says comes again */
+	} else if (run->error.err) {
+		sbx_link_detach(x->link);
+		e = run->error;
+		if (run->maybe_done && e.retry == SBX_RETRY_NEVER &&
+		    e.err != -ENOENT)
+			e.retry = SBX_RETRY_LATER;
+		exchange_failed(x, &e);
+	} else {
+		said = exchange_parse(run->out, r->mark, &x->upload, &data,
+				      &len, &e);
+		if (said == EXCHANGE_SAID_BATCH && r->what == EXCHANGE_CALL)
+			exchange_answer(x, run, data, len);
+		else
+			exchange_said(x, r, said, &e);
+	}
+	sbx_run_release(run);
+	exchange_run_over(x);
+}

@@ -1,0 +1,373 @@
+/* fuse/files: a size that the kernel is shown, and the pages that belong to it
+ */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/files_rig.h"
+
+/* by a thread of this number; 0: of no certain one */
+static fuse_req_t stat_by(struct sfs_node *n, pid_t pid)
+{
+	struct fuse_file_info fi = {0};
+	fuse_req_t r = rig_req();
+
+	r->ctx.pid = pid;
+	n->ops->getattr(r, n, &fi);
+	return r;
+}
+
+static fuse_req_t stat_of(struct sfs_node *n)
+{
+	return stat_by(n, 0);
+}
+
+/* The sandbox writes to "log", and the kernel has not dropped its pages. */
+static void log_grows(uint64_t size)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+
+	a.size = size;
+	f->kernel_is_slow = true;
+	fake_change(f, SBX_DIR_WORKSPACE, "log", SBX_CHANGE_DATA, &a);
+}
+
+static void shows(fuse_req_t r, off_t size, bool lasting)
+{
+	assert_int_equal(r->replies, 1);
+	assert_int_equal(r->attr.st_size, size);
+	if (lasting)
+		assert_true(r->timeout > 1e6);
+	else
+		assert_true(r->timeout <= 0);
+}
+
+static void on_called(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	unsigned int *ticks = t->data;
+
+	if (!--*ticks)
+		fail_msg("the kernel was told nothing");
+}
+
+/* Runs the loop until the kernel is told something. */
+static void told_later(const char *what)
+{
+	unsigned int ticks = 10000;
+	uv_timer_t t;
+
+	uv_timer_init(&f->loop, &t);
+	t.data = &ticks;
+	uv_timer_start(&t, on_tick, 1, 1);
+	while (!f->told_len)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&t, NULL);
+	uv_run(&f->loop, UV_RUN_NOWAIT);
+	rig_told_is(what);
+}
+
+/* The new size is not seen while the kernel has the old pages. */
+static void test_content_before_size(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+
+	log_grows(1000);
+	rig_told_is("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 1000, true);
+	rig_told_is("");
+}
+
+/* The kernel cuts off its pages at an older size that it is given: what it
+ * read since they were dropped would end in zeros. */
+static void test_pages_go_once_more_behind_an_older_size(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+
+	log_grows(1000);
+	rig_told_is("child log data;");
+	shows(stat_of(n), 10, false);
+	fake_kernel_step(f);
+	shows(stat_of(n), 10, false);
+	told_later("child log data;");
+	fake_kernel_step(f);
+	shows(stat_of(n), 1000, true);
+	rig_told_is("");
+}
+
+/* ... until it is certain that the kernel has had it before. */
+static void test_pages_go_again_until_all_is_certain(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+
+	log_grows(1000);
+	rig_told_is("child log data;");
+	shows(stat_of(n), 10, false);
+	fake_kernel_step(f);
+	told_later("child log data;");
+	shows(stat_of(n), 10, false);
+	fake_kernel_step(f);
+	shows(stat_of(n), 10, false); /* it has it now */
+	shows(stat_of(n), 10, false);
+	told_later("child log data;");
+	shows(stat_of(n), 10, false);
+	fake_kernel_step(f);
+	shows(stat_of(n), 1000, true);
+}
+
+/* The sandbox's answer to a first read of "log", which is open. */
+static void log_is_read(struct sfs_node *n, struct fuse_file_info *fi)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	fuse_req_t r = rig_req();
+
+	n->ops->open(r, n, fi);
+	fake_answer(f, SBX_OP_OPEN, 0, &a);
+	*fi = r->fi;
+	n->ops->read(rig_req(), n, 4096, 0, fi);
+	f->told_len = 0;
+}
+
+/* The kernel's thread is applying what it was given, but is held up. */
+static void test_pages_go_once_more_behind_a_late_one(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	struct fuse_file_info fi = {0};
+	pid_t here = getpid(), gone = fork();
+
+	if (!gone)
+		_exit(0);
+	waitpid(gone, NULL, 0);
+	log_is_read(n, &fi);
+	shows(stat_by(n, gone), 10, true);
+	log_grows(1000);
+	rig_told_is("child log data;");
+	fake_kernel_done(f);
+	shows(stat_by(n, here), 1000, true);
+	sfs_answers_asks(&f->fs.answers, here);
+	log_grows(2000);
+	rig_told_is("child log data;");
+	fake_kernel_done(f);
+	shows(stat_by(n, here), 2000, true);
+	log_grows(3000);
+	rig_told_is("child log data;");
+	fake_kernel_step(f);
+	shows(stat_by(n, gone), 2000, false);
+	sfs_answers_asks(&f->fs.answers, here);
+	told_later("child log data;");
+	fake_kernel_done(f);
+	shows(stat_by(n, gone), 3000, true);
+	n->ops->release(rig_req(), n, &fi);
+}
+
+/* Nobody waits without end for somebody else to be done with asking. */
+static void test_pages_do_not_go_for_ever(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	fuse_req_t r;
+	int k = 0;
+
+	log_grows(1000);
+	do {
+		assert_true(k++ < 10);
+		told_later("child log data;");
+		shows(stat_of(n), 10, false);
+		fake_kernel_step(f);
+		r = stat_of(n);
+	} while (r->attr.st_size == 10);
+	shows(r, 1000, true);
+}
+
+/* A look-up is told the same, and counts. */
+static void test_pages_go_once_more_behind_a_lookup(void **state)
+{
+	struct sfs_node *top = rig_root();
+	fuse_req_t r;
+
+	rig_found(top, "log", S_IFREG | 0644, 10);
+	log_grows(1000);
+	rig_told_is("child log data;");
+	r = rig_lookup(top, "log");
+	assert_int_equal(r->entry.attr.st_size, 10);
+	assert_true(r->entry.attr_timeout <= 0);
+	fake_kernel_step(f);
+	told_later("child log data;");
+	fake_kernel_step(f);
+	assert_int_equal(rig_lookup(top, "log")->entry.attr.st_size, 1000);
+}
+
+/* It changes faster than pages are dropped: what was true is shown. */
+static void test_size_of_what_never_stops_growing(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+
+	log_grows(1000);
+	rig_told_is("child log data;");
+	log_grows(2000);
+	log_grows(3000);
+	rig_told_is(""); /* in its turn */
+	fake_kernel_step(f);
+	rig_told_is("child log data;");
+	shows(stat_of(n), 1000, false);
+	log_grows(4000);
+	fake_kernel_step(f);
+	told_later("child log data;");
+	fake_kernel_step(f);
+	shows(stat_of(n), 4000, true);
+}
+
+/* A command's end is not seen before what it did; what happens after it does
+ * not hold it up. */
+static void test_settled_when_it_is_shown(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	int first = 0, second = 0;
+
+	log_grows(1000);
+	shows(stat_of(n), 10, false);
+	sfs_files_settle(f->files, on_called, &first);
+	log_grows(2000);
+	sfs_files_settle(f->files, on_called, &second);
+	rig_told_is("child log data;");
+	fake_kernel_step(f);
+	assert_int_equal(f->nr_after, 0);
+	told_later("child log data;");
+	fake_kernel_done(f);
+	assert_int_equal(first, 1);
+	assert_int_equal(second, 1);
+	shows(stat_of(n), 2000, true);
+
+	log_grows(3000);
+	sfs_files_settle(f->files, on_called, &first);
+	log_grows(4000);
+	sfs_files_settle(f->files, on_called, &second);
+	fake_kernel_step(f);
+	shows(stat_of(n), 3000, false);
+	while (first == 1 && f->nr_after)
+		fake_kernel_step(f);
+	assert_int_equal(first, 2);
+	assert_int_equal(second, 1);
+	f->told_len = 0;
+	told_later("child log data;");
+	fake_kernel_done(f);
+	assert_int_equal(second, 2);
+	shows(stat_of(n), 4000, true);
+}
+
+/* What our own change brought is not taken back. */
+static void test_own_size_is_not_followed_by_older_ones(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = rig_root();
+	struct sfs_node *n = rig_found(top, "log", S_IFREG | 0644, 10);
+	struct stat st = {.st_size = 5};
+	fuse_req_t r = rig_req();
+
+	log_grows(1000);
+	log_grows(2000);
+	n->ops->setattr(r, n, &st, FUSE_SET_ATTR_SIZE, NULL);
+	a.size = 5;
+	fake_answer(f, SBX_OP_SETATTR, 0, &a);
+	assert_int_equal(r->attr.st_size, 5);
+	assert_int_equal(rig_lookup(top, "log")->entry.attr.st_size, 5);
+	rig_told_is("child log data;");
+	fake_kernel_step(f);
+	shows(stat_of(n), 5, false);
+	told_later("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 5, true);
+}
+
+/* What is put in place by a rename is there as it is. */
+static void test_renamed_into_place_with_its_size(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = rig_root();
+	fuse_req_t r;
+
+	rig_found(top, "log", S_IFREG | 0644, 10);
+	log_grows(0); /* its number was another file's before */
+	fake_change(f, SBX_DIR_WORKSPACE, "log", SBX_CHANGE_MOVED_FROM, NULL);
+	a.size = 5;
+	r = rig_lookup(top, "all");
+	fake_change(f, SBX_DIR_WORKSPACE, "all", SBX_CHANGE_MOVED_TO, &a);
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	assert_int_equal(r->entry.attr.st_size, 5);
+	fake_kernel_step(f);
+	assert_int_equal(rig_lookup(top, "all")->entry.attr.st_size, 5);
+	f->told_len = 0;
+	while (!fake_is_idle(f))
+		fake_answer(f, f->first->op, 0, &a);
+}
+
+/* The sandbox goes meanwhile. */
+static void test_pages_that_are_never_dropped(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	int called = 0;
+
+	log_grows(1000);
+	shows(stat_of(n), 10, false);
+	sfs_files_settle(f->files, on_called, &called);
+	f->files = sfs_files_free(f->files);
+	fake_kernel_done(f);
+	assert_int_equal(called, 1);
+}
+
+/* ... and nothing but a timer remembers */
+static void test_pages_that_are_not_dropped_again(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+
+	log_grows(1000);
+	shows(stat_of(n), 10, false);
+	fake_kernel_done(f);
+	f->files = sfs_files_free(f->files);
+}
+
+/* Who opens a file has it, whatever becomes of its name. */
+static void test_opened_there_before_the_answer(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = rig_root(), *n;
+	fuse_req_t r = rig_req(), again = rig_req();
+	struct fuse_file_info fi = {0};
+
+	n = rig_found(top, "f", S_IFREG | 0644, 10);
+	a.size = 5;
+	fake_change(f, SBX_DIR_WORKSPACE, "f", SBX_CHANGE_DATA, &a);
+	n->ops->open(r, n, &fi);
+	assert_int_equal(r->replies, 0);
+	fake_answer(f, SBX_OP_OPEN, 0, &a);
+	assert_int_equal(r->replies, 1);
+	assert_int_equal(r->err, 0);
+	/* its beginning is on its way already */
+	assert_int_equal(f->sent[SBX_OP_READ], 1);
+	n->ops->release(again, n, &r->fi);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_content_before_size),
+		T(test_pages_go_once_more_behind_an_older_size),
+		T(test_pages_go_again_until_all_is_certain),
+		T(test_pages_go_once_more_behind_a_late_one),
+		T(test_pages_do_not_go_for_ever),
+		T(test_pages_go_once_more_behind_a_lookup),
+		T(test_size_of_what_never_stops_growing),
+		T(test_settled_when_it_is_shown),
+		T(test_own_size_is_not_followed_by_older_ones),
+		T(test_renamed_into_place_with_its_size),
+		T(test_pages_that_are_never_dropped),
+		T(test_pages_that_are_not_dropped_again),
+		T(test_opened_there_before_the_answer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

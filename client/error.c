@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Texts embed words of a stranger: nothing in them may move a cursor. */
 static void error_clean(char *text)
@@ -127,6 +128,14 @@ int sbx_error_from_http(struct sbx_error *e, int status, const char *what)
 			e->retry = SBX_RETRY_LATER;
 	}
 	return err;
+}
+
+bool sbx_error_is_no_route(int status, const char *body, size_t len)
+{
+	static const char words[] = "404 page not found";
+
+	return status == 404 && len >= sizeof(words) - 1 &&
+	       !memcmp(body, words, sizeof(words) - 1);
 }
 
 int sbx_error_wonder(struct sbx_error *e, const char *url, const char *product,

@@ -6,6 +6,8 @@
 #define SBX_ERROR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 enum sbx_retry {
 	SBX_RETRY_NEVER,
@@ -35,6 +37,9 @@ void sbx_error_reword(struct sbx_error *e, const char *fmt, ...)
 
 /* The errno (negative) and retry class that mount.md gives an HTTP status. */
 int sbx_error_from_http(struct sbx_error *e, int status, const char *what);
+
+/* A page of many servers in Go: the path is none of theirs. */
+bool sbx_error_is_no_route(int status, const char *body, size_t len);
 
 /* -EPROTO: what answers at url is no `product` ("an xgen server"). */
 int sbx_error_wonder(struct sbx_error *e, const char *url, const char *product,

@@ -36,7 +36,7 @@ char *sbx_scalar_text(const json_t *v)
 	return NULL;
 }
 
-bool sbx_env_name_is_word(const char *name)
+static bool env_name_is_word(const char *name)
 {
 	size_t i;
 
@@ -50,8 +50,8 @@ bool sbx_env_name_is_word(const char *name)
 
 const char *sbx_env_wrong(const char *name, const char *text)
 {
-	return sbx_env_name_is_word(name) ? NULL
-					  : "cannot be the name of a variable";
+	return env_name_is_word(name) ? NULL
+				      : "cannot be the name of a variable";
 }
 
 json_t *sbx_maker_object(struct sbx_maker *m, const char *key)
@@ -152,8 +152,8 @@ static int maker_unknown(struct sbx_maker *m, const char *key,
 			     key, list);
 }
 
-int sbx_maker_take(struct sbx_maker *m, const json_t *options,
-		   const struct sbx_maker_word *words)
+static int maker_take(struct sbx_maker *m, const json_t *options,
+		      const struct sbx_maker_word *words)
 {
 	const struct sbx_maker_word *w;
 	const char *key;
@@ -171,7 +171,7 @@ int sbx_maker_take(struct sbx_maker *m, const json_t *options,
 	return r;
 }
 
-int sbx_maker_parse(struct sbx_maker *m, const char *options, json_t **ret)
+static int maker_parse(struct sbx_maker *m, const char *options, json_t **ret)
 {
 	SBX_JSON json_t *obj = NULL;
 
@@ -199,9 +199,9 @@ int sbx_maker_run(struct sbx_maker *m, const char *options,
 	if (!body)
 		return sbx_maker_no_memory(m);
 	m->body = body;
-	r = sbx_maker_parse(m, options, &given);
+	r = maker_parse(m, options, &given);
 	if (r == 0)
-		r = sbx_maker_take(m, given, words);
+		r = maker_take(m, given, words);
 	if (r == 0)
 		r = finish(m);
 	m->body = NULL;

@@ -38,11 +38,6 @@ int sbx_maker_no_memory(struct sbx_maker *m);
 /* Takes value, which may be NULL: -ENOMEM. */
 int sbx_maker_put(struct sbx_maker *m, const char *key, json_t *value);
 
-/* Its two steps: the options as one object, which the caller drops, or NULL;
- * and each member by its word. */
-int sbx_maker_parse(struct sbx_maker *m, const char *options, json_t **ret);
-int sbx_maker_take(struct sbx_maker *m, const json_t *options,
-		   const struct sbx_maker_word *words);
 /* The object that is this member of the body, made if need be; NULL: -ENOMEM
  * was said. */
 json_t *sbx_maker_object(struct sbx_maker *m, const char *key);
@@ -68,7 +63,6 @@ int sbx_take_list(struct sbx_maker *m, const char *key, const json_t *value);
 /* Text, number or truth value as text, which the caller frees; NULL for
  * anything else. */
 char *sbx_scalar_text(const json_t *v);
-bool sbx_env_name_is_word(const char *name);
 /* `wrong` of variables for an environment */
 const char *sbx_env_wrong(const char *name, const char *text);
 

@@ -307,14 +307,6 @@ static int error_from_words(const char *text)
 	return err;
 }
 
-bool sbx_csdk_is_no_route(int status, const char *body, size_t len)
-{
-	static const char words[] = "404 page not found";
-
-	return status == 404 && len >= sizeof(words) - 1 &&
-	       !memcmp(body, words, sizeof(words) - 1);
-}
-
 int sbx_csdk_daemon_error(struct sbx_error *e, int status, const char *body,
 			  size_t len, const char *what)
 {
@@ -323,7 +315,7 @@ int sbx_csdk_daemon_error(struct sbx_error *e, int status, const char *body,
 	int err = sbx_error_from_http(e, status, what), known;
 	enum sbx_retry retry = e->retry;
 
-	if (sbx_csdk_is_no_route(status, body, len)) {
+	if (sbx_error_is_no_route(status, body, len)) {
 		sbx_error_set(e, -EOPNOTSUPP,
 			      "the daemon at %.80s is of a generation that "
 			      "cannot do this",

@@ -73,7 +73,6 @@ int sbx_csdk_gateway_error(struct sbx_error *e, int status, const char *body,
 /* The same for a daemon's.  What it has no route for is -EOPNOTSUPP. */
 int sbx_csdk_daemon_error(struct sbx_error *e, int status, const char *body,
 			  size_t len, const char *what);
-bool sbx_csdk_is_no_route(int status, const char *body, size_t len);
 
 /* {"command":text}; NULL: no memory, or no UTF-8 */
 char *sbx_csdk_command_body(const char *text);

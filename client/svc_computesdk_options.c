@@ -2,7 +2,6 @@
  * The options of a new sandbox: JSON object of the user's to request body.
  * Its own words are checked; others are the provider's, and handed on.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "client/options.h"
 #include "client/svc_computesdk_json.h"
 
+#define MAX_ENV	    200
 #define MAX_LIFE_MS (366ll * 24 * 3600 * 1000)
 
 static int take_name(struct sbx_maker *m, const char *key, const json_t *value)
@@ -22,116 +22,58 @@ static int take_name(struct sbx_maker *m, const char *key, const json_t *value)
 	return sbx_maker_put(m, key, json_deep_copy(value));
 }
 
-static int take_text(struct sbx_maker *m, const char *key, const json_t *value)
-{
-	if (!json_is_string(value) || !*json_string_value(value))
-		return sbx_maker_wrong(m, key, "must be text");
-	return sbx_maker_put(m, key, json_deep_copy(value));
-}
-
 static int take_template(struct sbx_maker *m, const char *key,
 			 const json_t *value)
 {
 	(void)key;
-	return take_text(m, "templateId", value);
+	return sbx_take_text(m, "templateId", value);
 }
 
 static int take_life(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	static const char why[] = "must be a number of milliseconds";
-	SBX_FREE char *text = sbx_scalar_text(value);
-	long long v;
-	char *end;
+	int64_t n;
+	int r = sbx_maker_number(m, key, value, 1, MAX_LIFE_MS,
+				 "must be a number of milliseconds", &n);
 
-	if (!text || !isdigit((unsigned char)text[0]))
-		return sbx_maker_wrong(m, key, why);
-	errno = 0;
-	v = strtoll(text, &end, 10);
-	if (*end || errno || v < 1 || v > MAX_LIFE_MS)
-		return sbx_maker_wrong(m, key, why);
-	return sbx_maker_put(m, key, json_integer(v));
+	return r < 0 ? r : sbx_maker_put(m, key, json_integer(n));
 }
 
 static int take_env(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	json_t *to = json_object(), *v;
-	const char *name;
-	int r = json_is_object(value) ? 0
-				      : sbx_maker_wrong(m, key,
-							"must be an object of "
-							"names and values");
+	json_t *to = sbx_maker_object(m, "envs");
 
-	json_object_foreach((json_t *)(uintptr_t)value, name, v)
-	{
-		SBX_FREE char *text = sbx_scalar_text(v);
-
-		if (r == 0 && !sbx_env_name_is_word(name))
-			r = sbx_maker_wrong(m, name,
-					    "cannot be the name of a variable");
-		if (r == 0 && !text)
-			r = sbx_maker_wrong(m, name, "the value must be text");
-		if (r == 0 &&
-		    json_object_set_new(to, name, json_string(text)) < 0)
-			r = sbx_maker_no_memory(m);
-	}
-	if (r == 0)
-		return sbx_maker_put(m, "envs", to);
-	json_decref(to);
-	return r;
+	return to ? sbx_maker_add_texts(m, key, value, MAX_ENV, sbx_env_wrong,
+					to)
+		  : -ENOMEM;
 }
 
-static int take_object(struct sbx_maker *m, const char *key,
-		       const json_t *value)
+/* The provider's words are the provider's to judge. */
+static int take_other(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	if (!json_is_object(value))
-		return sbx_maker_wrong(m, key, "must be an object");
-	return sbx_maker_put(m, key, json_deep_copy(value));
-}
-
-static int take_list(struct sbx_maker *m, const char *key, const json_t *value)
-{
-	if (!json_is_array(value))
-		return sbx_maker_wrong(m, key, "must be a list");
 	return sbx_maker_put(m, key, json_deep_copy(value));
 }
 
 static const struct sbx_maker_word words[] = {
-	{"name", take_name},	     {"namespace", take_text},
-	{"template", take_template}, {"templateId", take_template},
-	{"image", take_text},	     {"snapshotId", take_text},
-	{"directory", take_text},    {"timeout", take_life},
-	{"env", take_env},	     {"envs", take_env},
-	{"metadata", take_object},   {"overlays", take_list},
-	{"servers", take_list},	     {0},
+	{"name", take_name},
+	{"namespace", sbx_take_text},
+	{"template", take_template},
+	{"templateId", take_template},
+	{"image", sbx_take_text},
+	{"snapshotId", sbx_take_text},
+	{"directory", sbx_take_text},
+	{"timeout", take_life},
+	{"env", take_env},
+	{"envs", take_env},
+	{"metadata", sbx_take_object},
+	{"overlays", sbx_take_list},
+	{"servers", sbx_take_list},
+	{NULL, take_other},
 };
 
-static bool is_own_word(const char *key)
-{
-	size_t i;
-
-	for (i = 0; words[i].key; i++)
-		if (!strcmp(words[i].key, key))
-			return true;
-	return false;
-}
-
-/* Ours by their words, the provider's as they are. */
-static int take_all(struct sbx_maker *m, json_t *options)
-{
-	const char *key;
-	json_t *v;
-	void *next;
-	int r = 0;
-
-	json_object_foreach_safe(options, next, key, v)
-	{
-		if (r < 0 || is_own_word(key))
-			continue;
-		r = sbx_maker_put(m, key, json_deep_copy(v));
-		json_object_del(options, key);
-	}
-	return r < 0 ? r : sbx_maker_take(m, options, words);
-}
+struct wish {
+	struct sbx_csdk_create *ret;
+	const char *marker;
+};
 
 /*
  * A name is unique within its namespace, and sandboxes of one namespace share
@@ -143,16 +85,12 @@ static int put_names(struct sbx_maker *m, const char *marker,
 		     struct sbx_csdk_create *ret)
 {
 	const char *name = sbx_json_str(m->body, "name"), *namespace;
-	json_t *metadata = json_object_get(m->body, "metadata");
+	json_t *metadata = sbx_maker_object(m, "metadata");
 	char made[48];
-	int r = 0;
+	int r = metadata ? 0 : -ENOMEM;
 
 	ret->is_named = name;
 	snprintf(made, sizeof(made), SBX_CSDK_MADE_UP "%.16s", marker);
-	if (!metadata) {
-		metadata = json_object();
-		r = sbx_maker_put(m, "metadata", metadata);
-	}
 	if (r == 0 && name &&
 	    json_object_set_new(metadata, "name", json_string(name)) < 0)
 		r = sbx_maker_no_memory(m);
@@ -170,30 +108,26 @@ static int put_names(struct sbx_maker *m, const char *marker,
 	return r;
 }
 
+static int finish(struct sbx_maker *m)
+{
+	const struct wish *w = m->own;
+	int r = put_names(m, w->marker, w->ret);
+
+	if (r < 0)
+		return r;
+	w->ret->body = sbx_json_text(m->body, false);
+	return w->ret->body ? 0 : sbx_maker_no_memory(m);
+}
+
 int sbx_csdk_create_parse(struct sbx_csdk_create *ret, const char *options,
 			  const char *marker, struct sbx_error *reterr)
 {
-	struct sbx_maker m = {.reterr = reterr};
-	SBX_JSON json_t *obj = NULL;
+	struct wish w = {.ret = ret, .marker = marker};
+	struct sbx_maker m = {.reterr = reterr, .own = &w};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	r = sbx_maker_parse(&m, options, &obj);
-	if (r < 0)
-		return r;
-	m.body = json_object();
-	if (!m.body)
-		return sbx_maker_no_memory(&m);
-	if (obj)
-		r = take_all(&m, obj);
-	if (r == 0)
-		r = put_names(&m, marker, ret);
-	if (r == 0) {
-		ret->body = sbx_json_text(m.body, false);
-		if (!ret->body)
-			r = sbx_maker_no_memory(&m);
-	}
-	json_decref(m.body);
+	r = sbx_maker_run(&m, options, words, finish);
 	if (r < 0)
 		sbx_csdk_create_release(ret);
 	return r;

@@ -164,14 +164,6 @@ static bool detail_text(const json_t *obj, char *to, size_t size)
 	return true;
 }
 
-bool sbx_osb_is_no_route(int status, const char *body, size_t len)
-{
-	static const char words[] = "404 page not found";
-
-	return status == 404 && len >= sizeof(words) - 1 &&
-	       !memcmp(body, words, sizeof(words) - 1);
-}
-
 int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 			    size_t len, const char *what)
 {
@@ -197,7 +189,7 @@ int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 	/* execd's own 401; and what gateways answer in their own words */
 	if (sbx_json_str(obj, "error") || status == 401 || status == 403 ||
 	    status == 429 || status >= HTTP_NO_ANSWER ||
-	    sbx_osb_is_no_route(status, body, len))
+	    sbx_error_is_no_route(status, body, len))
 		return e->err;
 	sbx_error_wonder(e, what, SBX_OSB_PRODUCT,
 			 status == 404 ? "page not found" : "strange answer");

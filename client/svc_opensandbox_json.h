@@ -26,8 +26,6 @@ const char *sbx_osb_state_word(const json_t *obj);
  */
 int sbx_osb_error_from_http(struct sbx_error *e, int status, const char *body,
 			    size_t len, const char *what);
-/* The answer of execd to a path that it does not have. */
-bool sbx_osb_is_no_route(int status, const char *body, size_t len);
 #define SBX_OSB_PRODUCT "an OpenSandbox server"
 
 /* Where a port of a sandbox is reached. */

@@ -55,7 +55,6 @@ int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 	SBX_JSON json_t *obj = sbx_json_parse(body, len);
 	const char *text = sbx_json_str(obj, "message");
 	struct sbx_error mine;
-	enum sbx_retry retry;
 	int err;
 
 	if (!e)
@@ -73,19 +72,13 @@ int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 	err = sbx_error_from_http(e, status, url);
 	if (status == 401 || !*text)
 		return err;
-	retry = e->retry;
-	sbx_error_set(e, err, "%s: %.150s", url, text);
-	e->retry = retry;
-	e->status = status;
+	sbx_error_reword(e, "%s: %.150s", url, text);
 	return err;
 }
 
 /* ---- a sandbox ---- */
 
-static const struct {
-	const char *word;
-	enum sbx_state state;
-} states[] = {
+static const struct sbx_state_word states[] = {
 	{"creating", SBX_STATE_STARTING},
 	{"warming", SBX_STATE_STARTING},
 	{"warm", SBX_STATE_STARTING},
@@ -100,6 +93,8 @@ static const struct {
 	{"deleted", SBX_STATE_STOPPED},
 	{"expired", SBX_STATE_STOPPED},
 	{"error", SBX_STATE_ERROR},
+	/* a word that is not known is one on the way to something */
+	{NULL, SBX_STATE_STARTING},
 };
 
 const char *sbx_vtrix_state_word(const json_t *obj)
@@ -111,25 +106,15 @@ const char *sbx_vtrix_state_word(const json_t *obj)
 	return word ? word : "";
 }
 
-/* A word that is not known is one on the way to something. */
-static enum sbx_state state_from_word(const char *word)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-		if (!strcmp(states[i].word, word))
-			return states[i].state;
-	return SBX_STATE_STARTING;
-}
-
 /* Of two words neither may say that it cannot be used yet. */
 static enum sbx_state state_of(const json_t *obj)
 {
 	const char *other = sbx_json_str(obj, "state");
-	enum sbx_state state = state_from_word(sbx_vtrix_state_word(obj));
+	enum sbx_state state =
+		sbx_state_from_word(states, sbx_vtrix_state_word(obj));
 
 	if (state == SBX_STATE_RUNNING && other && *other)
-		state = state_from_word(other);
+		state = sbx_state_from_word(states, other);
 	return state;
 }
 
@@ -219,22 +204,15 @@ int sbx_vtrix_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	s.state = state_of(obj);
 	s.created_ms = time_of(obj, "created_at", "startedAt");
 	s.expires_ms = time_of(obj, "expire_at", "endAt");
-	r = sbx_dup_text(&s.id, id);
-	if (r == 0)
-		r = sbx_dup_text(&s.name, sbx_labels_name(labels, name));
-	if (r == 0)
-		r = sbx_dup_text(&s.image, image_of(obj));
-	if (r == 0)
-		r = sbx_dup_text(&s.url, url);
+	r = sbx_sandbox_texts(&s, obj, id, sbx_labels_name(labels, name),
+			      image_of(obj), url);
 	if (r == 0)
 		r = ports_from(&s, obj);
-	s.info = sbx_json_text(obj, true);
-	if (r < 0 || !s.info) {
+	if (r < 0)
 		sbx_sandbox_release(&s);
-		return -ENOMEM;
-	}
-	*ret = s;
-	return 0;
+	else
+		*ret = s;
+	return r;
 }
 
 /* ---- lists ---- */

@@ -224,15 +224,6 @@ static bool text_is_known(const char *body, size_t len)
 	return false;
 }
 
-bool sbx_xgen_is_no_route(int status, const char *body, size_t len)
-{
-	static const char words[] = "404 page not found";
-
-	return status == 404 && len >= sizeof(words) - 1 &&
-	       len <= sizeof(words) + 1 &&
-	       !memcmp(body, words, sizeof(words) - 1);
-}
-
 int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
 			     size_t len, const char *what)
 {

@@ -43,8 +43,6 @@ void sbx_xgen_preview_release(struct sbx_xgen_preview *p);
  */
 int sbx_xgen_error_from_http(struct sbx_error *e, int status, const char *body,
 			     size_t len, const char *what);
-/* The answer to a path that the server does not have. */
-bool sbx_xgen_is_no_route(int status, const char *body, size_t len);
 #define SBX_XGEN_PRODUCT "an xgen server"
 
 /* The wish for a new sandbox, checked. */

@@ -19,7 +19,7 @@ static bool change_version(struct sbx_request *r,
 {
 	struct xgen *x = xgen_of(r);
 
-	if (!sbx_xgen_is_no_route(resp->status, resp->body, resp->len))
+	if (!sbx_error_is_no_route(resp->status, resp->body, resp->len))
 		return false;
 	if (r->version == 2 && !x->version_known) {
 		x->version = 1;

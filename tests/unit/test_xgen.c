@@ -424,9 +424,9 @@ static void rest_errors(void **state)
 				 cases[i].err);
 		assert_int_equal(e.status, cases[i].status);
 	}
-	assert_true(sbx_xgen_is_no_route(404, "404 page not found\n", 19));
-	assert_false(sbx_xgen_is_no_route(404, "sandbox not found", 17));
-	assert_false(sbx_xgen_is_no_route(200, "404 page not found", 18));
+	assert_true(sbx_error_is_no_route(404, "404 page not found\n", 19));
+	assert_false(sbx_error_is_no_route(404, "sandbox not found", 17));
+	assert_false(sbx_error_is_no_route(200, "404 page not found", 18));
 }
 
 /* ---- options ---- */

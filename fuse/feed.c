@@ -4,6 +4,7 @@
 #include "fuse/feed.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -395,6 +396,8 @@ void sfs_feed_detach(struct sfs_feed_reader *rd)
 	if (!f)
 		return;
 	rd->feed = NULL;
+	free(rd->note);
+	rd->note = NULL;
 	*rd->at = rd->next;
 	if (rd->next)
 		rd->next->at = rd->at;
@@ -407,27 +410,55 @@ void sfs_feed_detach(struct sfs_feed_reader *rd)
 
 bool sfs_feed_is_ready(const struct sfs_feed_reader *rd)
 {
-	return !rd->feed->sb || sfs_lines_have(&rd->feed->lines, &rd->pos);
+	return !rd->feed->sb || rd->note ||
+	       sfs_lines_have(&rd->feed->lines, &rd->pos);
+}
+
+/* A line of its own, also if it comes in the middle of one that was lost. */
+static char *note_text(uint64_t lost, bool is_torn)
+{
+	struct sfs_jsonline j = line_begin("lost");
+	char *line, *note = NULL;
+
+	sfs_jsonline_number(&j, "events", (int64_t)lost);
+	line = sfs_jsonline_end(&j);
+	if (line && asprintf(&note, "%s%s", is_torn ? "\n" : "", line) < 0)
+		note = NULL;
+	free(line);
+	return note;
+}
+
+static size_t note_read(struct sfs_feed_reader *rd, char *dst, size_t size)
+{
+	size_t n = strlen(rd->note + rd->note_off);
+	bool all = n <= size;
+
+	if (!all)
+		n = size;
+	memcpy(dst, rd->note + rd->note_off, n);
+	rd->note_off += n;
+	if (all) {
+		free(rd->note);
+		rd->note = NULL;
+	}
+	return n;
 }
 
 size_t sfs_feed_read(struct sfs_feed_reader *rd, char *dst, size_t size)
 {
 	struct sfs_feed *f = rd->feed;
-	uint64_t lost = sfs_lines_lost(&f->lines, &rd->pos);
-	struct sfs_jsonline j;
-	char *text;
+	bool is_torn = rd->pos.off;
+	uint64_t lost;
 	size_t n = 0;
 
-	if (lost) {
-		j = line_begin("lost");
-		sfs_jsonline_number(&j, "events", (int64_t)lost);
-		text = sfs_jsonline_end(&j);
-		/* a reader of so few bytes does without */
-		if (text && strlen(text) <= size) {
-			n = strlen(text);
-			memcpy(dst, text, n);
-		}
-		free(text);
+	if (!rd->note) {
+		lost = sfs_lines_lost(&f->lines, &rd->pos);
+		rd->note = lost ? note_text(lost, is_torn) : NULL;
+		rd->note_off = 0;
 	}
-	return n + sfs_lines_read(&f->lines, &rd->pos, dst + n, size - n);
+	if (rd->note)
+		n = note_read(rd, dst, size);
+	if (n < size && !rd->note)
+		n += sfs_lines_read(&f->lines, &rd->pos, dst + n, size - n);
+	return n;
 }

@@ -22,6 +22,8 @@ struct sfs_feed_reader {
 	struct sfs_feed_reader *next, **at;
 	struct sfs_feed *feed;
 	struct sfs_lines_pos pos;
+	char *note; /* what was lost, until all of it has been read */
+	size_t note_off;
 	void (*on_news)(void *arg);
 	void (*on_ready)(void *arg); /* once, when everything is watched */
 	void *arg;

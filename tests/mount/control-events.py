@@ -219,6 +219,27 @@ class Events(unittest.TestCase):
         self.assertEqual(len(set(files)), len(files))
         self.assertEqual(files[-1], "many/file6000")
 
+    def test_who_reads_byte_by_byte_is_told_what_is_lost(self):
+        """as "while read" in a shell does"""
+        fd = os.open(self.path("events"), os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, fd)
+        self.m.run("t", ": >torn")
+        select.select([fd], [], [])
+        data = os.read(fd, 10)  # within a line, which is dropped then
+        quick = self.reader()
+        self.m.run("t", "mkdir more; cd more; for i in $(seq 6000); do "
+                        ": >file$i; done; : >../last")
+        quick.until(type="created", path="last")
+        while data.count(b"\n") < 20:
+            data += os.read(fd, 1)
+        lines = data.splitlines()
+        self.assertEqual(len(lines[0]), 10)
+        lost = json.loads(lines[1])
+        self.assertEqual(lost["type"], "lost")
+        self.assertGreater(lost["events"], 1000)
+        for line in lines[2:]:
+            self.assertIn("path", json.loads(line))
+
     def test_small_reads_and_two_readers(self):
         a, b = self.reader(), self.reader()
         self.m.run("t", ": >small")

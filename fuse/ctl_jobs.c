@@ -153,8 +153,21 @@ static void put_line(struct sbx_buf *to, const char *text)
 		sbx_buf_add(to, "\n", 1);
 }
 
+bool ctl_job_is_forgotten(struct ctl_file *f)
+{
+	struct sbx_error e = {0};
+
+	if (f->node->job->command)
+		return false;
+	sbx_error_set(&e, -ESTALE, "jobs: the command was forgotten");
+	ctl_file_loaded(f, &e);
+	return true;
+}
+
 static void command_load(struct ctl_file *f)
 {
+	if (ctl_job_is_forgotten(f))
+		return;
 	put_line(&f->text, f->node->job->command);
 	ctl_file_loaded(f, NULL);
 }
@@ -162,6 +175,8 @@ static void command_load(struct ctl_file *f)
 /* One line each, so that a line break in a value is written \\n. */
 static void env_load(struct ctl_file *f)
 {
+	if (ctl_job_is_forgotten(f))
+		return;
 	for (char **e = f->node->job->env; e && *e; e++) {
 		for (const char *c = *e; *c; c++) {
 			if (*c == '\n' || *c == '\\')
@@ -177,6 +192,8 @@ static void cwd_load(struct ctl_file *f)
 {
 	const struct sfs_job *j = f->node->job;
 
+	if (ctl_job_is_forgotten(f))
+		return;
 	/* as the command gave it: relative to the workspace */
 	put_line(&f->text, j->cwd ? j->cwd : ".");
 	ctl_file_loaded(f, NULL);

@@ -316,6 +316,8 @@ static const struct ctl_type terminals_new = {
 
 static void command_load(struct ctl_file *f)
 {
+	if (ctl_job_is_forgotten(f))
+		return;
 	sfs_text_printf(&f->text, "%s\n", f->node->job->command);
 	ctl_file_loaded(f, NULL);
 }

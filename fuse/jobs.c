@@ -57,6 +57,17 @@ static void job_stop_timer(struct sfs_job *j)
 	j->timer = NULL;
 }
 
+static void job_drop_texts(struct sfs_job *j)
+{
+	free(j->command);
+	free(j->cwd);
+	for (char **e = j->env; e && *e; e++)
+		free(*e);
+	free(j->env);
+	j->command = j->cwd = NULL;
+	j->env = NULL;
+}
+
 void sfs_job_unref(struct sfs_job *j)
 {
 	if (!j || --j->refs > 0)
@@ -64,13 +75,19 @@ void sfs_job_unref(struct sfs_job *j)
 	job_stop_timer(j);
 	job_drop_input(j);
 	job_drop_output(j);
-	free(j->command);
-	free(j->cwd);
+	job_drop_texts(j);
 	free(j->name);
-	for (char **e = j->env; e && *e; e++)
-		free(*e);
-	free(j->env);
 	free(j);
+}
+
+void sfs_job_forget(struct sfs_job *j)
+{
+	j->next = NULL;
+	j->sb = NULL;
+	job_drop_texts(j);
+	if (j->state == SBX_JOB_ENDED)
+		job_drop_output(j);
+	sfs_job_unref(j);
 }
 
 uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which)
@@ -177,23 +194,28 @@ static struct sfs_job *jobs_oldest(struct sfs_sandbox *sb, bool with_output)
 	return oldest;
 }
 
-/* Output goes first: a record costs little. */
+/* Output goes first: a record costs little, unless its command is long. */
 static void jobs_trim(struct sfs_sandbox *sb)
 {
 	struct sfs_job *j;
 	unsigned int records = 0;
-	size_t kept = 0;
+	size_t kept = 0, text = 0;
 
 	for (j = sb->jobs.newest; j; j = j->next) {
 		records += j->ended != 0;
+		text += j->ended ? j->record : 0;
 		kept += j->ended && j->job ? sbx_job_kept(j->job) : 0;
 	}
 	while (kept > SFS_MAX_JOB_OUTPUT && (j = jobs_oldest(sb, true))) {
 		kept -= sbx_job_kept(j->job);
 		job_drop_output(j);
 	}
-	for (; records > SFS_MAX_JOB_RECORDS; records--)
-		sfs_jobs_remove(sb, jobs_oldest(sb, false));
+	while ((records > SFS_MAX_JOB_RECORDS || text > SFS_MAX_JOB_TEXT) &&
+	       (j = jobs_oldest(sb, false))) {
+		records--;
+		text -= j->record;
+		sfs_jobs_remove(sb, j);
+	}
 }
 
 static void job_ended(struct sfs_job *j)
@@ -227,6 +249,8 @@ static void on_news(void *arg)
 		if (j->state == SBX_JOB_ENDED)
 			job_ended(j);
 		job_wake(j);
+		if (j->state == SBX_JOB_ENDED && !j->sb)
+			job_drop_output(j);
 	}
 	sfs_job_unref(j);
 }
@@ -281,6 +305,20 @@ static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
 	return 0;
 }
 
+static size_t text_size(const char *text)
+{
+	return text ? strlen(text) + 1 : 0;
+}
+
+static size_t record_size(const struct sfs_job *j)
+{
+	size_t n = text_size(j->command) + text_size(j->cwd);
+
+	for (char **e = j->env; e && *e; e++)
+		n += text_size(*e);
+	return n;
+}
+
 static struct sfs_job *job_alloc(const char *terminal)
 {
 	struct sfs_job *j = calloc(1, sizeof(*j));
@@ -317,6 +355,7 @@ struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	j->input = spec->input;
 	j->input_len = spec->input_len;
 	j->env = spec->env;
+	j->record = record_size(j);
 	j->tty = spec->flags & SBX_EXEC_TTY;
 	j->takes_input =
 		!spec->input && (spec->flags & (SBX_EXEC_TTY | SBX_EXEC_STDIN));
@@ -370,9 +409,7 @@ void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j)
 	if (!*at)
 		return;
 	*at = j->next;
-	j->next = NULL;
-	j->sb = NULL;
-	sfs_job_unref(j);
+	sfs_job_forget(j);
 }
 
 void sfs_jobs_clear(struct sfs_sandbox *sb)

@@ -1,7 +1,8 @@
 /*
  * The commands started in one sandbox through this mount, numbered from 1.
- * Records stay after the end, at most SFS_MAX_JOB_RECORDS; the output of the
- * newest ones stays as far as SFS_MAX_JOB_OUTPUT bytes go.  Those that run
+ * Records stay after the end, at most SFS_MAX_JOB_RECORDS, and with commands of
+ * SFS_MAX_JOB_TEXT bytes at most; the output of the newest ones stays as far as
+ * SFS_MAX_JOB_OUTPUT bytes go.  Those that run
  * share SFS_MAX_RUNNING_OUTPUT.  Loop thread.
  */
 #ifndef SFS_JOBS_H
@@ -13,6 +14,7 @@
 #include "client/spec.h"
 
 #define SFS_MAX_JOB_RECORDS    1000
+#define SFS_MAX_JOB_TEXT       (16 * 1024 * 1024)
 #define SFS_MAX_JOB_OUTPUT     (16 * 1024 * 1024)
 #define SFS_MAX_RUNNING_OUTPUT (64 * 1024 * 1024)
 
@@ -30,9 +32,10 @@ struct sfs_job {
 	struct ctl_node *nodes;
 	struct sfs_job *next; /* one that was started before */
 
-	/* the record; valid without job, too */
+	/* the record; valid without job, too; command NULL: forgotten */
 	char *command, *cwd;
-	char **env; /* what was set, or NULL */
+	char **env;    /* what was set, or NULL */
+	size_t record; /* bytes of these texts */
 	bool tty, takes_input;
 	unsigned int cols, rows; /* of its terminal */
 	uint64_t length[2];	 /* of what it printed */
@@ -72,6 +75,13 @@ struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number);
 void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j);
 void sfs_jobs_clear(struct sfs_sandbox *sb);
 
+/*
+ * It is in no list any more: drops the list's reference and all that takes
+ * memory.  What is open stays as it is; the kernel, which lets go of what it
+ * looked up when it likes, and whoever opens something by way of that find the
+ * numbers alone.
+ */
+void sfs_job_forget(struct sfs_job *j);
 struct sfs_job *sfs_job_ref(struct sfs_job *j);
 void sfs_job_unref(struct sfs_job *j);
 

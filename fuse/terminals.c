@@ -149,9 +149,7 @@ static void terminals_forget(struct sfs_sandbox *sb, struct sfs_job *j)
 		return;
 	*at = j->next;
 	sb->terminals.nr--;
-	j->next = NULL;
-	j->sb = NULL;
-	sfs_job_unref(j);
+	sfs_job_forget(j);
 }
 
 void sfs_terminals_remove(struct sfs_sandbox *sb, struct sfs_job *j)

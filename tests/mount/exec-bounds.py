@@ -107,6 +107,44 @@ class Bounds(unittest.TestCase):
         for n in ns:
             os.rmdir(self.path("jobs", n))
 
+    def test_records_of_long_commands_are_fewer(self):
+        text = "exit 5 #" + "x" * 1000000
+        before = self.resident()
+        first = self.start(text)
+        self.assertEqual(self.ends(first), 5)
+        held = os.open(self.path("jobs", first), os.O_RDONLY)
+        self.addCleanup(os.close, held)
+        for i in range(60):
+            n = self.start(text)
+            self.assertEqual(self.ends(n), 5)
+        self.assertEqual(self.text("jobs", n, "command"), text + "\n")
+        kept = [d for d in os.listdir(self.path("jobs")) if d.isdigit()]
+        self.assertIn(len(kept), range(12, 17))
+        self.assertEqual(min(map(int, kept)), int(n) - len(kept) + 1)
+        self.assertLess(self.grown(before), 40 << 20)
+
+        def read(name):
+            with open(name, opener=lambda p, flags: os.open(
+                    p, flags, dir_fd=held)) as f:
+                return f.read()
+        self.assertEqual(read("exit_code"), "5\n")
+        for name, error in (("command", errno.ESTALE),
+                            ("stdout", errno.ENODATA)):
+            with self.assertRaises(OSError) as e:
+                read(name)
+            self.assertEqual(e.exception.errno, error)
+
+    def test_forgotten_ones_take_no_memory(self):
+        """though somebody is still in their folders"""
+        before, held = self.resident(), []
+        for i in range(60):
+            n = self.start("head -c 1000000 /dev/zero")
+            self.assertEqual(self.ends(n), 0)
+            held.append(os.open(self.path("jobs", n), os.O_RDONLY))
+            self.addCleanup(os.close, held[-1])
+            os.rmdir(self.path("jobs", n))
+        self.assertLess(self.grown(before), 30 << 20)
+
     def test_too_many_at_once(self):
         held = [self.start("exec sleep 1000") for i in range(MOST)]
         wait_for(lambda: all("running" in self.text("jobs", n, "status")

@@ -92,8 +92,8 @@ static void rdir_add(struct helper *h, struct rdir *d, const char *name,
 {
 	struct report *r = &h->report;
 
-	if (is_dir && !rdir_child(d, name) && !rdir_new(r, d, name, is_new) &&
-	    !r->ask)
+	if (is_dir && !rdir_child(r, d, name) &&
+	    !rdir_new(r, d, name, is_new) && !r->ask)
 		tell(h, 0, true, d, name);
 }
 
@@ -170,7 +170,7 @@ static void moved_flush(struct helper *h)
 	r->moved.dir = NULL;
 	tell(h, SBX_CHANGE_DELETED, r->moved.is_dir, d, r->moved.name);
 	if (r->moved.is_dir)
-		rdir_free(r, rdir_child(d, r->moved.name));
+		rdir_free(r, rdir_child(r, d, r->moved.name));
 }
 
 /* At once, so that what is in it is told before what came later; a large
@@ -194,8 +194,8 @@ static void moved_over(struct helper *h, struct rdir *from, struct rdir *to,
 {
 	struct report *r = &h->report;
 
-	rdir_free(r, rdir_child(to, name));
-	rdir_free(r, rdir_child(from, r->moved.name));
+	rdir_free(r, rdir_child(r, to, name));
+	rdir_free(r, rdir_child(r, from, r->moved.name));
 	rdir_add(h, from, r->moved.name, true, false);
 	rdir_add(h, to, name, true, false);
 	walk_some(h);
@@ -205,8 +205,8 @@ static void moved_dir(struct helper *h, struct rdir *from, struct rdir *to,
 		      const char *name)
 {
 	struct report *r = &h->report;
-	struct rdir *c = rdir_child(from, r->moved.name);
-	struct rdir *there = rdir_child(to, name);
+	struct rdir *c = rdir_child(r, from, r->moved.name);
+	struct rdir *there = rdir_child(r, to, name);
 	char *own;
 
 	/* cannot be: what is known is not true, and is given up */
@@ -225,7 +225,7 @@ static void moved_dir(struct helper *h, struct rdir *from, struct rdir *to,
 		rdir_unlink(c);
 		free(c->name);
 		c->name = own;
-		rdir_link(c, to);
+		rdir_link(r, c, to);
 		return;
 	}
 	/* deeper than it was, so its depths are wrong: looked at anew */
@@ -316,7 +316,7 @@ static void on_event(struct helper *h, const struct inotify_event *e)
 	else if (e->mask & IN_DELETE) {
 		tell(h, SBX_CHANGE_DELETED, is_dir, d, name);
 		if (is_dir)
-			rdir_free(r, rdir_child(d, name));
+			rdir_free(r, rdir_child(r, d, name));
 	} else if (e->mask & IN_ATTRIB)
 		tell(h, SBX_CHANGE_ATTR, is_dir, d, name);
 	else if (e->mask & IN_MODIFY)
@@ -449,6 +449,7 @@ static void report_off(struct helper *h)
 	r->fd = -1;
 	rdir_free(r, r->root);
 	map_release(&r->wds);
+	free(r->names);
 	free(r->echo);
 	report_clear(h);
 }
@@ -468,7 +469,9 @@ static int report_on(struct helper *h, uint32_t id)
 	r->fd = fd;
 	r->max_dirs = dirs_max();
 	r->ask = id;
-	r->root = rdir_new(r, NULL, "", false);
+	r->names = calloc(REPORT_SLOTS, sizeof(*r->names));
+	if (r->names)
+		r->root = rdir_new(r, NULL, "", false);
 	if (!r->root) {
 		r->ask = 0;
 		report_off(h);

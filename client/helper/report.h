@@ -16,6 +16,7 @@
 /* Directories watched at most, and never more than half of what the user may
  * watch: the caches need the rest. */
 #define REPORT_DIRS_MAX 50000
+#define REPORT_SLOTS	16384
 /* Names that a walk has reported and whose own events may still come. */
 #define REPORT_ECHO_MAX 256
 
@@ -26,7 +27,8 @@ struct report {
 	int fd; /* -1: off */
 	struct loop_fd in;
 	struct loop_timer timer;
-	struct map wds; /* watch descriptor to directory */
+	struct map wds;	     /* watch descriptor to directory */
+	struct rdir **names; /* REPORT_SLOTS, by parent and name */
 	struct rdir *root;
 	struct rdir *todo, **todo_end; /* to be watched and looked into */
 	uint32_t nr_dirs, max_dirs;

@@ -31,8 +31,25 @@ char *rdir_path(const struct rdir *d, const char *name, char buf[PATH_MAX])
 	}
 }
 
-void rdir_link(struct rdir *d, struct rdir *parent)
+static struct rdir **name_slot(const struct report *r,
+			       const struct rdir *parent, const char *name)
 {
+	uint64_t hash = (uintptr_t)parent >> 4;
+
+	while (*name)
+		hash = (hash ^ (unsigned char)*name++) * 0x100000001b3u;
+	return &r->names[(hash ^ hash >> 29) % REPORT_SLOTS];
+}
+
+void rdir_link(struct report *r, struct rdir *d, struct rdir *parent)
+{
+	struct rdir **slot = name_slot(r, parent, d->name);
+
+	d->next_name = *slot;
+	d->name_at = slot;
+	if (d->next_name)
+		d->next_name->name_at = &d->next_name;
+	*slot = d;
 	d->parent = parent;
 	d->next = parent->child;
 	d->at = &parent->child;
@@ -64,7 +81,7 @@ struct rdir *rdir_new(struct report *r, struct rdir *parent, const char *name,
 	d->is_new = is_new;
 	if (parent) {
 		d->depth = parent->depth + 1;
-		rdir_link(d, parent);
+		rdir_link(r, d, parent);
 	}
 	r->nr_dirs++;
 	d->todo_at = r->todo_end;
@@ -95,6 +112,9 @@ void rdir_unlink(struct rdir *d)
 		d->next->at = d->at;
 	d->at = NULL;
 	d->next = NULL;
+	*d->name_at = d->next_name;
+	if (d->next_name)
+		d->next_name->name_at = d->name_at;
 }
 
 void rdir_free(struct report *r, struct rdir *d)
@@ -125,12 +145,13 @@ bool rdir_is_in(const struct rdir *d, const struct rdir *top)
 	return d;
 }
 
-struct rdir *rdir_child(struct rdir *d, const char *name)
+struct rdir *rdir_child(const struct report *r, const struct rdir *d,
+			const char *name)
 {
-	struct rdir *c = d->child;
+	struct rdir *c = *name_slot(r, d, name);
 
-	while (c && strcmp(c->name, name))
-		c = c->next;
+	while (c && (c->parent != d || strcmp(c->name, name)))
+		c = c->next_name;
 	return c;
 }
 

@@ -17,8 +17,9 @@ struct report;
 struct rdir {
 	struct rdir *parent; /* NULL: the workspace itself */
 	struct rdir *child, *next, **at;
-	struct rdir *todo, **todo_at; /* todo_at NULL: not in the list */
-	int wd;			      /* -1: not watched */
+	struct rdir *next_name, **name_at; /* in report.names */
+	struct rdir *todo, **todo_at;	   /* todo_at NULL: not in the list */
+	int wd;				   /* -1: not watched */
 	unsigned int depth;
 	bool is_new; /* what is in it has not been told */
 	char *name;
@@ -33,8 +34,9 @@ struct rdir *rdir_new(struct report *r, struct rdir *parent, const char *name,
 void rdir_free(struct report *r, struct rdir *d);
 /* Whether d is top, or below it; top may be NULL. */
 bool rdir_is_in(const struct rdir *d, const struct rdir *top);
-struct rdir *rdir_child(struct rdir *d, const char *name);
-void rdir_link(struct rdir *d, struct rdir *parent);
+struct rdir *rdir_child(const struct report *r, const struct rdir *d,
+			const char *name);
+void rdir_link(struct report *r, struct rdir *d, struct rdir *parent);
 void rdir_unlink(struct rdir *d);
 /* It need not be looked into any more. */
 void rdir_take_todo(struct report *r, struct rdir *d);

@@ -96,6 +96,8 @@ static void on_listed(void *arg, struct sbx_call *call)
 	struct sfs_sandbox *sb = a->sb;
 	struct sbx_error e = call->error;
 
+	if (!e.err && sb->closing) /* nobody would ever free them */
+		sbx_error_set(&e, -ESTALE, "the sandbox is gone");
 	if (!e.err && take_list(sb, call) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");
 	if (!e.err)

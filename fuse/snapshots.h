@@ -18,7 +18,6 @@ struct sfs_snapshot {
 	struct ctl_node *nodes;
 	char *name, *info; /* info: the service's own record, JSON text */
 	int64_t created_ms;
-	bool listed;
 };
 
 struct sfs_snapshots {

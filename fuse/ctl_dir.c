@@ -3,6 +3,7 @@
  * entries, packed one after the other, which starting over renews.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "fuse/ctl_file.h"
@@ -30,8 +31,8 @@ void ctl_list_add(struct ctl_list *list, const char *name, mode_t mode,
 		.size = (uint16_t)(sizeof(e) + len),
 	};
 
-	if (len > 256)
-		return; /* no name that the kernel takes */
+	if (len > NAME_MAX + 1)
+		return; /* no name that a listing holds */
 	sbx_buf_add(&list->f->text, &e, sizeof(e));
 	sbx_buf_add(&list->f->text, name, len);
 }
@@ -71,6 +72,12 @@ void ctl_lookup(fuse_req_t req, struct sfs_node *node, const char *name)
 
 	if (ctl_node_check(n) < 0) {
 		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	/* the kernel takes more; whatever makes something is asked here first
+	 */
+	if (strlen(name) > NAME_MAX) {
+		fuse_reply_err(req, ENAMETOOLONG);
 		return;
 	}
 	for (; t && *t; t++) {

@@ -122,6 +122,15 @@ class Robust(unittest.TestCase):
                 self.assertRegex(line, rb"\A\d{4}-[^\x00-\x1f]*\Z")
         self.is_well()
 
+    def test_names_that_are_too_long(self):
+        name = "n" * 256
+        for where in "", "t", "t/jobs", "t/terminals", ".sbxfs":
+            for call in os.stat, os.mkdir, os.rmdir:
+                with self.assertRaises(OSError) as e:
+                    call(self.path(os.path.join(where, name)))
+                self.assertEqual(e.exception.errno, errno.ENAMETOOLONG)
+        self.assertEqual(os.listdir(self.path("t/terminals")).count("x"), 1)
+
     def test_folders_read_on_from_anywhere(self):
         """lseek(2) takes offsets that getdents(2) never gave."""
         for name in ("", "t", "t/jobs", ".sbxfs"):

@@ -556,6 +556,20 @@ void sbx_channel_renew(struct sbx_channel *c)
 	}
 }
 
+void sbx_channel_look_again(struct sbx_channel *c)
+{
+	struct sbx_error why = {0};
+
+	if (c->plain || c->exchange)
+		return;
+	sbx_error_set(&why, -ETIMEDOUT, "it was paused or resumed");
+	why.retry = SBX_RETRY_CONNECTION;
+	if (c->phase == PHASE_UP)
+		channel_break(c, &why);
+	else if (c->phase == PHASE_DOWN && c->started)
+		uv_timer_start(&c->retry, on_retry, 0, 0);
+}
+
 static void channel_quit(struct sbx_channel *c)
 {
 	struct sbx_buf b;

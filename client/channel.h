@@ -37,6 +37,8 @@ void sbx_channel_renew(struct sbx_channel *c);
 void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 		       void *arg);
 
+/* As sbx_remote_look_again. */
+void sbx_channel_look_again(struct sbx_channel *c);
 /* Queues one message (copied); it goes out before the loop next waits. */
 int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len);
 /* A request waits for an answer: look more closely whether it lives. */

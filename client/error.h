@@ -14,6 +14,7 @@ enum sbx_retry {
 	SBX_RETRY_LATER,      /* the same call may succeed after a pause */
 	SBX_RETRY_CONNECTION, /* ... on a new connection */
 	SBX_RETRY_TOKEN,      /* ... with new credentials */
+	SBX_RETRY_RESUME,     /* ... once somebody has resumed the sandbox */
 };
 
 struct sbx_error {

@@ -215,7 +215,8 @@ static bool plain_go_files(struct sbx_plain *p, const struct sbx_error *why)
 static void plain_down(struct sbx_plain *p, const struct sbx_error *why)
 {
 	bool retry = why->retry != SBX_RETRY_NEVER && why->err != -ENOENT;
-	bool news = p->up || !p->attempts || !retry;
+	bool news = p->up || !p->attempts || !retry ||
+		    why->retry == SBX_RETRY_RESUME;
 	unsigned int ms = RETRY_MIN_MS << (p->attempts < 8 ? p->attempts : 8);
 
 	if (p->files || plain_go_files(p, why))

@@ -87,7 +87,11 @@ static void on_channel_down(void *arg, const struct sbx_error *why,
 		r->lost_since = uv_now(r->loop);
 		r->lost_at = time(NULL);
 	}
-	sbx_log(SBX_LOG_WARNING, "remote", "%s: %s%s", r->id, why->text,
+	/* one that is paused says so again and again */
+	sbx_log(why->retry == SBX_RETRY_RESUME && r->error.retry == why->retry
+			? SBX_LOG_DEBUG
+			: SBX_LOG_WARNING,
+		"remote", "%s: %s%s", r->id, why->text,
 		retrying ? "; connecting again" : "");
 	r->error = *why;
 	remote_state(r, r->epoch > 1 || sbx_channel_info(r->channel)
@@ -95,7 +99,7 @@ static void on_channel_down(void *arg, const struct sbx_error *why,
 				: SBX_LINK_CONNECTING);
 	if (why->err == -ENOENT) {
 		remote_confirm_gone(r);
-	} else if (!retrying) {
+	} else if (!retrying || why->retry == SBX_RETRY_RESUME) {
 		r->failed_at = uv_now(r->loop);
 		sbx_remote_pending_fail_all(r, why->err);
 	}
@@ -176,7 +180,9 @@ static int remote_refuses(struct sbx_remote *r)
 /* It would at once again. */
 static bool remote_has_failed(const struct sbx_remote *r)
 {
-	return r->error.err && !sbx_channel_is_trying(r->channel) &&
+	return r->error.err &&
+	       (!sbx_channel_is_trying(r->channel) ||
+		r->error.retry == SBX_RETRY_RESUME) &&
 	       !r->confirm && r->state != SBX_LINK_UP &&
 	       uv_now(r->loop) - r->failed_at < FAIL_AGAIN_MS;
 }
@@ -366,6 +372,15 @@ void sbx_remote_die(struct sbx_remote *r)
 	remote_fail_now(r, -ESTALE);
 	if (r->files && r->files->on_doubt)
 		r->files->on_doubt(r->files_arg, true);
+}
+
+void sbx_remote_look_again(struct sbx_remote *r)
+{
+	if (!r->channel || r->closing || r->state == SBX_LINK_DEAD ||
+	    r->state == SBX_LINK_IDLE)
+		return;
+	r->error = (struct sbx_error){0};
+	sbx_channel_look_again(r->channel);
 }
 
 void sbx_remote_renew(struct sbx_remote *r)

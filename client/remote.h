@@ -85,6 +85,12 @@ void sbx_remote_die(struct sbx_remote *r);
  * been lost. */
 void sbx_remote_renew(struct sbx_remote *r);
 
+/*
+ * The sandbox was paused, or resumed: who is connected finds out anew whether
+ * it can be reached, and who waits to try again tries at once.
+ */
+void sbx_remote_look_again(struct sbx_remote *r);
+
 enum sbx_link_state sbx_remote_state(const struct sbx_remote *r);
 /* one line for status, e.g. "up", "reconnecting since 2026-..." */
 void sbx_remote_describe(const struct sbx_remote *r, char *dst, size_t size);
@@ -108,10 +114,10 @@ uint64_t sbx_remote_number(struct sbx_remote *r);
 /*
  * Called exactly once: err 0 and the results, or a negative errno and an
  * empty reader: the helper's, -ETIMEDOUT (not connected and not back within
- * timeout_ms), -ESTALE (sandbox gone), -ECANCELED (closing), -EPROTO, or
- * -ERESTART: the helper was lost for good and a new one is there; whether
- * the request was carried out is unknown.  Numbers of the old epoch
- * must be told again before repeating it.
+ * timeout_ms), -EAGAIN (it is paused), -ESTALE (sandbox gone), -ECANCELED
+ * (closing), -EPROTO, or -ERESTART: the helper was lost for good and a new one
+ * is there; whether the request was carried out is unknown.  Numbers of the old
+ * epoch must be told again before repeating it.
  */
 typedef void sbx_reply_fn(void *arg, int err, struct sbx_rd *rd);
 /* each SBX_MSG_PART before it; may be NULL where none comes */

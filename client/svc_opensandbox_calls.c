@@ -228,6 +228,20 @@ static void create_start(struct sbx_work *w)
 	sbx_create_start(w, &type);
 }
 
+/* Whoever is paused is asked nothing: it would take a long time to say so. */
+static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
+{
+	struct osb_reach *r;
+	size_t i;
+
+	for (r = ((struct osb *)rest)->reaches; r; r = r->next)
+		for (i = 0; i < nr; i++)
+			if (list[i].state == SBX_STATE_PAUSED &&
+			    !strcmp(list[i].id, r->id))
+				osb_reach_forget(r);
+	return 0;
+}
+
 const struct sbx_calls_type osb_calls_type = {
 	.start = {[SBX_CALL_LIST] = sbx_list_start,
 		  [SBX_CALL_GET] = sbx_get_start,
@@ -253,5 +267,6 @@ const struct sbx_calls_type osb_calls_type = {
 	.page = page,
 	.more = more,
 	.gone_ms = GONE_MS,
+	.took = took,
 	.gone = gone,
 };

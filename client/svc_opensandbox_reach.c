@@ -304,9 +304,11 @@ static void on_state(void *arg, const struct sbx_answer *answer)
 		reach_again(r, &e);
 		return;
 	}
-	if (!e.err) {
-		sbx_error_set(&e, strncmp(word, "Paus", 4) ? -EIO : -EAGAIN,
-			      "the sandbox is \"%.40s\"", word);
+	if (!e.err && !strncmp(word, "Paus", 4)) {
+		sbx_error_set(&e, -EAGAIN, "the sandbox is \"%.40s\"", word);
+		e.retry = SBX_RETRY_RESUME;
+	} else if (!e.err) {
+		sbx_error_set(&e, -EIO, "the sandbox is \"%.40s\"", word);
 		e.retry = SBX_RETRY_LATER;
 	}
 	reach_fail(r, &e);

@@ -429,7 +429,8 @@ void sfs_call_unsure(struct sfs_call *c, struct sfs_inode *dir, int err)
 {
 	struct sfs_dir *d = dir->dir;
 
-	if (err != -ETIMEDOUT && err != -EPROTO && err != -EIO)
+	if (err != -ETIMEDOUT && err != -EPROTO && err != -EIO &&
+	    err != -EAGAIN)
 		return;
 	if (!d || !d->gen)
 		return;

@@ -44,7 +44,7 @@ static int check_usable(const struct sfs_sandbox *sb, struct sbx_error *reterr)
 				     sbx_state_name(state));
 	e = sb->remote ? sbx_remote_error(sb->remote) : NULL;
 	if (!e || !e->err || e->retry == SBX_RETRY_LATER ||
-	    e->retry == SBX_RETRY_CONNECTION)
+	    e->retry == SBX_RETRY_CONNECTION || e->retry == SBX_RETRY_RESUME)
 		return 0;
 	*reterr = *e;
 	return e->err;

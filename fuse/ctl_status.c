@@ -175,6 +175,16 @@ static const struct verb {
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
+/* What was written before is not left to wait for the end of the pause; if
+ * it cannot be sent, it is paused all the same. */
+static void on_flushed_to_pause(void *arg, const struct sbx_error *error)
+{
+	struct ctl_op *op = arg;
+
+	sbx_client_drive(op->node->place->client, op->node->sb->box,
+			 SBX_CALL_PAUSE, on_verb_done, op);
+}
+
 static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
 		       const struct verb *v)
 {
@@ -191,7 +201,9 @@ static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
 			 "option protect");
 	} else {
 		op = ctl_op_new(req, f->node, f, size);
-		if (op)
+		if (op && v->kind == SBX_CALL_PAUSE)
+			sfs_sandbox_flush(f->node->sb, on_flushed_to_pause, op);
+		else if (op)
 			sbx_client_drive(c, f->node->sb->box, v->kind,
 					 v->kind == SBX_CALL_WIPE
 						 ? on_wiped

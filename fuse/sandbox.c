@@ -274,9 +274,16 @@ static void on_reap(uv_timer_t *t)
 void sfs_sandbox_on_changed(void *arg, struct sbx_box *box)
 {
 	struct sfs_sandbox *sb = box->user;
+	bool paused = box->sb.state == SBX_STATE_PAUSED;
 
-	if (sb && !sb->gone)
-		sfs_feed_state(sb);
+	if (!sb || sb->gone)
+		return;
+	sfs_feed_state(sb);
+	if (sb->paused == paused)
+		return;
+	sb->paused = paused;
+	if (sb->remote)
+		sbx_remote_look_again(sb->remote);
 }
 
 /*

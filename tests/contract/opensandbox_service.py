@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EEXIST, EINVAL, EIO,
-                         ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION,
+                         ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION, RESUME,
                          LATER, bad, good, main, made, wait_until)
 import service_lib
 
@@ -310,7 +310,7 @@ def case_pause_and_resume():
             good(d.ask('pause', box))  # it is already
             start = time.time()
             r = bad(d.ask('exec', box, 'true'), EAGAIN, 'Paused')
-            assert time.time() - start < 20 and r['retry'] == LATER, r
+            assert time.time() - start < 20 and r['retry'] == RESUME, r
             r = good(d.ask('resume', box))
             assert r['list'][0]['state'] == 'running', r
             good(d.ask('resume', box))

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -70,13 +71,25 @@ static int job_tell(struct job *j, const char *name, const char *word)
 	return r;
 }
 
+/* Whoever shares a stream with us may have made it so that it does not block.
+ * (What a control file says by EAGAIN is another matter.) */
+static bool waited_for(int fd, short events)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+
+	if (errno != EAGAIN || !(fcntl(fd, F_GETFL) & O_NONBLOCK))
+		return false;
+	poll(&p, 1, -1);
+	return true;
+}
+
 /* 0, or the errno */
 static int write_all(int fd, const char *data, size_t len)
 {
 	while (len) {
 		ssize_t n = write(fd, data, len);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && (errno == EINTR || waited_for(fd, POLLOUT)))
 			continue;
 		if (n < 0)
 			return errno;
@@ -185,7 +198,7 @@ static void forward_new_size(void)
 /* In the background a terminal cannot be read: until it can. */
 static bool input_may_come(int err)
 {
-	if (err == EINTR)
+	if (err == EINTR || waited_for(STDIN_FILENO, POLLIN))
 		return true;
 	if (err != EIO || !isatty(STDIN_FILENO) || term_is_ours())
 		return false;

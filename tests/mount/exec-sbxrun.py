@@ -138,6 +138,27 @@ class Run(unittest.TestCase):
                     "echo ${PIPESTATUS[1]}")
         self.assertEqual(r.stdout, b"a\n3\n")
 
+    def test_pipes_that_others_made_nonblocking(self):
+        """which is of the pipe, not of the program: ours may be one"""
+        data = os.urandom(1 << 20)
+        in_r, in_w = os.pipe()
+        out_r, out_w = os.pipe()
+        os.set_blocking(in_r, False)
+        os.set_blocking(out_w, False)
+        p = subprocess.Popen([SBXRUN, "sh", "-c", "echo ready; cat"],
+                             cwd=self.path(), stdin=in_r, stdout=out_w,
+                             stderr=subprocess.PIPE)
+        os.close(in_r)
+        os.close(out_w)
+        with open(out_r, "rb") as out:
+            self.assertEqual(out.readline(), b"ready\n")
+            with open(in_w, "wb", buffering=0) as f:
+                t = threading.Thread(target=lambda: (f.write(data), f.close()))
+                t.start()
+                self.assertEqual(out.read(), data)
+                t.join()
+        self.assertEqual((p.communicate()[1], p.returncode), (b"", 0))
+
     def test_output_that_nobody_wants(self):
         r = self.sh("sbxrun yes | head -1; echo ${PIPESTATUS[@]}")
         self.assertEqual((r.stdout, r.stderr), (b"y\n141 0\n", b""))

@@ -95,8 +95,10 @@ static void reply_send(struct helper *h, struct sbx_buf *b, uint32_t id)
 
 void request_waits(struct helper *h, uint32_t id, bool on)
 {
-	if (id)
-		h->patient += on ? 1u : -1u;
+	if (id && on)
+		h->patient++;
+	else if (id)
+		h->patient--;
 }
 
 struct sbx_buf *reply_begin(struct helper *h, uint32_t id, uint32_t n)

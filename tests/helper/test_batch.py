@@ -175,6 +175,8 @@ class Batches(HelperTest):
         self.assertEqual(self.h.told, {"more": False, "owed": 0})
         self.h.call(LOCK, 5, 2, 2, 0, 0, 1)
         self.assertEqual(self.h.result(rid)[0], 0)
+        # nor is it when it has been answered
+        self.assertEqual(self.h.told, {"more": False, "owed": 0})
 
     def test_parked_until_there_is_something_to_say(self):
         self.h.dir(WORKSPACE, WORKSPACE, b"", 0)

@@ -452,10 +452,35 @@ static void destroy_look(struct sbx_work *w)
 	sbx_work_get(w, w->call->id, on_destroy_looked);
 }
 
+/* It was refused: because it is on its way already? */
+static void on_refused_looked(struct sbx_work *w,
+			      const struct sbx_answer *answer)
+{
+	if (answer->error.err == -ENOENT) {
+		w->call->error = (struct sbx_error){0};
+		destroy_end(w);
+	} else if (answer->error.err) {
+		sbx_work_done(w, NULL);
+	} else if (sbx_work_take(w, answer->json)) {
+		if (w->call->list->state == SBX_STATE_STOPPING)
+			w->call->error = (struct sbx_error){0};
+		call_drop_list(w->call);
+		if (w->call->error.err)
+			sbx_work_done(w, NULL);
+		else
+			sbx_work_pause(w, GONE_POLL_MS, destroy_look);
+	}
+}
+
 static void on_destroyed(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	int err = answer->error.err;
 
+	if (answer->error.status == 409 && w->rest->type->calls->gone_ms) {
+		w->call->error = answer->error;
+		sbx_work_get(w, w->call->id, on_refused_looked);
+		return;
+	}
 	if (err && err != -ENOENT)
 		sbx_work_done(w, &answer->error);
 	else if (!err && w->rest->type->calls->gone_ms)

@@ -173,6 +173,8 @@ struct sbx_exchange *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
 	x->loop = loop;
 	x->svc = svc;
 	x->lim = lim;
+	x->output = lim->output;
+	x->output_most = lim->output_most;
 	x->h = h;
 	x->arg = arg;
 	x->id = strdup(id);

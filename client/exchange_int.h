@@ -40,6 +40,7 @@ void exchange_put_piece(struct sbx_buf *b, struct sbx_buf *input,
 
 enum exchange_said {
 	EXCHANGE_SAID_NOTHING,	  /* none of what the scripts say */
+	EXCHANGE_SAID_PART,	  /* an answer that was cut */
 	EXCHANGE_SAID_BATCH,	  /* an answer, in *ret_data (malloced) */
 	EXCHANGE_SAID_NEED,	  /* u: what to bring where */
 	EXCHANGE_SAID_HAVE,	  /* u->sent: so much is there */
@@ -97,6 +98,8 @@ struct sbx_exchange {
 	bool greeted, ended; /* by the answer at hand */
 	bool more;	     /* there is more to be had at once */
 	unsigned int failures, nonsense, polls;
+	/* of one run: lim->output, more while that comes whole, at most this */
+	size_t output, output_most;
 	uint64_t heard_ms;
 	struct sbx_error error;
 	uv_timer_t due;

@@ -192,7 +192,7 @@ static struct exchange_call exchange_call_of(const struct sbx_exchange *x,
 					     const struct exchange_run *r,
 					     unsigned int park_ms)
 {
-	size_t most = x->lim->output / 4 * 3 - 4096;
+	size_t most = x->output / 4 * 3 - 4096;
 
 	return (struct exchange_call){
 		.session = x->session,
@@ -305,6 +305,8 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 		return;
 	if (!x->more)
 		x->heard_ms = uv_now(x->loop);
+	else if (x->output < x->output_most && run->out_len > x->output / 4)
+		x->output *= 2;
 	exchange_jobs_told(x);
 }
 
@@ -314,6 +316,22 @@ static void exchange_impossible(struct sbx_exchange *x,
 	sbx_log(SBX_LOG_WARNING, "exchange", "%s: %s", x->id, why->text);
 	x->upload.blob = NULL;
 	exchange_tell_down(x, why, false);
+}
+
+/* The service gives less of what is printed than was tried: it is not tried
+ * again.  What was cut comes again. */
+static void exchange_cut(struct sbx_exchange *x, const struct exchange_run *r)
+{
+	if (x->output <= x->lim->output) {
+		exchange_nonsense(x, &r->run);
+		return;
+	}
+	x->output /= 2;
+	x->output_most = x->output;
+	x->more = true;
+	sbx_log(SBX_LOG_INFO, "exchange",
+		"%s: an answer was cut; asking for %zu bytes at most", x->id,
+		x->output);
 }
 
 static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
@@ -336,6 +354,9 @@ static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
 		return;
 	case EXCHANGE_SAID_DONE:
 		x->upload.blob = NULL;
+		return;
+	case EXCHANGE_SAID_PART:
+		exchange_cut(x, r);
 		return;
 	case EXCHANGE_SAID_NOTHING:
 	case EXCHANGE_SAID_BATCH:

@@ -284,5 +284,5 @@ enum exchange_said exchange_parse(const char *out, const char *mark,
 	if (word[0])
 		return EXCHANGE_SAID_NOTHING;
 	*ret_data = take_batch(at, mark, ret_len);
-	return *ret_data ? EXCHANGE_SAID_BATCH : EXCHANGE_SAID_NOTHING;
+	return *ret_data ? EXCHANGE_SAID_BATCH : EXCHANGE_SAID_PART;
 }

@@ -201,6 +201,7 @@ void sbx_run_release(struct sbx_run *run);
 struct sbx_run_limits {
 	size_t command, input;	/* bytes of each */
 	size_t output;		/* bytes of stdout that may be counted on */
+	size_t output_most;	/* that may be tried; 0: no more than that */
 	unsigned int gather_ms; /* worth waiting for more to go along */
 	bool parks;		/* a run that waits hinders no others */
 	/* commands of the user are runs of their own, not the helper's */

@@ -71,6 +71,7 @@ static const struct sbx_run_limits run_limits = {
 	.command = VTRIX_COMMAND,
 	.input = VTRIX_INPUT,
 	.output = VTRIX_OUTPUT,
+	.output_most = VTRIX_OUTPUT_MOST,
 	.gather_ms = 1,
 	.parks = true,
 };

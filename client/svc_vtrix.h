@@ -19,9 +19,9 @@
  * the kernel limits; messages of half a MiB are known to be taken. */
 #define VTRIX_COMMAND 100000
 #define VTRIX_INPUT   (256 * 1024)
-/* Of what a command prints this much can be counted on, as far as is known;
- * an exchange whose answer was cut asks for less. */
-#define VTRIX_OUTPUT (512 * 1024)
+/* Of what a command prints so much is known to come; more is tried. */
+#define VTRIX_OUTPUT	  (64 * 1024)
+#define VTRIX_OUTPUT_MOST (1024 * 1024)
 /* What is kept of it. */
 #define VTRIX_OUTPUT_MAX (4 << 20)
 #define VTRIX_ERR_MAX	 (256 * 1024)

@@ -11,6 +11,7 @@ struct run_service {
 	struct sbx_service base;
 	struct sbx_service_type type;
 	struct sbx_run_limits limits;
+	size_t cap;
 	uv_loop_t *loop;
 	char folder[256];
 	enum run_fault fault;
@@ -65,6 +66,8 @@ static void finish(struct one *o)
 		sbx_buf_truncate(&o->text[0], sbx_buf_len(&o->text[0]) / 2);
 	else if (o->fault == RUN_NOISE)
 		sbx_buf_add(&o->text[0], "\nbye\n", 5);
+	if (o->svc->cap && sbx_buf_len(&o->text[0]) > o->svc->cap)
+		sbx_buf_truncate(&o->text[0], o->svc->cap);
 	run->exit_code = o->status;
 	if (!run->error.err) {
 		take(&o->text[0], &run->out, &run->out_len);
@@ -239,6 +242,7 @@ struct sbx_service *run_service_new(uv_loop_t *loop, const char *folder,
 	svc->limits = (struct sbx_run_limits){.command = 32768,
 					      .input = input,
 					      .output = output,
+					      .output_most = 1 << 20,
 					      .gather_ms = 5,
 					      .parks = parks,
 					      .commands = !parks};
@@ -251,6 +255,11 @@ struct sbx_service *run_service_new(uv_loop_t *loop, const char *folder,
 	svc->loop = loop;
 	snprintf(svc->folder, sizeof(svc->folder), "%s", folder);
 	return &svc->base;
+}
+
+void run_service_cap(struct sbx_service *base, size_t bytes)
+{
+	((struct run_service *)base)->cap = bytes;
 }
 
 void run_service_free(struct sbx_service *svc)

@@ -23,6 +23,8 @@ void run_service_free(struct sbx_service *svc);
 /* What happens to the next n runs. */
 void run_service_fault(struct sbx_service *svc, enum run_fault fault,
 		       unsigned int n);
+/* No more of what a run prints is told; 0: all of it. */
+void run_service_cap(struct sbx_service *svc, size_t bytes);
 /* Runs so far; those of the user among them; most at once. */
 unsigned int run_service_runs(const struct sbx_service *svc);
 unsigned int run_service_commands(const struct sbx_service *svc);

@@ -382,18 +382,13 @@ static void a_killed_helper_is_another_one(void **state)
 	assert_true(sbx_remote_info(f->r)->pid != pid);
 }
 
-static void read_mebibytes(struct fixture *f, unsigned int nr)
+/* The file that is open as 77 */
+static void read_again(struct fixture *f, unsigned int nr)
 {
 	struct answer a[8] = {0};
 	struct sbx_buf *b;
 	unsigned int i;
 
-	make_file(f, "big", nr << 20);
-	b = sbx_remote_begin(f->r, SBX_OP_OPEN, 5);
-	sbx_put_u64(b, 77);
-	sbx_put_at(b, SBX_DIR_WORKSPACE, "big", 3, 0);
-	sbx_put_u64(b, O_RDONLY);
-	sbx_remote_submit_quiet(f->r);
 	for (i = 0; i < nr; i++) {
 		b = sbx_remote_begin(f->r, SBX_OP_READ, 3);
 		sbx_put_u64(b, 77);
@@ -408,6 +403,19 @@ static void read_mebibytes(struct fixture *f, unsigned int nr)
 	}
 }
 
+static void read_mebibytes(struct fixture *f, unsigned int nr)
+{
+	struct sbx_buf *b;
+
+	make_file(f, "big", nr << 20);
+	b = sbx_remote_begin(f->r, SBX_OP_OPEN, 5);
+	sbx_put_u64(b, 77);
+	sbx_put_at(b, SBX_DIR_WORKSPACE, "big", 3, 0);
+	sbx_put_u64(b, O_RDONLY);
+	sbx_remote_submit_quiet(f->r);
+	read_again(f, nr);
+}
+
 static void large_answers_come_in_several(void **state)
 {
 	read_mebibytes(*state, 8);
@@ -416,6 +424,22 @@ static void large_answers_come_in_several(void **state)
 static void small_answers_come_in_many(void **state)
 {
 	read_mebibytes(*state, 1);
+}
+
+/* What can be counted on is little; more is tried, and less again. */
+static void answers_are_as_long_as_they_come_whole(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int all, capped;
+
+	read_mebibytes(f, 8);
+	all = run_service_runs(f->svc);
+	assert_true(all < 40);
+	run_service_cap(f->svc, 200000);
+	read_again(f, 8);
+	capped = run_service_runs(f->svc) - all;
+	assert_true(capped > 60 && capped < 160);
+	assert_int_equal(f->epochs, 0);
 }
 
 static void large_batches_go_in_several(void **state)
@@ -698,6 +722,7 @@ int main(void)
 		P(a_parked_run_brings_changes_by_itself),
 		P(a_fault_loses_and_doubles_nothing),
 		P(small_answers_come_in_many),
+		P(answers_are_as_long_as_they_come_whole),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

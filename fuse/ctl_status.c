@@ -139,6 +139,19 @@ static void on_wiped(void *arg, struct sbx_box *box,
 	sfs_sandbox_renew(op->node->sb, error, on_renewed, op);
 }
 
+/* Its processes are others, the helper among them: the next command must not
+ * be the one that finds out. */
+static void on_started(void *arg, struct sbx_box *box,
+		       const struct sbx_error *error)
+{
+	struct ctl_op *op = arg;
+
+	if (error->err)
+		ctl_op_finish(op, error);
+	else
+		sfs_sandbox_renew(op->node->sb, error, on_renewed, op);
+}
+
 static void verb_destroy(fuse_req_t req, struct ctl_file *f, size_t size)
 {
 	struct ctl_op *op;
@@ -164,26 +177,44 @@ static void verb_refresh(fuse_req_t req, struct ctl_file *f, size_t size)
 				   true, 0, on_verb_done, op);
 }
 
+static void drive(struct ctl_op *op, enum sbx_call_kind kind, sbx_box_fn *fn)
+{
+	sbx_client_drive(op->node->place->client, op->node->sb->box, kind, fn,
+			 op);
+}
+
+/* What was written before is not left to wait for the end of a pause, or
+ * lost with the helper; if it cannot be sent, it is done all the same. */
+static void on_flushed_to_pause(void *arg, const struct sbx_error *error)
+{
+	drive(arg, SBX_CALL_PAUSE, on_verb_done);
+}
+
+static void on_flushed_to_stop(void *arg, const struct sbx_error *error)
+{
+	drive(arg, SBX_CALL_STOP, on_verb_done);
+}
+
+static void on_flushed_to_restart(void *arg, const struct sbx_error *error)
+{
+	drive(arg, SBX_CALL_RESTART, on_started);
+}
+
 /* What a service may be able to do; the order is that of the sentence. */
 static const struct verb {
 	const char *word;
 	enum sbx_call_kind kind;
+	sfs_sandbox_fn *flushed; /* NULL: nothing is flushed before */
+	sbx_box_fn *fn;		 /* then */
 } verbs[] = {
-	{"pause", SBX_CALL_PAUSE},     {"resume", SBX_CALL_RESUME},
-	{"stop", SBX_CALL_STOP},       {"start", SBX_CALL_START},
-	{"restart", SBX_CALL_RESTART}, {"wipe", SBX_CALL_WIPE},
+	{"pause", SBX_CALL_PAUSE, on_flushed_to_pause, NULL},
+	{"resume", SBX_CALL_RESUME, NULL, on_verb_done},
+	{"stop", SBX_CALL_STOP, on_flushed_to_stop, NULL},
+	{"start", SBX_CALL_START, NULL, on_started},
+	{"restart", SBX_CALL_RESTART, on_flushed_to_restart, NULL},
+	{"wipe", SBX_CALL_WIPE, NULL, on_wiped},
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
-
-/* What was written before is not left to wait for the end of the pause; if
- * it cannot be sent, it is paused all the same. */
-static void on_flushed_to_pause(void *arg, const struct sbx_error *error)
-{
-	struct ctl_op *op = arg;
-
-	sbx_client_drive(op->node->place->client, op->node->sb->box,
-			 SBX_CALL_PAUSE, on_verb_done, op);
-}
 
 static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
 		       const struct verb *v)
@@ -201,14 +232,10 @@ static void verb_drive(fuse_req_t req, struct ctl_file *f, size_t size,
 			 "option protect");
 	} else {
 		op = ctl_op_new(req, f->node, f, size);
-		if (op && v->kind == SBX_CALL_PAUSE)
-			sfs_sandbox_flush(f->node->sb, on_flushed_to_pause, op);
+		if (op && v->flushed)
+			sfs_sandbox_flush(f->node->sb, v->flushed, op);
 		else if (op)
-			sbx_client_drive(c, f->node->sb->box, v->kind,
-					 v->kind == SBX_CALL_WIPE
-						 ? on_wiped
-						 : on_verb_done,
-					 op);
+			drive(op, v->kind, v->fn);
 	}
 }
 

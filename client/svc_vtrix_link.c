@@ -7,6 +7,9 @@
  * command whose output is known must come back, from which is seen, too, how
  * this gateway cuts output (svc_vtrix_rpc.h).
  *
+ * A pod may vanish behind a connection that stays: where nothing was heard for
+ * a while of what is under way, it is asked whether it is there.
+ *
  * An executor's answers may get lost, and connections are said to mix up what
  * follows an accident: so whatever is strange ends the connection.
  */
@@ -20,11 +23,13 @@
 #include "client/svc_vtrix.h"
 
 #define LOOK_MS	      20000
-#define PROBE_MS      15000
+#define PROBE_MS      8000
 #define IDLE_MS	      60000
+#define SILENT_MS     4000 /* something is under way, and nothing is heard */
+#define BEAT_MS	      8000
 #define MAX_QUEUE     (1024 * 1024)
 #define MAX_PROBE     1024
-#define PROBE_SECONDS 10
+#define PROBE_SECONDS 5
 
 struct vtrix_link {
 	struct vtrix *x;
@@ -33,10 +38,11 @@ struct vtrix_link {
 	bool dead; /* freed when its socket is */
 	struct sbx_request *request;
 	struct sbx_ws *ws;
-	struct sbx_alarm *idle;
+	struct sbx_alarm *idle, *watch;
+	uint64_t heard_ms;
 	int64_t last_id;
 	struct vtrix_call *calls;
-	struct vtrix_call probe;
+	struct vtrix_call probe, beat;
 	struct sbx_buf probed; /* chunks, each ended by a NUL */
 	enum sbx_vtrix_ends ends;
 	char id[];
@@ -85,6 +91,7 @@ static void link_break(struct vtrix_link *l, const struct sbx_error *e)
 	l->up = false;
 	l->request = sbx_request_cancel(l->request);
 	l->idle = sbx_alarm_cancel(l->idle);
+	l->watch = sbx_alarm_cancel(l->watch);
 	while (l->calls)
 		call_fail(l->calls, e);
 	if (l->ws)
@@ -157,6 +164,8 @@ static bool call_send(struct vtrix_call *c)
 	return false;
 }
 
+static void link_watch(struct vtrix_link *l);
+
 static void link_send(struct vtrix_link *l)
 {
 	struct vtrix_call *c;
@@ -164,6 +173,8 @@ static void link_send(struct vtrix_link *l)
 	do {
 		for (c = l->calls; c && c->id; c = c->next)
 			;
+		if (c)
+			link_watch(l);
 	} while (c && call_send(c));
 }
 
@@ -225,6 +236,7 @@ static void on_text(void *arg, const char *text, size_t len)
 
 	if (l->dead)
 		return;
+	l->heard_ms = uv_now(l->x->rest.loop);
 	r = sbx_vtrix_rpc_parse(&m, text, len);
 	if (r < 0) {
 		link_strange(l);
@@ -302,6 +314,11 @@ static void probe_end(struct vtrix_call *c, const json_t *result,
 
 	if (l->dead)
 		return;
+	/* in a pod that is about to go, say */
+	if (!e->err && sbx_vtrix_exit_code(result) != 0) {
+		link_strange(l);
+		return;
+	}
 	/* one that refuses answers, too: so it does to what is to come */
 	if (!e->err &&
 	    sbx_vtrix_ends_from_probe((char *)sbx_buf_at(&l->probed),
@@ -326,6 +343,42 @@ static void call_add(struct vtrix_link *l, struct vtrix_call *c)
 	c->alarm = NULL;
 	*at = c;
 	l->idle = sbx_alarm_cancel(l->idle);
+}
+
+/* ---- whether it is there ---- */
+
+/* Whatever it says, it is. */
+static void beat_end(struct vtrix_call *c, const json_t *result,
+		     const struct sbx_error *e, bool maybe_done)
+{
+}
+
+static void on_watch(void *arg)
+{
+	struct vtrix_link *l = arg;
+	uint64_t now = uv_now(l->x->rest.loop);
+
+	l->watch = NULL;
+	if (!l->calls)
+		return;
+	link_watch(l);
+	if (l->beat.link || now - l->heard_ms < SILENT_MS)
+		return;
+	l->beat = (struct vtrix_call){
+		.method = "stat",
+		.params = json_pack("{s:s}", "path", "/"),
+		.timeout_ms = BEAT_MS,
+		.on_end = beat_end,
+	};
+	call_add(l, &l->beat);
+	call_send(&l->beat);
+}
+
+/* Without memory for it, the deadlines of the calls must do. */
+static void link_watch(struct vtrix_link *l)
+{
+	if (!l->watch)
+		l->watch = sbx_alarm_set(&l->x->rest, SILENT_MS, on_watch, l);
 }
 
 static void on_open(void *arg)

@@ -205,6 +205,19 @@ def case_an_answer_that_never_comes():
         assert sum(p.endswith("/connect") for p in s.requests()) == 2
 
 
+def case_a_pod_that_vanishes():
+    """Q7, Q9: nobody answers, on a connection that is fine."""
+    with Standin() as s, Drive(s.source) as d:
+        box = made(d)
+        run(d, box)
+        d.tell("timeout", 100000)
+        s.ask("/_test/vanish", json.dumps({"id": box["id"]}))
+        start = time.time()
+        r = bad(d.ask("run", box["id"], "echo x"), ETIMEDOUT)
+        assert r["maybe"] and r["retry"] == CONNECTION, r
+        assert time.time() - start < 60
+
+
 def case_stop_start_restart():
     for traits in (("g1a",), ("g1b", "slow-delete"), ("g1a", "always-200")):
         with Standin(*traits) as s, Drive(s.source) as d:
@@ -337,6 +350,17 @@ def case_lost_answer_creates_once():
             box = made(d, '{"name":"once"}')
             assert box["name"] == "once"
             assert len(good(d.ask("list"))["list"]) == 2
+
+
+def case_a_second_destroy():
+    """Q11: it is an error, and the first one takes its time."""
+    with Standin("slow-delete") as s, Drive(s.source) as d:
+        box = made(d)
+        s.fault("lost-after", box["id"])
+        good(d.ask("destroy", box["id"]))
+        assert [r.split()[0] for r in s.requests()].count("DELETE") > 1, \
+            s.requests()
+        bad(d.ask("get", box["id"]), ENOENT)
 
 
 def case_flaky():

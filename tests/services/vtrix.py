@@ -44,6 +44,7 @@ What tests ask of it, without a token:
         of requests limit (429), half (of an answer), of methods binary (no
         text), no-result
     POST /_test/cut {}             every WebSocket breaks
+    POST /_test/vanish {"id": I}   its pod is gone, its connections stay
     POST /_test/recreate {"id": I} as an update does: the pod is a new one
     POST /_test/folder {"id": I}   -> {"folder": path}
 """
@@ -112,10 +113,13 @@ class Box:
     async def lose_pod(self):
         for c in list(self.connections):
             await c.drop()
-        for command in self.commands.values():
+        for command in list(self.commands.values()):
             await command.end()
         self.commands = {}
         self.pod.end()
+        # who connected meanwhile talks to nobody
+        for c in list(self.connections):
+            await c.drop()
 
 
 class Service:
@@ -378,6 +382,10 @@ class Service:
                 await c.drop()
         return web.json_response({})
 
+    async def test_vanish(self, request):
+        self.boxes[(await request.json())["id"]].status = "creating"
+        return web.json_response({})
+
     async def test_recreate(self, request):
         box = self.boxes[(await request.json())["id"]]
         await box.lose_pod()
@@ -411,14 +419,15 @@ class Service:
             r.add_post("%s/{id}/%s" % (top, name), getattr(self, name))
         r.add_get("/health", self.health)
         r.add_get("/_test/journal", self.test_journal)
-        for name in ("traits", "fault", "cut", "recreate", "folder"):
+        for name in ("traits", "fault", "cut", "vanish", "recreate",
+                     "folder"):
             r.add_post("/_test/" + name, getattr(self, "test_" + name))
         return app
 
     async def end(self):
         for task in list(self.tasks):
             task.cancel()
-        for box in self.boxes.values():
+        for box in list(self.boxes.values()):
             await box.lose_pod()
         if self.temporary:
             shutil.rmtree(self.dir, ignore_errors=True)

@@ -45,11 +45,12 @@ class Command:
         self.events, self.size, self.first = [], 0, 0
         self.output = ""
         self.exit_code, self.timed_out = None, False
+        self.proc = self.task = None
         self.changed = asyncio.Condition()
 
     async def start(self, params, pod):
         self.proc = await asyncio.create_subprocess_exec(
-            *pod.bubble(params.get("working_dir")), "/bin/bash", "-c",
+            *pod.enter(params.get("working_dir")), "/bin/bash", "-c",
             params["command"], env={**pod.env(), **(params.get("env") or {})},
             stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True)
         self.task = asyncio.create_task(self.watch(
@@ -163,6 +164,8 @@ class Command:
             raise Fault(FAILED, "no such process")
 
     async def end(self):
+        if not self.task:
+            return  # it has not begun
         try:
             self.kill(signal.SIGKILL)
         except Fault:

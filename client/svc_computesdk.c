@@ -47,7 +47,11 @@ const struct sbx_service_type sbx_svc_computesdk = {
 	.name = "computesdk",
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
 		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE |
-		 1 << SBX_CALL_FILES | 1 << SBX_CALL_FILE,
+		 1 << SBX_CALL_FILES | 1 << SBX_CALL_FILE |
+		 1 << SBX_CALL_OWN_READ | 1 << SBX_CALL_OWN_WRITE |
+		 1 << SBX_CALL_OWN_LIST | 1 << SBX_CALL_OWN_MAKE |
+		 1 << SBX_CALL_OWN_REMOVE,
+	.own = csdk_own,
 	.max_unit = MAX_UNIT,
 	.max_file = MAX_FILE,
 	.create_ms = CREATE_MS,
@@ -59,4 +63,8 @@ const struct sbx_service_type sbx_svc_computesdk = {
 	.stream_send = csdk_stream_send,
 	.stream_pause = csdk_stream_pause,
 	.stream_close = csdk_stream_close,
+	.own_has = csdk_own_has,
+	.own_open = csdk_events_open,
+	.own_pause = csdk_events_pause,
+	.own_close = csdk_events_close,
 };

@@ -11,7 +11,9 @@
  *	svc_computesdk_reach.c   finding a daemon, and bringing it the helper
  *	svc_computesdk_stream.c  a command, on a terminal of the daemon's
  *	..._carry.c              its bytes, as lines of text
- *	..._json.c, ..._options.c, ..._wire.c, ..._shell.c: codecs
+ *	svc_computesdk_own.c     what it alone has, as files
+ *	svc_computesdk_events.c  what happens there, as streams
+ *	..._json.c, ..._options.c, ..._wire.c, ..._shell.c, ..._words.c: codecs
  *
  * Two parties: the gateway, which makes and ends sandboxes but lists none,
  * and a daemon in each of them, at an address that the gateway tells.
@@ -20,8 +22,10 @@
 #define SBX_SVC_COMPUTESDK_H
 
 #include "client/calls.h"
+#include "client/own.h"
 #include "client/svc_computesdk_json.h"
 #include "client/svc_computesdk_wire.h"
+#include "client/svc_computesdk_words.h"
 #include "client/wire/lines.h"
 
 struct csdk;
@@ -95,12 +99,34 @@ extern const struct sbx_calls_type csdk_calls_type;
 void csdk_create_start(struct sbx_work *w);
 void csdk_files_start(struct sbx_work *w);
 void csdk_file_start(struct sbx_work *w);
+/* The first member of a work's state, where that is about one daemon. */
+struct csdk_at {
+	struct csdk_box *box; /* once it is known where it is */
+	sbx_work_fn *then;
+};
+/* Zeroed state for w, which is freed with it; NULL: the call has failed. */
+void *csdk_work_state(struct sbx_work *w, size_t size);
 /*
- * Knows where the call's sandbox is, and then(w, box); the call fails if it
- * cannot.  May call then at once.
+ * Knows where the call's sandbox is, and then(w); the call fails if it cannot.
+ * May call then at once.
  */
-void csdk_work_place(struct sbx_work *w,
-		     void (*then)(struct sbx_work *w, struct csdk_box *b));
+void csdk_work_place(struct sbx_work *w, sbx_work_fn *then);
+
+/* ---- files of its own ---- */
+
+extern const struct sbx_own csdk_own[];
+sbx_work_fn csdk_own_read_start, csdk_own_write_start, csdk_own_list_start,
+	csdk_own_make_start, csdk_own_remove_start;
+bool csdk_own_has(struct sbx_service *svc, const char *id,
+		  const struct sbx_own *row, const char *path);
+struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
+				    const char *path, const char *input,
+				    size_t len,
+				    const struct sbx_stream_handler *h,
+				    void *arg);
+void csdk_events_pause(struct sbx_stream *s, bool paused);
+void csdk_events_close(struct sbx_stream *s);
+void csdk_events_cancel(struct csdk *x);
 
 /* ---- the service ---- */
 
@@ -113,6 +139,7 @@ struct csdk {
 	size_t nr_boxes;
 	char *file; /* that remembers them, or NULL */
 	struct csdk_stream *streams;
+	struct csdk_events *events;
 };
 void csdk_release(struct sbx_rest *rest);
 /* There is no gateway: the address is a daemon's. */
@@ -121,6 +148,11 @@ static inline bool csdk_is_direct(const struct csdk *x)
 	return !x->rest.conf->key && x->rest.conf->token;
 }
 const struct sbx_secret *csdk_token_of(const struct csdk_box *b);
+/* A WebSocket of a daemon's; conf->url is set here.  NULL as with
+ * sbx_rest_socket, or without memory. */
+struct sbx_ws *csdk_box_socket(const struct csdk_box *b,
+			       struct sbx_ws_conf *conf,
+			       const struct sbx_ws_handler *h, void *arg);
 
 /* ---- streams ---- */
 

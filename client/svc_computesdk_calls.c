@@ -230,31 +230,36 @@ static void get_start(struct sbx_work *w)
 
 /* ---- where one is ---- */
 
-struct place_state {
-	void (*then)(struct sbx_work *w, struct csdk_box *b);
-	struct csdk_box *box;
-};
-
-static void place_drop(void *state)
+static void at_drop(void *state)
 {
-	struct place_state *p = state;
+	struct csdk_at *at = state;
 
-	if (p->box)
-		csdk_box_let_go(p->box);
-	free(p);
+	if (at->box)
+		csdk_box_let_go(at->box);
+	free(at);
+}
+
+void *csdk_work_state(struct sbx_work *w, size_t size)
+{
+	w->state = calloc(1, size);
+	if (w->state)
+		w->drop = at_drop;
+	else
+		sbx_work_no_memory(w);
+	return w->state;
 }
 
 static void place_found(struct sbx_work *w)
 {
-	struct place_state *p = w->state;
+	struct csdk_at *at = w->state;
 
-	p->box = csdk_box_find(csdk_of(w), w->call->id);
-	if (!p->box) {
+	at->box = csdk_box_find(csdk_of(w), w->call->id);
+	if (!at->box) {
 		sbx_work_no_memory(w);
 		return;
 	}
-	csdk_box_hold(p->box);
-	p->then(w, p->box);
+	csdk_box_hold(at->box);
+	at->then(w);
 }
 
 static void on_placed(struct sbx_work *w, const struct sbx_answer *answer)
@@ -269,19 +274,12 @@ static void on_placed(struct sbx_work *w, const struct sbx_answer *answer)
 	}
 }
 
-void csdk_work_place(struct sbx_work *w,
-		     void (*then)(struct sbx_work *w, struct csdk_box *b))
+void csdk_work_place(struct sbx_work *w, sbx_work_fn *then)
 {
-	struct place_state *p = calloc(1, sizeof(*p));
+	struct csdk_at *at = w->state;
 	const struct csdk_box *b = csdk_box_find(csdk_of(w), w->call->id);
 
-	if (!p) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	p->then = then;
-	w->state = p;
-	w->drop = place_drop;
+	at->then = then;
 	if (b && b->place.url)
 		place_found(w);
 	else
@@ -361,6 +359,11 @@ const struct sbx_calls_type csdk_calls_type = {
 			[SBX_CALL_KEEPALIVE] = keepalive_start,
 			[SBX_CALL_FILES] = csdk_files_start,
 			[SBX_CALL_FILE] = csdk_file_start,
+			[SBX_CALL_OWN_READ] = csdk_own_read_start,
+			[SBX_CALL_OWN_WRITE] = csdk_own_write_start,
+			[SBX_CALL_OWN_LIST] = csdk_own_list_start,
+			[SBX_CALL_OWN_MAKE] = csdk_own_make_start,
+			[SBX_CALL_OWN_REMOVE] = csdk_own_remove_start,
 		},
 	.id_is_valid = sbx_csdk_id_is_valid,
 	.one = "/sandboxes/%s",

@@ -57,8 +57,9 @@ static void on_files(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, NULL);
 }
 
-static void files_ask(struct sbx_work *w, struct csdk_box *b)
+static void files_ask(struct sbx_work *w)
 {
+	const struct csdk_at *at = w->state;
 	SBX_FREE char *word = sbx_csdk_encode_query(path_of(w));
 	SBX_FREE char *query = NULL;
 
@@ -73,13 +74,14 @@ static void files_ask(struct sbx_work *w, struct csdk_box *b)
 						   .query = query,
 						   .repeatable = true,
 						   .wants_json = true,
-						   .to = b},
+						   .to = at->box},
 			 on_files);
 }
 
 void csdk_files_start(struct sbx_work *w)
 {
-	csdk_work_place(w, files_ask);
+	if (csdk_work_state(w, sizeof(struct csdk_at)))
+		csdk_work_place(w, files_ask);
 }
 
 /* ---- a file ---- */
@@ -103,8 +105,9 @@ static void on_file(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, NULL);
 }
 
-static void file_ask(struct sbx_work *w, struct csdk_box *b)
+static void file_ask(struct sbx_work *w)
 {
+	const struct csdk_at *at = w->state;
 	SBX_FREE char *path = sbx_csdk_encode_path(path_of(w));
 
 	if (!path) {
@@ -117,11 +120,12 @@ static void file_ask(struct sbx_work *w, struct csdk_box *b)
 						   .id = path,
 						   .query = "content=true",
 						   .repeatable = true,
-						   .to = b},
+						   .to = at->box},
 			 on_file);
 }
 
 void csdk_file_start(struct sbx_work *w)
 {
-	csdk_work_place(w, file_ask);
+	if (csdk_work_state(w, sizeof(struct csdk_at)))
+		csdk_work_place(w, file_ask);
 }

@@ -376,7 +376,7 @@ static bool key_is(const char *key, const char *want)
 	return true;
 }
 
-static const json_t *member(const json_t *obj, const char *want)
+const json_t *sbx_csdk_member(const json_t *obj, const char *want)
 {
 	const char *key;
 	json_t *v;
@@ -395,15 +395,15 @@ static uint64_t size_of(const json_t *v)
 
 static int file_from_json(struct sbx_file *ret, const json_t *obj)
 {
-	const char *name = json_string_value(member(obj, "name"));
-	const json_t *time = member(obj, "modified_at");
+	const char *name = json_string_value(sbx_csdk_member(obj, "name"));
+	const json_t *time = sbx_csdk_member(obj, "modified_at");
 
 	if (!sbx_is_file_name(name))
 		return -EPROTO;
 	if (!time)
-		time = member(obj, "ModTime");
-	ret->size = size_of(member(obj, "size"));
-	ret->is_dir = json_is_true(member(obj, "is_dir"));
+		time = sbx_csdk_member(obj, "ModTime");
+	ret->size = size_of(sbx_csdk_member(obj, "size"));
+	ret->is_dir = json_is_true(sbx_csdk_member(obj, "is_dir"));
 	ret->mtime_s = sbx_time_from_text(json_string_value(time)) / 1000;
 	return sbx_dup_text(&ret->name, name);
 }
@@ -442,7 +442,7 @@ int sbx_csdk_file_from_json(uint8_t **ret, size_t *ret_len, const json_t *obj,
 			    size_t max)
 {
 	const json_t *data = sbx_csdk_data(obj);
-	const json_t *file = member(data, "file");
+	const json_t *file = sbx_csdk_member(data, "file");
 	const json_t *text = json_object_get(data, "content");
 	size_t len = json_string_length(text);
 
@@ -450,7 +450,7 @@ int sbx_csdk_file_from_json(uint8_t **ret, size_t *ret_len, const json_t *obj,
 		return -EPROTO;
 	if (len > max)
 		return -EFBIG;
-	if (len != size_of(member(file, "size")))
+	if (len != size_of(sbx_csdk_member(file, "size")))
 		return -EILSEQ;
 	*ret = malloc(len + 1);
 	if (!*ret)

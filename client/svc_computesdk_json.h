@@ -23,6 +23,9 @@ bool sbx_csdk_thing_is_valid(const char *id);
 /* What an answer is about: its member "data" if it is wrapped, or itself. */
 const json_t *sbx_csdk_data(const json_t *obj);
 
+/* A member by its name, whatever its capitals and '_'; NULL: none. */
+const json_t *sbx_csdk_member(const json_t *obj, const char *want);
+
 /* ---- the gateway ---- */
 
 #define SBX_CSDK_PRODUCT "a ComputeSDK gateway"

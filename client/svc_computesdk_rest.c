@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client/json.h"
@@ -22,6 +23,37 @@ const struct sbx_secret *csdk_token_of(const struct csdk_box *b)
 	if (b->place.token)
 		return b->place.token;
 	return conf->key ? conf->key : conf->token;
+}
+
+/* The token is part of the address: there is no other way for it. */
+static char *ws_url(const struct csdk_box *b)
+{
+	const char *token = sbx_secret_text(csdk_token_of(b));
+	char *word = sbx_csdk_encode_query(token), *url = NULL;
+
+	if (word && asprintf(&url, "%s/ws?token=%s&protocol=json", b->place.url,
+			     word) < 0)
+		url = NULL;
+	if (word)
+		explicit_bzero(word, strlen(word));
+	free(word);
+	return url;
+}
+
+struct sbx_ws *csdk_box_socket(const struct csdk_box *b,
+			       struct sbx_ws_conf *conf,
+			       const struct sbx_ws_handler *h, void *arg)
+{
+	char *url = ws_url(b);
+	struct sbx_ws *ws = NULL;
+
+	conf->url = url;
+	if (url) {
+		ws = sbx_rest_socket(&b->x->rest, conf, h, arg);
+		explicit_bzero(url, strlen(url));
+	}
+	free(url);
+	return ws;
 }
 
 static bool prepare(struct sbx_request *r, struct sbx_http_request *http,

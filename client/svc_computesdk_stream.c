@@ -306,21 +306,6 @@ static const struct sbx_ws_handler ws_handler = {
 	.on_close = on_ws_close,
 };
 
-/* The token is part of the address: there is no other way for it. */
-static char *ws_url(const struct csdk_box *b)
-{
-	const char *token = sbx_secret_text(csdk_token_of(b));
-	char *word = sbx_csdk_encode_query(token), *url = NULL;
-
-	if (word && asprintf(&url, "%s/ws?token=%s&protocol=json", b->place.url,
-			     word) < 0)
-		url = NULL;
-	if (word)
-		explicit_bzero(word, strlen(word));
-	free(word);
-	return url;
-}
-
 static void stream_connect(struct csdk_stream *s)
 {
 	struct sbx_ws_conf conf = {
@@ -329,14 +314,8 @@ static void stream_connect(struct csdk_stream *s)
 		.max_message = MAX_MESSAGE,
 		.max_queue = SBX_STREAM_QUEUE,
 	};
-	char *url = ws_url(s->box);
 
-	conf.url = url;
-	if (url) {
-		s->ws = sbx_rest_socket(&s->x->rest, &conf, &ws_handler, s);
-		explicit_bzero(url, strlen(url));
-	}
-	free(url);
+	s->ws = csdk_box_socket(s->box, &conf, &ws_handler, s);
 }
 
 static void on_made(void *arg, const struct sbx_answer *answer)
@@ -482,6 +461,7 @@ void csdk_streams_cancel(struct sbx_rest *rest)
 
 	for (b = x->boxes; b; b = b->next)
 		csdk_reach_stop(b);
+	csdk_events_cancel(x);
 	for (s = x->streams; s; s = next) {
 		next = s->next;
 		csdk_stream_close(&s->base);

@@ -19,6 +19,7 @@ struct slice {
 struct words {
 	struct slice type, channel, terminal, output, encoding;
 	bool has_command;
+	json_t *event; /* all of it */
 };
 
 static bool slice_is(const struct slice *s, const char *word)
@@ -55,6 +56,7 @@ static void words_from_json(struct words *w, const json_t *data)
 
 		words_take(w, &k, &s);
 	}
+	json_object_update(w->event, (json_t *)(uintptr_t)data);
 }
 
 static enum sbx_csdk_kind kind_of(const struct words *w)
@@ -89,6 +91,14 @@ static int message_from_words(struct sbx_csdk_message *m, const struct words *w)
 
 	m->kind = kind_of(w);
 	message_channel(m, w);
+	if (m->kind == SBX_CSDK_OTHER && w->type.p) {
+		/* some have a type of their own */
+		if (!json_object_get(w->event, "type"))
+			json_object_set_new(
+				w->event, "type",
+				json_stringn(w->type.p, w->type.len));
+		m->event = json_incref(w->event);
+	}
 	if (m->kind != SBX_CSDK_OUTPUT || !w->output.len)
 		return 0;
 	if (!slice_is(&w->encoding, "base64"))
@@ -102,6 +112,21 @@ static int message_from_words(struct sbx_csdk_message *m, const struct words *w)
 	return n < 0 ? -EPROTO : 0;
 }
 
+/* Output is all but always what comes, and needs no more than its text. */
+static void words_begin(struct words *w)
+{
+	if (!slice_is(&w->type, "terminal:output"))
+		w->event = json_object();
+}
+
+static int words_end(struct words *w, struct sbx_csdk_message *m)
+{
+	int r = message_from_words(m, w);
+
+	json_decref(w->event);
+	return r;
+}
+
 static int read_json(struct sbx_csdk_message *m, const void *data, size_t len)
 {
 	SBX_JSON json_t *obj = sbx_json_parse_nul(data, len);
@@ -111,8 +136,9 @@ static int read_json(struct sbx_csdk_message *m, const void *data, size_t len)
 		return -EPROTO;
 	w.type = json_slice(json_object_get(obj, "type"));
 	w.channel = json_slice(json_object_get(obj, "channel"));
+	words_begin(&w);
 	words_from_json(&w, json_object_get(obj, "data"));
-	return message_from_words(m, &w);
+	return words_end(&w, m);
 }
 
 /* ---- the binary form ---- */
@@ -151,6 +177,27 @@ static struct slice get_slice(struct cursor *c, size_t bytes_of_length)
 	return s;
 }
 
+/* NULL for what JSON cannot hold. */
+static json_t *pair_value(uint32_t type, const struct slice *s)
+{
+	uint64_t bits = 0;
+	double number;
+	size_t i;
+
+	if (type == 3 && s->len == 1)
+		return json_boolean(*s->p);
+	if (type == 2 && s->len == sizeof(bits)) {
+		for (i = 0; i < sizeof(bits); i++)
+			bits = bits << 8 | (uint8_t)s->p[i];
+		memcpy(&number, &bits, sizeof(number));
+		if (number >= -9e15 && number <= 9e15 &&
+		    number == (double)(int64_t)number)
+			return json_integer((int64_t)number);
+		return json_real(number);
+	}
+	return type == 1 || type == 4 ? json_stringn(s->p, s->len) : NULL;
+}
+
 /* Pairs of keys and values that fill the data exactly; else it is not they. */
 static bool words_from_pairs(struct words *w, const struct slice *data)
 {
@@ -166,6 +213,9 @@ static bool words_from_pairs(struct words *w, const struct slice *data)
 			c.bad = true;
 		else if (!c.bad && (type == 1 || type == 4))
 			words_take(w, &key, &value);
+		if (!c.bad && w->event)
+			json_object_setn_new(w->event, key.p, key.len,
+					     pair_value(type, &value));
 	}
 	return !c.bad && !c.left;
 }
@@ -183,13 +233,16 @@ static int read_binary(struct sbx_csdk_message *m, const void *data, size_t len)
 	body = get_slice(&c, 4);
 	if (c.bad || c.left || kind < 1 || kind > 5)
 		return -EPROTO;
+	words_begin(&w);
 	if (body.len && !words_from_pairs(&w, &body)) {
-		w = (struct words){.channel = w.channel, .type = w.type};
+		w = (struct words){
+			.channel = w.channel, .type = w.type, .event = w.event};
+		json_object_clear(w.event);
 		if (body.p[0] == '{')
 			obj = sbx_json_parse_nul(body.p, body.len);
 		words_from_json(&w, obj);
 	}
-	return message_from_words(m, &w);
+	return words_end(&w, m);
 }
 
 int sbx_csdk_read(struct sbx_csdk_message *ret, const void *data, size_t len)
@@ -205,6 +258,7 @@ int sbx_csdk_read(struct sbx_csdk_message *ret, const void *data, size_t len)
 void sbx_csdk_message_release(struct sbx_csdk_message *m)
 {
 	sbx_buf_release(&m->text);
+	json_decref(m->event);
 }
 
 /* ---- from us ---- */

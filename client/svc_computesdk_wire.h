@@ -26,6 +26,7 @@ struct sbx_csdk_message {
 	enum sbx_csdk_kind kind;
 	char channel[160]; /* "terminal:ID"; "" if none is said, or too long */
 	struct sbx_buf text;
+	json_t *event; /* of SBX_CSDK_OTHER: its data and its type; or NULL */
 };
 /*
  * One message, JSON text or binary, of any generation.  -EPROTO, -ENOMEM;

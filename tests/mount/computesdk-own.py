@@ -1,0 +1,277 @@
+#!/usr/bin/python3
+"""What ComputeSDK alone has, as files, each used as a user would."""
+import json
+import os
+import select
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "../lib"))
+os.environ["SBXFS_SERVICE"] = "computesdk"
+import sbxmount
+
+WAIT = 60
+
+
+def setUpModule():
+    global mount
+    mount = sbxmount.Mount()
+    mount.create("demo")
+
+
+def tearDownModule():
+    mount.close()
+
+
+def path(*parts):
+    return mount.path("demo", *parts)
+
+
+def read(*parts):
+    with open(path(*parts)) as f:
+        return f.read()
+
+
+def write(text, *parts):
+    """Written and closed"""
+    fd = os.open(path(*parts), os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def tell(text, *parts):
+    """Written, and what is read on the same open file"""
+    fd = os.open(path(*parts), os.O_RDWR)
+    try:
+        os.write(fd, text.encode())
+        out = b""
+        while True:
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                return out.decode()
+            out += piece
+    finally:
+        os.close(fd)
+
+
+def shows(name, *parts):
+    """Lists are two seconds old at the most."""
+    sbxmount.wait_for(lambda: name in os.listdir(path(*parts)))
+
+
+def shows_not(name, *parts):
+    sbxmount.wait_for(lambda: name not in os.listdir(path(*parts)))
+
+
+class Stream:
+    """An open stream, and what came of it"""
+
+    def __init__(self, *parts, text=None):
+        self.fd = os.open(path(*parts), os.O_RDWR if text else os.O_RDONLY)
+        if text:
+            os.write(self.fd, text.encode())
+        self.data = b""
+        self.step(0)  # it begins with the first who looks
+
+    def step(self, ms):
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if poll.poll(ms):
+            self.data += os.read(self.fd, 1 << 16)
+
+    def until(self, word, again=lambda: None):
+        for _ in range(WAIT * 10):
+            if word.encode() in self.data:
+                return self.data.decode()
+            again()
+            self.step(100)
+        raise AssertionError("%r never came: %r" % (word, self.data))
+
+    def close(self):
+        os.close(self.fd)
+
+
+class OwnFiles(unittest.TestCase):
+    def stream(self, *args, **more):
+        s = Stream(*args, **more)
+        self.addCleanup(s.close)
+        return s
+
+    def fails(self, err, what, *args):
+        with self.assertRaises(OSError) as e:
+            what(*args)
+        self.assertEqual(e.exception.errno, err)
+
+    def test_daemon(self):
+        self.assertEqual(json.loads(read("daemon", "health.json"))["status"],
+                         "ok")
+        self.assertIn("version", json.loads(read("daemon", "info.json")))
+        self.assertIn("ready", json.loads(read("daemon", "ready.json")))
+        self.assertEqual(json.loads(read("auth"))["token_type"],
+                         "access_token")
+
+    def test_servers(self):
+        start = "exec /usr/bin/python3 -m http.server $PORT"
+        slug = tell(json.dumps({"slug": "web", "start": start, "port": 8123}),
+                    "servers", "new")
+        self.assertEqual(slug, "web\n")
+        shows("web", "servers")
+        sbxmount.wait_for(lambda: read("servers", "web", "status").strip()
+                          in ("running", "ready"))
+        self.assertEqual(read("servers", "web", "port"), "8123\n")
+        self.assertTrue(int(read("servers", "web", "pid")))
+        self.assertEqual(json.loads(
+            read("servers", "web", "info.json"))["slug"], "web")
+        read("servers", "web", "log", "combined")
+        write("restart\n", "servers", "web", "ctl")
+        self.fails(22, write, "jump\n", "servers", "web", "ctl")
+        os.rmdir(path("servers", "web"))
+        shows_not("web", "servers")
+        self.fails(2, read, "servers", "none", "status")
+        self.fails(22, tell, "no json", "servers", "new")
+
+    def test_overlays(self):
+        template = path("root", "tmp", "template")
+        os.makedirs(template)
+        with open(template + "/one", "w") as f:
+            f.write("1")
+        with open(template + "/one") as f:
+            os.fsync(f.fileno())
+        ident = tell(json.dumps({"source": "/tmp/template",
+                                 "target": "from-template"}),
+                     "overlays", "new").strip()
+        sbxmount.wait_for(lambda: read("overlays", ident, "status")
+                          == "complete\n")
+        self.assertEqual(read("overlays", ident, "source"), "/tmp/template\n")
+        self.assertEqual(json.loads(
+            read("overlays", ident, "stats.json"))["copied_files"], 1)
+        mount.run("demo", "true")
+        self.assertEqual(read("workspace", "from-template", "one"), "1")
+        os.rmdir(path("overlays", ident))
+        shows_not(ident, "overlays")
+
+    def test_env(self):
+        os.mkdir(path("env", ".env"))
+        with open(path("env", ".env", "KEY"), "w") as f:
+            f.write("a value\n")
+        self.assertEqual(read("env", ".env", "KEY"), "a value\n")
+        mount.run("demo", "true")  # what the daemon wrote is known then
+        self.assertIn("KEY=", read("workspace", ".env"))
+        self.assertEqual(os.listdir(path("env", ".env")), ["KEY"])
+        os.unlink(path("env", ".env", "KEY"))
+        self.assertEqual(os.listdir(path("env", ".env")), [])
+        self.fails(2, read, "env", ".env", "KEY")
+        shows(".env", "env")
+
+    def test_code(self):
+        self.assertEqual(tell("print(6 * 7)", "code", "python"), "42\n")
+        self.assertEqual(tell("echo $((6 * 7))", "code", "sh"), "42\n")
+        self.assertEqual(tell("import sys; print(sys.byteorder)",
+                              "code", "auto"), sys.byteorder + "\n")
+        with open(path("workspace", "unsent"), "w") as f:
+            f.write("written before")
+            f.flush()
+            self.assertEqual(tell("cat unsent", "code", "sh").strip(),
+                             "written before")
+
+    def test_batch(self):
+        results = json.loads(tell(json.dumps([
+            {"path": "b1", "operation": "write", "content": "one"},
+            {"path": "none/../../x", "operation": "delete"}]), "batch"))
+        self.assertTrue([r for r in results
+                         if r["path"] == "b1" and r["success"]])
+        mount.run("demo", "true")
+        self.assertEqual(read("workspace", "b1"), "one")
+        self.fails(22, tell, "{}", "batch")
+
+    def test_terminals_of_the_daemon(self):
+        ident = tell("/bin/sh", "term", "new").strip()
+        shows(ident, "term")
+        self.assertEqual(json.loads(
+            read("term", ident, "info.json"))["id"], ident)
+        s = self.stream("term", ident, "data", text="echo $((6*7))\n")
+        s.until("42")
+        out = json.loads(tell("echo beside", "term", ident, "exec"))
+        self.assertEqual(out["stdout"], "beside\n")
+        os.rmdir(path("term", ident))
+        shows_not(ident, "term")
+
+    def test_watchers(self):
+        os.mkdir(path("workspace", "watched"))
+        where = mount.run("demo", "pwd").decode().strip() + "/watched"
+        ident = tell(where + "\n", "watch", "new").strip()
+        self.assertEqual(json.loads(
+            read("watch", ident, "info.json"))["path"], where)
+        s = self.stream("watch", ident, "events")
+        n = iter(range(1000))
+
+        def touch():
+            mount.run("demo", "echo > watched/f%d" % next(n))
+        line = s.until("\n", touch).splitlines()[0]
+        event = json.loads(line)
+        self.assertEqual(event["type"], "file:changed")
+        self.assertIn("watched", event["path"])
+        os.rmdir(path("watch", ident))
+        shows_not(ident, "watch")
+
+    def test_signals(self):
+        s = self.stream("signals", "events")
+        sbxmount.wait_for(lambda: read("signals", "status") == "active\n")
+
+        def emit():
+            write("port 3000 open http://x\n", "signals", "emit")
+        event = json.loads(s.until("\n", emit).splitlines()[0])
+        self.assertEqual((event["signal"], event["port"]), ("port", 3000))
+        write("error it broke", "signals", "emit")
+        s.until("it broke")
+        self.fails(22, write, "port what", "signals", "emit")
+
+    def test_tokens(self):
+        text = tell("3600 for a friend\n", "tokens", "new")
+        words = dict(l.split(": ") for l in text.splitlines())
+        self.assertTrue(words["token"])
+        shows(words["id"], "tokens")
+        self.assertEqual(read("tokens", words["id"], "description"),
+                         "for a friend\n")
+        self.assertTrue(read("tokens", words["id"], "expires").strip())
+        self.assertNotIn(words["token"],
+                         read("tokens", words["id"], "info.json"))
+        self.assertNotIn(words["token"], mount.log_text())
+        os.rmdir(path("tokens", words["id"]))
+        shows_not(words["id"], "tokens")
+        self.fails(22, tell, "soon", "tokens", "new")
+
+    def test_magic_link(self):
+        self.assertEqual(read("magiclink"), "")  # reading makes none
+        link = tell("/play/\n", "magiclink")
+        self.assertIn("/auth/magic", link)
+        self.fails(22, tell, "http://elsewhere\n", "magiclink")
+
+    def test_child_sandboxes(self):
+        ident = tell("{}", "children", "new").strip()
+        shows(ident, "children")
+        self.assertTrue(read("children", ident, "url").startswith("http"))
+        os.rmdir(path("children", ident))
+        shows_not(ident, "children")
+
+    def test_reading_everything_makes_nothing(self):
+        before = {d: sorted(os.listdir(path(d))) for d in
+                  ("servers", "overlays", "tokens", "children")}
+        for top, folders, files in os.walk(path()):
+            if top == path():
+                folders[:] = ["servers", "overlays", "tokens", "children",
+                              "daemon", "code"]
+                files = []
+            for name in files:
+                if os.stat(os.path.join(top, name)).st_mode & 0o400:
+                    with open(os.path.join(top, name)) as f:
+                        f.read()
+        self.assertEqual(before, {d: sorted(os.listdir(path(d)))
+                                  for d in before})
+
+
+if __name__ == "__main__":
+    unittest.main()

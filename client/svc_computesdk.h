@@ -11,6 +11,7 @@
  *	svc_computesdk_reach.c   finding a daemon, and bringing it the helper
  *	svc_computesdk_stream.c  a command, on a terminal of the daemon's
  *	..._carry.c              its bytes, as lines of text
+ *	svc_computesdk_direct.c  the same, but files, of a daemon alone
  *	svc_computesdk_own.c     what it alone has, as files
  *	svc_computesdk_events.c  what happens there, as streams
  *	..._json.c, ..._options.c, ..._wire.c, ..._shell.c, ..._words.c: codecs
@@ -103,6 +104,8 @@ void csdk_file_start(struct sbx_work *w);
 struct csdk_at {
 	struct csdk_box *box; /* once it is known where it is */
 	sbx_work_fn *then;
+	sbx_work_fn *looked; /* svc_computesdk_direct.c */
+	uint64_t since;
 };
 /* Zeroed state for w, which is freed with it; NULL: the call has failed. */
 void *csdk_work_state(struct sbx_work *w, size_t size);
@@ -111,6 +114,11 @@ void *csdk_work_state(struct sbx_work *w, size_t size);
  * May call then at once.
  */
 void csdk_work_place(struct sbx_work *w, sbx_work_fn *then);
+
+/* Without a gateway: knows all there are, and then(w), whose state begins with
+ * struct csdk_at; or it has failed. */
+void csdk_direct_look(struct sbx_work *w, sbx_work_fn *then);
+void csdk_direct_create_start(struct sbx_work *w);
 
 /* ---- files of its own ---- */
 

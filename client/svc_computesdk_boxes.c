@@ -198,7 +198,7 @@ void csdk_box_drop(struct csdk_box *b)
 {
 	if (!b)
 		return;
-	if (b->listed)
+	if (b->listed && !csdk_is_direct(b->x))
 		file_add(b->x, '-', b->id);
 	b->listed = b->ready = false;
 	/* streams of it end by themselves, and hold on to it */
@@ -222,7 +222,7 @@ static int box_keep(struct csdk_box *b, struct sbx_csdk_place *place,
 	b->told_ms = uv_now(b->x->rest.loop);
 	if (moved)
 		csdk_reach_forget(b);
-	if (!b->listed)
+	if (!b->listed && !csdk_is_direct(b->x))
 		file_add(b->x, '+', b->id);
 	b->listed = true;
 	return 0;

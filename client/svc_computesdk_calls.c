@@ -157,9 +157,15 @@ static void list_next(struct sbx_work *w)
 
 static void list_start(struct sbx_work *w)
 {
-	struct list_state *l = calloc(1, sizeof(*l));
+	struct list_state *l;
 	uint64_t now = uv_now(w->rest->loop);
 
+	if (csdk_is_direct(csdk_of(w))) {
+		if (csdk_work_state(w, sizeof(struct csdk_at)))
+			csdk_direct_look(w, list_give);
+		return;
+	}
+	l = calloc(1, sizeof(*l));
 	if (!l) {
 		sbx_work_no_memory(w);
 		return;
@@ -223,9 +229,28 @@ static void on_told(struct sbx_work *w, const struct sbx_answer *answer)
 	}
 }
 
+/* It is known now, or there is none. */
+static void get_known(struct sbx_work *w)
+{
+	struct csdk_box *b = csdk_box_find(csdk_of(w), w->call->id);
+	struct sbx_sandbox s;
+	struct sbx_error e;
+
+	if (b && b->told.id && sbx_sandbox_copy(&s, &b->told) == 0) {
+		work_give(w, &s);
+		return;
+	}
+	sbx_error_set(&e, b && b->told.id ? -ENOMEM : -ENOENT,
+		      "there is no such sandbox");
+	sbx_work_done(w, &e);
+}
+
 static void get_start(struct sbx_work *w)
 {
-	ask_for(w, w->call->id, on_told);
+	if (!csdk_is_direct(csdk_of(w)))
+		ask_for(w, w->call->id, on_told);
+	else if (csdk_work_state(w, sizeof(struct csdk_at)))
+		csdk_direct_look(w, get_known);
 }
 
 /* ---- where one is ---- */
@@ -253,9 +278,13 @@ static void place_found(struct sbx_work *w)
 {
 	struct csdk_at *at = w->state;
 
+	struct sbx_error e;
+
 	at->box = csdk_box_find(csdk_of(w), w->call->id);
-	if (!at->box) {
-		sbx_work_no_memory(w);
+	if (!at->box || !at->box->place.url) {
+		at->box = NULL;
+		sbx_error_set(&e, -ENOENT, "there is no such sandbox");
+		sbx_work_done(w, &e);
 		return;
 	}
 	csdk_box_hold(at->box);
@@ -282,6 +311,8 @@ void csdk_work_place(struct sbx_work *w, sbx_work_fn *then)
 	at->then = then;
 	if (b && b->place.url)
 		place_found(w);
+	else if (csdk_is_direct(csdk_of(w)))
+		csdk_direct_look(w, place_found);
 	else
 		ask_for(w, w->call->id, on_placed);
 }
@@ -301,7 +332,16 @@ static void on_destroyed(struct sbx_work *w, const struct sbx_answer *answer)
 
 static void destroy_start(struct sbx_work *w)
 {
-	sbx_work_delete(w, w->call->id, 0, on_destroyed);
+	sbx_work_request(
+		w,
+		(struct sbx_request_conf){.method = "DELETE",
+					  .path = "/sandboxes/%s",
+					  .id = w->call->id,
+					  .query = csdk_is_direct(csdk_of(w))
+							   ? "delete_files=true"
+							   : NULL,
+					  .repeatable = true},
+		on_destroyed);
 }
 
 /* ---- keepalive ---- */
@@ -332,11 +372,16 @@ static void on_kept(struct sbx_work *w, const struct sbx_answer *answer)
 
 static void keepalive_start(struct sbx_work *w)
 {
+	static const struct sbx_answer none;
 	unsigned int s = w->call->seconds ? w->call->seconds : EXTEND_DEFAULT;
 	char body[64];
 
 	snprintf(body, sizeof(body), "{\"duration\":%llu}",
 		 (unsigned long long)(s < MAX_EXTEND ? s : MAX_EXTEND) * 1000);
+	if (csdk_is_direct(csdk_of(w))) {
+		on_keep_looked(w, &none);
+		return;
+	}
 	/* each one adds to it */
 	sbx_work_request(w,
 			 (struct sbx_request_conf){.method = "POST",

@@ -219,9 +219,14 @@ static void making_seek(struct sbx_work *w)
 
 void csdk_create_start(struct sbx_work *w)
 {
-	struct making *m = calloc(1, sizeof(*m));
+	struct making *m;
 	char marker[33];
 
+	if (csdk_is_direct(csdk_of(w))) {
+		csdk_direct_create_start(w);
+		return;
+	}
+	m = calloc(1, sizeof(*m));
 	if (!m || sbx_make_marker(marker) < 0) {
 		free(m);
 		sbx_work_no_memory(w);

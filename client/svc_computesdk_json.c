@@ -154,6 +154,7 @@ static int sandbox_fill(struct sbx_sandbox *s, const json_t *data,
 		r = sbx_dup_text(&s->url, url);
 	if (r == 0 && sbx_csdk_port_url(url, s->any_port) == -ENOMEM)
 		r = -ENOMEM;
+	s->created_ms = sbx_time_from_text(sbx_json_str(data, "created_at"));
 	s->info = info_text(data);
 	return s->info ? r : -ENOMEM;
 }

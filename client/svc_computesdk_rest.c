@@ -76,6 +76,13 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 		*ret_url = sbx_request_url(r, to->place.url);
 		return true;
 	}
+	if (csdk_is_direct(x)) {
+		http->auth_scheme = "Bearer";
+		http->auth = x->rest.conf->token;
+		http->headers = patient;
+		*ret_url = sbx_request_url(r, x->rest.url);
+		return true;
+	}
 	http->auth_name = "X-ComputeSDK-API-Key";
 	http->auth = x->rest.conf->key;
 	http->headers = x->headers;
@@ -95,9 +102,9 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 {
 	const struct csdk_box *to = r->to;
 
-	if (to)
+	if (to || csdk_is_direct(csdk_of(r)))
 		sbx_csdk_daemon_error(e, resp->status, resp->body, resp->len,
-				      to->place.url);
+				      to ? to->place.url : r->rest->url);
 	else
 		sbx_csdk_gateway_error(e, resp->status, resp->body, resp->len,
 				       r->rest->url);
@@ -111,7 +118,7 @@ static bool unwrap(const struct sbx_request *r, json_t **json,
 	json_t *data = json_object_get(*json, "data");
 	bool finds = !strcmp(r->path, "/sandboxes/find");
 
-	if (r->to || !json_is_object(*json))
+	if (r->to || !json_is_object(*json) || csdk_is_direct(csdk_of(r)))
 		return true;
 	if (sbx_json_bool(*json, "success", true) &&
 	    !(finds && json_is_null(data))) {

@@ -144,6 +144,10 @@ static void end_if_complete(struct csdk_stream *s)
 	if (is_over(s) || !s->has_exit || !all || sbx_buf_len(&s->held[0]) ||
 	    sbx_buf_len(&s->held[1]))
 		return;
+	say(s, 'b', 0, NULL, 0);
+	say_flush(s);
+	if (is_over(s))
+		return;
 	s->error = (struct sbx_error){0};
 	csdk_stream_end(s);
 }

@@ -25,6 +25,7 @@
 #define PIECE	    16384 /* bytes of output in one line */
 #define SPEAK_MS    15000 /* no longer without a word of ours */
 #define ALONE_MS    90000 /* nobody is there any more */
+#define LINGER_MS   10000 /* until what was said last has been heard */
 
 struct output {
 	int fd; /* of ours; -1: it has ended */
@@ -42,8 +43,8 @@ struct carry {
 	struct output stdout_, stderr_;
 	int in, signals;
 	pid_t pid;
-	bool quiet, ended;
-	int64_t heard_ms, said_ms;
+	bool quiet, ended, heard_all;
+	int64_t heard_ms, said_ms, over_ms;
 };
 
 static int64_t now_ms(void)
@@ -83,7 +84,8 @@ static int make_pipe(int *ret, int *ret_theirs, bool we_write)
 	return 0;
 }
 
-static void command_exec(const struct carry *c, int in, int out, int err)
+static void command_exec(const struct carry *c, int in, int out, int err,
+			 pid_t parent)
 {
 	sigset_t none;
 
@@ -93,6 +95,8 @@ static void command_exec(const struct carry *c, int in, int out, int err)
 		_exit(126);
 	/* not every daemon makes it our controlling terminal */
 	prctl(PR_SET_PDEATHSIG, SIGHUP);
+	if (getppid() != parent)
+		_exit(126);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
@@ -104,6 +108,7 @@ static void command_exec(const struct carry *c, int in, int out, int err)
 static int command_start(struct carry *c)
 {
 	int in = -1, out = -1, err = -1, r;
+	pid_t us = getpid();
 
 	sbx_buf_add(&c->command, "", 1);
 	r = c->command.err;
@@ -116,7 +121,7 @@ static int command_start(struct carry *c)
 	if (!r)
 		c->pid = fork();
 	if (!r && c->pid == 0)
-		command_exec(c, in, out, err);
+		command_exec(c, in, out, err, us);
 	if (!r && c->pid < 0)
 		r = -errno;
 	close_fd(in);
@@ -160,6 +165,9 @@ static int on_line(void *arg, const struct sbx_line *line)
 		return 0;
 	case '.':
 		return line->number == c->received ? 0 : -EPROTO;
+	case 'b':
+		c->heard_all = true;
+		return 0;
 	default:
 		return 0;
 	}
@@ -331,6 +339,17 @@ static bool is_over(const struct carry *c)
 	       !sbx_buf_len(&c->out);
 }
 
+/* Who reads the terminal may give up with the process on it, whatever it
+ * printed last: so it stays until that was heard. */
+static bool may_leave(struct carry *c)
+{
+	if (!is_over(c))
+		return false;
+	if (!c->over_ms)
+		c->over_ms = now_ms();
+	return c->heard_all || now_ms() - c->over_ms >= LINGER_MS;
+}
+
 static void carry_release(struct carry *c)
 {
 	sbx_lines_release(&c->lines);
@@ -353,6 +372,8 @@ int carry_run(void)
 	sbx_buf_init(&c.to, 2 * SBX_LINE_WINDOW);
 	sbx_buf_init(&c.out, MAX_OUT);
 	signal(SIGPIPE, SIG_IGN);
+	/* a daemon that was started by nohup(1) hands on that it is ignored */
+	signal(SIGHUP, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -365,9 +386,10 @@ int carry_run(void)
 	say(&c, 'h', SBX_LINE_VERSION, NULL, 0);
 	do {
 		look_for(&c, p);
-		if (poll(p, NR, SPEAK_MS) < 0 && errno != EINTR)
+		if (poll(p, NR, c.over_ms ? LINGER_MS : SPEAK_MS) < 0 &&
+		    errno != EINTR)
 			break;
-	} while (act(&c, p) && !is_over(&c));
+	} while (act(&c, p) && !may_leave(&c));
 	carry_release(&c);
 	return is_over(&c) ? 0 : 1;
 }

@@ -14,6 +14,7 @@
  *	i before	bytes of its stdin, and how many came before these
  *	k taken		so many bytes of its output have been taken
  *	. sent		nothing; so many bytes of stdin were sent so far
+ *	b 0		its end was heard: that is all
  * From there (SBX_LINE_OUT):
  *	h version	it is there
  *	o e before	bytes of its stdout, stderr

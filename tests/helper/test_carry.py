@@ -17,11 +17,12 @@ WINDOW = 65536
 
 
 class Carry:
-    def __init__(self, command, quiet=False):
+    def __init__(self, command, quiet=False, preexec=None):
         self.master, slave = pty.openpty()
         self.proc = subprocess.Popen([HELPER, "--carry"], stdin=slave,
                                      stdout=slave, stderr=slave,
-                                     start_new_session=True)
+                                     start_new_session=True,
+                                     preexec_fn=preexec)
         os.close(slave)
         self.data, self.sent, self.ack = b"", 0, True
         self.out = {b"o": b"", b"e": b""}
@@ -83,6 +84,12 @@ class Carry:
         self.until(lambda: self.exit is not None and b"O" in self.ends)
         return self.exit
 
+    def leaves(self):
+        """Once its end was heard, and not before"""
+        assert self.proc.poll() is None
+        self.say("b", 0)
+        return self.proc.wait(WAIT)
+
     def close(self):
         os.close(self.master)
         self.proc.wait(WAIT)
@@ -108,7 +115,7 @@ class CarryTest(unittest.TestCase):
         self.assertEqual(c.ended(), 7)
         self.assertEqual(c.out, {b"o": b"out\n", b"e": b"err\n"})
         self.assertEqual(c.ends, {b"O": 4, b"E": 4})
-        self.assertEqual(c.proc.wait(WAIT), 0)
+        self.assertEqual(c.leaves(), 0)
 
     def test_stderr_that_is_not_wanted(self):
         c = self.carry("echo out; echo err >&2", quiet=True)
@@ -156,7 +163,7 @@ class CarryTest(unittest.TestCase):
         c.sent += 1
         c.put(b"two")
         c.until(lambda: c.lost)
-        self.assertEqual(c.proc.wait(WAIT), 0)
+        self.assertEqual(c.leaves(), 0)
 
     def test_a_lost_last_line_is_noticed(self):
         c = self.carry("cat")
@@ -181,7 +188,9 @@ class CarryTest(unittest.TestCase):
         self.assertEqual(c.ended(), 0)
 
     def test_it_ends_with_its_terminal(self):
-        c = self.carry("echo $$; exec sleep 1000")
+        # as a daemon under nohup(1) would start it
+        c = self.carry("echo $$; exec sleep 1000", preexec=lambda:
+                       signal.signal(signal.SIGHUP, signal.SIG_IGN))
         c.until(lambda: c.out[b"o"].endswith(b"\n"))
         pid = int(c.out[b"o"])
         c.close()

@@ -16,6 +16,12 @@ void sfs_command_init(struct sfs_command *c)
 	sbx_buf_init(&c->text, SBX_SPEC_EXEC_MAX);
 }
 
+/* A write whose user is being looked up. */
+struct sfs_command_asking {
+	struct ctl_op *op; /* its file, which is counted, holds the command */
+	struct sfs_command *c;
+};
+
 static void command_clear(struct sfs_command *c)
 {
 	sbx_buf_clear(&c->text);
@@ -66,18 +72,32 @@ static int command_add(struct ctl_file *f, struct sfs_command *c,
 	return r;
 }
 
-/* A write whose user is being looked up. */
-struct asking {
-	struct ctl_op *op; /* its file, which is counted, holds the command */
-	struct sfs_command *c;
-};
+/* Whoever was interrupted has written nothing, or writes it again. */
+static void command_drop_interrupted(struct sfs_command *c)
+{
+	if (!c->asking || c->asking->op->wait.req)
+		return;
+	c->asking = NULL;
+	command_clear(c);
+}
+
+bool sfs_command_is_empty(struct sfs_command *c)
+{
+	command_drop_interrupted(c);
+	return !sbx_buf_len(&c->text);
+}
 
 static void on_user(void *arg, const struct sbx_error *error)
 {
-	struct asking *a = arg;
+	struct sfs_command_asking *a = arg;
+	struct sfs_command *c = a->c;
 
-	if (error->err && !a->op->file->closed)
-		command_clear(a->c);
+	if (c->asking == a) { /* else its text is not there any more */
+		command_drop_interrupted(c);
+		c->asking = NULL;
+		if (error->err && !a->op->file->closed)
+			command_clear(c);
+	}
 	ctl_op_finish(a->op, error);
 	free(a);
 }
@@ -85,19 +105,20 @@ static void on_user(void *arg, const struct sbx_error *error)
 static void command_ask(fuse_req_t req, struct ctl_file *f,
 			struct sfs_command *c, size_t size)
 {
-	struct asking *a = malloc(sizeof(*a));
+	struct sfs_command_asking *a = malloc(sizeof(*a));
 
 	if (!a) {
 		command_clear(c);
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	*a = (struct asking){ctl_op_new(req, f->node, f, size), c};
+	*a = (struct sfs_command_asking){ctl_op_new(req, f->node, f, size), c};
 	if (!a->op) {
 		command_clear(c);
 		free(a);
 		return;
 	}
+	c->asking = a;
 	sfs_user_check(f->node->sb, c->scan.user, on_user, a);
 }
 
@@ -106,6 +127,7 @@ void sfs_command_write(fuse_req_t req, struct ctl_file *f,
 {
 	struct sbx_error e = {0};
 
+	command_drop_interrupted(c);
 	if (command_add(f, c, data, size, &e) == 0) {
 		if (*c->scan.user)
 			command_ask(req, f, c, size);

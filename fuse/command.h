@@ -12,14 +12,13 @@
 struct sfs_command {
 	struct sbx_buf text; /* written and not started yet */
 	struct sbx_exec_scan scan;
+	struct sfs_command_asking *asking; /* of the last write, or NULL */
 };
 
 void sfs_command_init(struct sfs_command *c);
 void sfs_command_release(struct sfs_command *c);
-static inline bool sfs_command_is_empty(const struct sfs_command *c)
-{
-	return !sbx_buf_len(&c->text);
-}
+/* Nothing was written, or that write was interrupted. */
+bool sfs_command_is_empty(struct sfs_command *c);
 
 /* Answers a write: takes the text, or refuses it and all before it. */
 void sfs_command_write(fuse_req_t req, struct ctl_file *f,

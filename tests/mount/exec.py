@@ -202,6 +202,28 @@ class Control(unittest.TestCase):
         self.assertEqual(self.read_all(fd), b"x\n")
         os.close(fd)
 
+    @unittest.skipUnless(SERVICE == "xgen", "its sandboxes answer by themselves")
+    def test_an_interrupted_write_starts_nothing(self):
+        """here it waits for the sandbox to say who its user is"""
+        def stop(*args):
+            raise InterruptedError
+        signal.signal(signal.SIGALRM, stop)
+        os.mkdir(self.m.path("away"))
+        for name in "exec", "jobs/new":
+            fd = os.open(self.m.path("away", name), os.O_RDWR)
+            self.m.agent.send_signal(signal.SIGSTOP)
+            try:
+                with self.assertRaises(InterruptedError):
+                    signal.setitimer(signal.ITIMER_REAL, 0.3)
+                    os.write(fd, b'{"command": "echo no", "user": "0"}')
+                os.close(fd)
+            finally:
+                self.m.agent.send_signal(signal.SIGCONT)
+        self.assertEqual(self.m.run("away", "echo yes"), b"yes\n")
+        self.assertEqual(sorted(os.listdir(self.m.path("away", "jobs"))),
+                         ["1", "last", "new"])
+        os.rmdir(self.m.path("away"))
+
     def test_late_readers_start_at_the_beginning(self):
         self.start("echo one; sleep 0.4; echo two")
         for i in range(2):

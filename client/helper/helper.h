@@ -20,6 +20,7 @@
 #include "client/helper/moves.h"
 #include "client/helper/recent.h"
 #include "client/helper/report.h"
+#include "client/helper/silence.h"
 #include "client/helper/watch.h"
 #include "client/wire/buf.h"
 #include "client/wire/link.h"
@@ -53,7 +54,6 @@ struct batch {
 struct peer {
 	struct batch batch;
 	size_t frame_max;
-	int64_t linger_ms;
 	struct sbx_link *link;
 	struct loop_fd in, out;
 	bool same_fd; /* one descriptor is both */
@@ -61,7 +61,8 @@ struct peer {
 	uint8_t *output;
 	size_t out_len, out_off;
 	struct loop_timer linger;
-	int64_t heard_ms, said_ms;
+	struct silence silence;
+	int64_t said_ms;
 	uint64_t frames, pings;
 	uint64_t instance;
 	bool attached, greeted;

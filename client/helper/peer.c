@@ -187,10 +187,9 @@ static int on_message(void *arg, const uint8_t *data, size_t len)
 static void on_linger(void *arg)
 {
 	struct helper *h = arg;
-	int64_t silent = loop_clock_ms() - h->peer.heard_ms;
-	int64_t left = h->peer.linger_ms - silent;
+	int64_t left = silence_look(&h->peer.silence, loop_clock_ms());
 
-	if (left <= 0)
+	if (!left)
 		h->ended = true;
 	else
 		loop_timer_set(&h->loop, &h->peer.linger, left);
@@ -222,20 +221,20 @@ int peer_init(struct helper *h, const struct handover *how)
 	if (how->batch && how->max_bytes / 2 < conf.frame_max_out)
 		conf.frame_max_out = how->max_bytes / 2;
 	p->frame_max = conf.frame_max_out;
-	p->linger_ms =
+	p->silence.ms =
 		(how->batch ? SBX_BATCH_LINGER_S : SBX_HELPER_LINGER_S) * 1000;
 	batch_init(h);
 	p->in = (struct loop_fd){.fd = -1, .fn = on_in, .arg = h};
 	p->out = (struct loop_fd){.fd = -1, .fn = on_out, .arg = h};
 	p->linger = (struct loop_timer){.fn = on_linger, .arg = h};
 	p->instance = random_number();
-	p->heard_ms = loop_clock_ms();
+	p->silence.heard_ms = loop_clock_ms();
 	p->link = sbx_link_new(&conf);
 	p->input = malloc(INPUT_SIZE);
 	p->output = malloc(OUTPUT_SIZE);
 	if (!p->link || !p->input || !p->output)
 		return -ENOMEM;
-	loop_timer_set(&h->loop, &p->linger, p->linger_ms);
+	on_linger(h);
 	return 0;
 }
 
@@ -307,7 +306,7 @@ int peer_attach(struct helper *h, int in, int out, const struct handover *how)
 	if (r < 0)
 		peer_detach(h);
 	else
-		p->heard_ms = loop_clock_ms();
+		p->silence.heard_ms = loop_clock_ms();
 	return r;
 }
 
@@ -320,7 +319,7 @@ static void peer_heard(struct helper *h)
 	int64_t now = loop_clock_ms();
 
 	if (frames != p->frames)
-		p->heard_ms = now;
+		p->silence.heard_ms = now;
 	if (pings != p->pings && now - p->said_ms >= 1000)
 		sbx_link_send_control(p->link, NULL, 0);
 	p->frames = frames;

@@ -44,7 +44,8 @@
  * client starts a new epoch (new directories, handles and watches; requests
  * in flight have an unknown outcome).  A client starting afresh uses a new
  * SESSION.  The helper ends itself after SBX_HELPER_LINGER_S seconds
- * without any frame; the client sends an empty control frame every
+ * without any frame, not counting those in which it was frozen together with
+ * its sandbox; the client sends an empty control frame every
  * SBX_PING_S seconds; the helper answers an empty control frame with one if
  * it has sent nothing for a second.
  *

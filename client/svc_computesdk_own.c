@@ -79,16 +79,22 @@ const struct sbx_own csdk_own[] = {
 	{"children/+", DIR | DEL},
 	{"children/+/info.json", R},
 	{"children/+/url", R},
+	{"snapshot", R | W | SBX_OWN_FLUSH},
+	{"snapshots/+", DIR | DEL | SBX_OWN_PLACE},
+	{"snapshots/+/info.json", R | SBX_OWN_PLACE},
 	{NULL, 0},
 };
 
-/* Generations before the last have none of it, but for the daemon's word. */
+/* Generations before the last have none of it, but for the daemon's word; and
+ * only a gateway has snapshots. */
 bool csdk_own_has(struct sbx_service *svc, const char *id,
 		  const struct sbx_own *row, const char *path)
 {
 	const struct csdk_box *b =
 		id ? csdk_box_find((struct csdk *)svc, id) : NULL;
 
+	if (!strncmp(row->path, "snapshot", 8))
+		return !csdk_is_direct((struct csdk *)svc);
 	return !b || !b->old || !strcmp(row->path, "daemon/health.json");
 }
 
@@ -191,6 +197,7 @@ struct own_row {
 	const char *member;	   /* of the answer; NULL: all of it */
 	/* what is written as a body; NULL: it is JSON itself */
 	csdk_words_fn *words;
+	bool is_gateways; /* it is asked, not the daemon */
 };
 
 static const struct own_row reads[] = {
@@ -256,6 +263,8 @@ static const struct own_row writes[] = {
 	{"batch", "POST", "/files/batch", NULL, "results", csdk_words_batch},
 	{"children/new", "POST", "/sandboxes", NULL, "subdomain"},
 	{"env/+/+", "POST", "/env", "file=%s", "", csdk_words_variable},
+	{"snapshot", "POST", "/snapshots", NULL, "id", csdk_words_snapshot,
+	 true},
 	{NULL},
 };
 
@@ -273,6 +282,7 @@ static const struct own_row removes[] = {
 	{"tokens/+", "DELETE", "/auth/session_tokens/%s"},
 	{"children/+", "DELETE", "/sandboxes/%s", "delete_files=true"},
 	{"env/+/+", "DELETE", "/env", "file=%s", NULL, csdk_words_key},
+	{"snapshots/+", "DELETE", "/snapshots/%s", .is_gateways = true},
 	{NULL},
 };
 
@@ -286,6 +296,7 @@ static const struct own_row lists[] = {
 	{"children", "GET", "/sandboxes", NULL, "sandboxes"},
 	{"env", "GET", "/files", "path=.", "files"},
 	{"env/+", "GET", "/env", "file=%s", "variables"},
+	{"snapshots", "GET", "/snapshots", .is_gateways = true},
 	{NULL},
 };
 
@@ -331,7 +342,8 @@ static void own_ask(struct sbx_work *w)
 	const struct own_row *row = o->row;
 	struct csdk_words words = {.input = w->call->input,
 				   .len = w->call->input_len,
-				   .names = &o->names};
+				   .names = &o->names,
+				   .sandbox = w->call->id};
 	bool changes = strcmp(row->method, "GET") != 0;
 	SBX_FREE char *name = NULL, *query = NULL, *path = NULL;
 
@@ -374,6 +386,10 @@ static void own_start(struct sbx_work *w, const struct own_row *rows,
 		return;
 	o->fn = fn;
 	o->row = row_of(rows, w->call->path, &o->names);
+	if (o->row && o->row->is_gateways) {
+		own_ask(w);
+		return;
+	}
 	if (o->row) {
 		csdk_work_place(w, own_ask);
 		return;
@@ -413,14 +429,43 @@ static void on_variable(struct sbx_work *w, const struct sbx_answer *answer)
 		own_give(w, value_text(v));
 }
 
+/* A gateway lists snapshots, and tells of none by itself. */
+static void on_snapshots(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const struct own_state *o = w->state;
+	SBX_FREE char *want = strndup(o->names.text[0], o->names.len[0]);
+	struct sbx_error e = answer->error;
+	const char *id;
+	size_t i;
+
+	for (i = 0; want && !e.err && i < json_array_size(answer->json); i++) {
+		const json_t *one = json_array_get(answer->json, i);
+
+		id = sbx_json_str(one, "id");
+		if (id && !strcmp(id, want)) {
+			own_give(w, value_text(one));
+			return;
+		}
+	}
+	if (!e.err)
+		sbx_error_set(&e, -ENOENT, "there is no such snapshot");
+	sbx_work_done(w, &e);
+}
+
 void csdk_own_read_start(struct sbx_work *w)
 {
+	static const struct own_row snapshot[] = {{"snapshots/+/info.json",
+						   "GET", "/snapshots",
+						   .is_gateways = true},
+						  {NULL}};
 	static const struct own_row variable[] = {
 		{"env/+/+", "GET", "/env", "file=%s"}, {NULL}};
 	struct csdk_names names;
 
 	if (row_of(variable, w->call->path, &names))
 		own_start(w, variable, on_variable);
+	else if (row_of(snapshot, w->call->path, &names))
+		own_start(w, snapshot, on_snapshots);
 	else if (row_of(writes, w->call->path, &names))
 		own_give(w, strdup("")); /* nothing was asked of it */
 	else

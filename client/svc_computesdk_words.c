@@ -299,3 +299,14 @@ int csdk_words_emit(struct csdk_words *w, struct sbx_error *reterr)
 	snprintf(w->verb, sizeof(w->verb), "%s", verb);
 	return take_body(w, obj, reterr);
 }
+
+/* The name of a new snapshot, or an empty line. */
+int csdk_words_snapshot(struct csdk_words *w, struct sbx_error *reterr)
+{
+	SBX_FREE char *line = line_of(w);
+
+	return take_body(
+		w,
+		json_pack("{s:s,s:s*}", "sandboxId", w->sandbox, "name", line),
+		reterr);
+}

@@ -20,6 +20,7 @@ struct csdk_words {
 	const char *input; /* len bytes */
 	size_t len;
 	const struct csdk_names *names;
+	const char *sandbox; /* its id, or NULL */
 	/* what comes of it */
 	char *body;
 	char verb[16]; /* the last part of the path, where the input chooses */
@@ -30,7 +31,7 @@ csdk_words_fn csdk_words_json, csdk_words_server_ctl, csdk_words_signal_ctl,
 	csdk_words_terminal, csdk_words_command, csdk_words_watch,
 	csdk_words_token, csdk_words_link, csdk_words_code, csdk_words_batch,
 	csdk_words_variable, csdk_words_no_variable, csdk_words_key,
-	csdk_words_emit;
+	csdk_words_emit, csdk_words_snapshot;
 void csdk_words_release(struct csdk_words *w);
 /* path with name for its "%s" and the verb for its "%v"; NULL without
  * memory */

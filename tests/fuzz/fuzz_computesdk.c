@@ -126,6 +126,7 @@ static void as_words(const uint8_t *data, size_t len)
 		csdk_words_command,  csdk_words_watch,	    csdk_words_token,
 		csdk_words_link,     csdk_words_code,	    csdk_words_batch,
 		csdk_words_variable, csdk_words_key,	    csdk_words_emit,
+		csdk_words_snapshot,
 	};
 	struct csdk_names names = {.text = {"auto", "KEY"}, .len = {4, 3}};
 	struct sbx_error e;
@@ -134,7 +135,8 @@ static void as_words(const uint8_t *data, size_t len)
 	for (i = 0; i < sizeof(fns) / sizeof(fns[0]); i++) {
 		struct csdk_words w = {.input = (const char *)data,
 				       .len = len,
-				       .names = &names};
+				       .names = &names,
+				       .sandbox = "sb-1"};
 		int r = fns[i](&w, &e);
 		SBX_JSON json_t *v = NULL;
 

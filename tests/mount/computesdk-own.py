@@ -257,6 +257,23 @@ class OwnFiles(unittest.TestCase):
         os.rmdir(path("children", ident))
         shows_not(ident, "children")
 
+    def test_snapshots(self):
+        with open(path("workspace", "kept"), "w") as f:
+            f.write("as it was")
+        ident = tell("first\n", "snapshot").strip()
+        top = os.path.join(mount.mnt, "snapshots")
+        self.assertIn(ident, os.listdir(top))
+        with open(os.path.join(top, ident, "info.json")) as f:
+            self.assertEqual(json.load(f)["id"], ident)
+        fd = os.open(os.path.join(mount.mnt, "new"), os.O_RDWR)
+        os.write(fd, b"name=copy\nsnapshotId=%s\n" % ident.encode())
+        self.assertEqual(os.read(fd, 100), b"copy\n")
+        os.close(fd)
+        self.assertIn("as it was", mount.run(
+            "copy", "cat $(dirname $PWD)/*/kept").decode())
+        os.rmdir(os.path.join(top, ident))
+        self.assertNotIn(ident, os.listdir(top))
+
     def test_reading_everything_makes_nothing(self):
         before = {d: sorted(os.listdir(path(d))) for d in
                   ("servers", "overlays", "tokens", "children")}

@@ -81,7 +81,9 @@ const struct sbx_service_type sbx_svc_vtrix = {
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
 		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_KEEPALIVE |
 		 1 << SBX_CALL_STOP | 1 << SBX_CALL_START |
-		 1 << SBX_CALL_RESTART,
+		 1 << SBX_CALL_RESTART | 1 << SBX_CALL_OWN_READ |
+		 1 << SBX_CALL_OWN_WRITE,
+	.own = vtrix_own,
 	.create_ms = CREATE_MS,
 	.keep_set_seconds = true,
 	.open = vtrix_open,

@@ -4,6 +4,7 @@
  *	svc_vtrix.c          opening and closing
  *	svc_vtrix_rest.c     requests to the gateway, and which dialect it has
  *	svc_vtrix_calls.c    the calls of the layer above
+ *	svc_vtrix_own.c      files that Vtrix alone has
  *	svc_vtrix_link.c     the executor's WebSocket, one for each sandbox
  *	svc_vtrix_run.c      commands, on that
  *	..._json.c, ..._options.c, ..._rpc.c: codecs
@@ -12,6 +13,7 @@
 #define SBX_SVC_VTRIX_H
 
 #include "client/calls.h"
+#include "client/own.h"
 #include "client/svc_vtrix_json.h"
 #include "client/svc_vtrix_rpc.h"
 
@@ -58,6 +60,8 @@ static inline struct vtrix *vtrix_of(const struct sbx_rest *rest)
 	return (struct vtrix *)(uintptr_t)rest;
 }
 extern const struct sbx_calls_type vtrix_calls_type;
+extern const struct sbx_own vtrix_own[];
+void vtrix_own_start(struct sbx_work *w);
 
 /* ---- the executor: svc_vtrix_link.c ---- */
 

@@ -48,6 +48,12 @@ const json_t *sbx_vtrix_created(const json_t *data);
 char *sbx_vtrix_create_body(const char *options, const char *marker,
 			    struct sbx_error *reterr);
 
+/* The body of a change to one that is there, from a JSON object: its spec and
+ * image; or, configures, what is said to its pod, where no text is nothing.
+ * The caller frees it; NULL with a sentence. */
+char *sbx_vtrix_change_body(const char *text, bool configures,
+			    struct sbx_error *reterr);
+
 /* Seconds of life more, as one of the ways in which services want it. */
 enum sbx_vtrix_unit {
 	SBX_VTRIX_BOTH, /* each takes the word that it knows */

@@ -4,6 +4,7 @@
  * the sandbox once that runs.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "client/cleanup.h"
 #include "client/json.h"
@@ -182,4 +183,52 @@ char *sbx_vtrix_create_body(const char *options, const char *marker,
 	struct sbx_maker m = {.own = &w, .reterr = reterr};
 
 	return sbx_maker_run(&m, options, words, finish) < 0 ? NULL : w.body;
+}
+
+/* ---- of one that is there ---- */
+
+static const struct sbx_maker_word update_words[] = {
+	{"image", sbx_take_text},
+	{"cpu", put_spec},
+	{"memory", put_spec},
+	{"spec", take_spec},
+	{0},
+};
+static const struct sbx_maker_word configure_words[] = {
+	{"payloads", take_payloads},
+	{"env", take_env},
+	{0},
+};
+
+static int finish_configure(struct sbx_maker *m)
+{
+	struct wish *w = m->own;
+
+	w->body = sbx_json_text(m->body, false);
+	return w->body ? 0 : sbx_maker_no_memory(m);
+}
+
+static int finish_update(struct sbx_maker *m)
+{
+	if (!json_object_size(m->body))
+		return sbx_maker_wrong(m, "update",
+				       "what is to be changed is wanted, as "
+				       "in {\"memory\":\"2Gi\"}");
+	return finish_configure(m);
+}
+
+char *sbx_vtrix_change_body(const char *text, bool configures,
+			    struct sbx_error *reterr)
+{
+	struct wish w = {0};
+	struct sbx_maker m = {.own = &w, .reterr = reterr};
+	int r;
+
+	if (!text[strspn(text, " \t\r\n")])
+		text = NULL;
+	if (configures)
+		r = sbx_maker_run(&m, text, configure_words, finish_configure);
+	else
+		r = sbx_maker_run(&m, text, update_words, finish_update);
+	return r < 0 ? NULL : w.body;
 }

@@ -132,6 +132,33 @@ class Vtrix(unittest.TestCase):
             self.tell("status", "pause\n")
         self.assertIn(e.exception.errno, (errno.EOPNOTSUPP, errno.EINVAL))
 
+    def test_update_and_configure(self):
+        self.m.create("t")
+        self.write(self.file("kept"), b"kept\n")
+        fd = os.open(self.path("update"), os.O_RDWR)
+        os.write(fd, b'{"memory":"2Gi","cpu":2}')
+        self.assertEqual(json.loads(os.read(fd, 4096)),
+                         {"memory": "2Gi", "cpu": "2"})
+        os.close(fd)
+        self.assertEqual(self.status("state"), "running")
+        self.assertEqual(self.read(self.file("kept")), b"kept\n")
+        self.assertEqual(json.loads(self.read(self.path("update"))),
+                         {"memory": "2Gi", "cpu": "2"})
+        for name, text in (("update", "{}"), ("update", '{"x":1}'),
+                           ("update", "\n"), ("configure", '{"payloads":1}')):
+            with self.assertRaises(OSError) as e:
+                self.tell(name, text)
+            self.assertEqual(e.exception.errno, errno.EINVAL, (name, text))
+        # just after a new pod it fails for a while
+        self.traits("stale-start")
+        self.tell("status", "restart\n")
+        self.tell("configure", '{"env":{"A":"b"}}')
+        said = [j for j in json.loads(self.m.standin("_test/journal"))
+                if j.get("request", "").endswith("/configure")]
+        self.assertEqual(json.loads(said[-1]["body"]), {"payloads": [
+            {"api": "/api/v1/env", "body": {"A": "b"}}]})
+        self.assertEqual(self.m.run("t", "cat kept"), b"kept\n")
+
     def left(self):
         text = self.read(self.path("keepalive")).decode()
         return int(text.split("remaining_s: ")[1].split()[0])

@@ -43,7 +43,7 @@ static void on_due(uv_timer_t *t)
 
 /*
  * The first failure is not worth a word: the run is made again at once.
- * Then pauses grow.
+ * Then pauses grow, until one says something again.
  */
 void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why)
 {

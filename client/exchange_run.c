@@ -345,6 +345,7 @@ static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
 		return;
 	case EXCHANGE_SAID_NEED:
 	case EXCHANGE_SAID_HAVE:
+		x->failures = x->nonsense = 0;
 		if (x->upload.rounds <= MAX_ROUNDS)
 			return;
 		sbx_error_set(&why, -EOPNOTSUPP,
@@ -353,6 +354,7 @@ static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
 		exchange_impossible(x, &why);
 		return;
 	case EXCHANGE_SAID_DONE:
+		x->failures = x->nonsense = 0;
 		x->upload.blob = NULL;
 		return;
 	case EXCHANGE_SAID_PART:

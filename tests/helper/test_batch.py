@@ -14,6 +14,19 @@ from helperlib import *
 MARK = "mark0123456789"
 
 
+def handed_over(pid):
+    """Whether the daemon was given the streams of this batch, so that later
+    ones are behind it: the pair's other end is no longer here."""
+    fds = "/proc/%d/fd/" % pid
+    sockets = 0
+    for fd in os.listdir(fds):
+        try:
+            sockets += os.readlink(fds + fd).startswith("socket:")
+        except FileNotFoundError:  # closed meanwhile
+            return False
+    return sockets == 2
+
+
 class BatchHelper(Helper):
     """The same session over commands that are run to their end."""
     wait_ms, park_ms, max_bytes = 20000, 0, 1 << 21
@@ -196,13 +209,13 @@ class Batches(HelperTest):
 
     def test_a_new_one_takes_the_place_of_a_parked_one(self):
         self.h.exchange()
-        self.h.park_ms = 50000
+        self.h.park_ms = 600000
         proc = self.h.start()
         proc.stdin.write(self.h.text())
         proc.stdin.close()
+        wait_for(lambda: handed_over(proc.pid), "the parked one")
         self.h.park_ms = 0
         self.h.settle()
-        proc.stdout.read()
         proc.wait(WAIT)
         proc.stdout.close()
 

@@ -157,6 +157,8 @@ async def case_servers():
         pid = v['pid']
         v = (await d.ok('POST', '/servers/w/restart', {}))['server']
         assert v['pid'] != pid
+        while m['data'].get('type') != 'close':
+            m = await w.until('signal')
         await d.ok('POST', '/servers/w/stop', {})
         v = (await d.ok('GET', '/servers/w'))['server']
         assert v['status'] == 'stopped'

@@ -8,6 +8,15 @@ Prints "ready PORT".  Ends with its stdin, or with --stay on a signal.  The
 account's key is that of STANDIN_KEY ("right-key").  Sandboxes are folders in
 DIR (a temporary one), their files in "workspace" below.
 
+Always so, as far as a generation has it: content of files and output is text,
+in which a byte that is none becomes U+FFFD; DELETE takes all that is below;
+a batch goes by the alphabet, and 207 is no failure; what runs in the
+background has no exit code; a command's end at its time kills nothing; a
+socket replays nothing, ends with 1009 at 512 KiB, and is cut off if 256
+messages wait; a terminal's end is an error; a program that is the shell gets
+no arguments; paths in URLs are absolute with two slashes only; sandboxes of
+one namespace share all but their folder; there is no list of sandboxes.
+
 TRAITs of the gateway:
   prefix=P         /v1/sandbox or /sandbox, as it was once
   empty-token      creating gives "" as token: the key is the daemon's, too
@@ -26,6 +35,7 @@ TRAITs of the gateway:
   preview          and those of ports are SUBDOMAIN-PORT.preview.localhost
   empty-delete     204 without a body
   extra-status     a status that nobody knows
+  silent garbage half huge-header    it speaks no HTTP
   left=S           a machine ends S seconds after its last WebSocket
 TRAITs of the daemon:
   g1 g2 g3         its generation; g3 is the default
@@ -97,7 +107,8 @@ What tests ask of it, without a key:
     GET  /_standin/journal       what was asked since the last time
     GET  /_standin/counts        how often, by call of the gateway
     POST /_standin/traits ["T", ...]  other traits from now on
-    POST /_standin/fault {...}   a fault (computesdk_fault.py), at the gateway
+    POST /_standin/fault {...}   a fault (computesdk_fault.py), at the gateway;
+                                 or a word for all daemons
     POST /_standin/daemon {"do": WORD, ...}   to all daemons, or that of "id":
         fault {"fault": {...}}   cut   close {"code"}   restart
         say {"text" or "hex"}, publish {"channel", "type", "data"}
@@ -120,7 +131,7 @@ from computesdk_gateway import Server, answer, api
 from computesdk_wire import Refusal
 from standin import RAW, arguments, serve_raw, until_told
 
-HOST = r'([\w-]+?)(?:-(\d+))?\.(?:sandbox|preview)\.localhost(:\d+)?'
+HOST = r'([\w-]+)\.(?:sandbox|preview)\.localhost(:\d+)?'
 
 
 # ---- what tests ask ----
@@ -169,15 +180,18 @@ OWN = {'journal': own_journal, 'counts': own_counts, 'traits': own_traits,
        'fault': own_fault, 'daemon': own_daemon, 'expire': own_expire}
 
 
-async def to_host(server, m, request):
+async def to_host(server, label, request):
     """The edge, for names of sandboxes and of ports in them"""
-    port = m[2] or server.port_of(m[1])
-    if not port:
-        return web.Response(status=404, text='no such sandbox')
-    path = request.raw_path
+    daemon, path = server.port_of(label), request.raw_path
+    port = daemon
+    if not daemon:
+        subdomain, _, port = label.rpartition('-')
+        daemon = server.port_of(subdomain)
+        if not daemon or not port.isdigit():
+            return web.Response(status=404, text='no such sandbox')
     if server.has('g1') and 'Upgrade' in request.headers:
         # no WebSocket to a port, and whatever it was asked is lost
-        port, path = server.port_of(m[1]), '/ws'
+        port, path = daemon, '/ws'
     return await proxy.forward(request, 'http://127.0.0.1:%s%s' % (
         port, path))
 
@@ -186,7 +200,7 @@ async def handle(request):
     server = request.app['server']
     m = re.fullmatch(HOST, request.headers.get('Host', ''))
     if m:
-        return await to_host(server, m, request)
+        return await to_host(server, m[1], request)
     if request.path.startswith('/_standin/'):
         try:
             return answer(await OWN[request.path[10:]](server, request))

@@ -168,6 +168,9 @@ class Server:
         self.choose_port()
         if not await self.prepare():
             return
+        await self.run()
+
+    async def run(self):
         self.turn('starting')
         self.proc = await self.spawn(self.start_line)
         self.tasks = [asyncio.ensure_future(self.watch(self.proc)),
@@ -203,11 +206,13 @@ class Server:
         self.turn('restarting')
         await asyncio.sleep(self.delay_ms / 1000)
         self.restarts += 1
-        self.proc = await self.spawn(self.start_line)
-        self.tasks = [asyncio.ensure_future(self.watch(self.proc)),
-                      asyncio.ensure_future(self.until_listening())]
+        await self.run()
 
     def end_tasks(self):
+        """Of a process that ends; its port is closed."""
+        if self.status == 'ready':
+            self.daemon.signals.emit('port', port=self.port, type='close',
+                                     url=self.url())
         for t in self.tasks:
             if t is not asyncio.current_task():
                 t.cancel()

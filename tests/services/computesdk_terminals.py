@@ -26,6 +26,7 @@ class Terminal:
         self.closed, self.waiting = False, set()
         # G1 holds it while it waits for output
         self.lock = asyncio.Lock()
+        self.writing = asyncio.Lock()  # one of several sockets
 
     @property
     def channel(self):
@@ -142,13 +143,14 @@ class Terminal:
 
     async def write_all(self, data):
         loop = asyncio.get_running_loop()
-        while data and not self.closed:
-            try:
-                data = data[os.write(self.master, data):]
-            except BlockingIOError:
-                await self.once(loop.add_writer, loop.remove_writer)
-            except OSError:
-                return  # whoever reads it is gone
+        async with self.writing:
+            while data and not self.closed:
+                try:
+                    data = data[os.write(self.master, data):]
+                except BlockingIOError:
+                    await self.once(loop.add_writer, loop.remove_writer)
+                except OSError:
+                    return  # whoever reads it is gone
 
     async def end(self):
         """The process is killed, the master closed; the rest gets SIGHUP."""

@@ -270,7 +270,7 @@ void sfs_attr_left(struct sfs_inode *i)
 	struct sfs_refresh *r;
 	int err;
 
-	if (!sfs_inode_is_file(i) || !sfs_file_is_open(i) || !sfs_handle_any(i))
+	if (!sfs_inode_is_file(i) || !sfs_inode_is_held(i) || is_remembered(i))
 		return;
 	sfs_shown_keep(i);
 	r = refresh_new(i, NULL, &err);

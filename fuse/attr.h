@@ -26,8 +26,8 @@ void sfs_attr_touch_at(struct sfs_inode *i, const struct sfs_at *at);
 void sfs_attr_touch_dir(struct sfs_inode *i);
 /*
  * Others changed its content and took its name, so that nothing told what it
- * is like now.  If it is open there it is asked, and who waits until nothing
- * is in doubt (sfs_files_settle) waits for that.
+ * is like now.  If it is open there or has another name it is asked, and who
+ * waits until nothing is in doubt (sfs_files_settle) waits for that.
  */
 void sfs_attr_left(struct sfs_inode *i);
 

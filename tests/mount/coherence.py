@@ -163,6 +163,19 @@ class Coherence(unittest.TestCase):
                 self.assertEqual((st.st_size, st.st_nlink), (3 * (i % 2), 0))
                 self.assertEqual(os.pread(f.fileno(), 9, 0), b"123"[:st.st_size])
 
+    def test_changed_by_a_name_that_is_then_anothers(self):
+        os.mkdir(self.path("names"))
+        for i in range(30):
+            a, b = "names/a%d" % i, "names/b%d" % i
+            self.put(a, b"1")
+            os.link(self.path(a), self.path(b))
+            self.run_("true")
+            self.assertEqual(self.get(a), b"1")
+            self.run_("printf 23 >> %s; echo > new; mv new %s" % (b, b))
+            st = os.stat(self.path(a))
+            self.assertEqual((st.st_size, st.st_nlink), (3, 1))
+            self.assertEqual(self.get(a), b"123")
+
     def test_folder_exchanged_for_one_that_is_new(self):
         """and one that went there and back, which events tell the same way"""
         exchange = ("import ctypes; ctypes.CDLL(None).renameat2(-100, b'%s', "

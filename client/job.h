@@ -90,7 +90,7 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 		  uint64_t *ret_lost);
 
 /*
- * Input: how many bytes were taken; -EAGAIN when 256 KiB wait (news follow
+ * Input: how many bytes were taken; -EAGAIN when 2 MiB wait (news follow
  * when there is room), -EPIPE when nobody can read them.  len 0: end of input.
  */
 long sbx_job_write(struct sbx_job *j, const void *data, size_t len);

@@ -2,7 +2,8 @@
 
 #include "client/job_int.h"
 
-#define INPUT_MAX (256 * 1024)
+/* (the helper's STDIN_MAX) */
+#define INPUT_MAX (2 * 1024 * 1024)
 
 static void on_input_done(void *arg, int err, struct sbx_rd *rd)
 {

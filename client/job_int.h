@@ -11,8 +11,10 @@
 
 #include "client/job.h"
 
-/* What the helper may send of each stream before it is credited anew. */
-#define SBX_JOB_CREDIT (512 * 1024)
+/* What the helper may send of each stream before it is credited anew: so much
+ * at first, and more while whoever reads it keeps up. */
+#define SBX_JOB_CREDIT	   (512 * 1024)
+#define SBX_JOB_CREDIT_MAX (2 * 1024 * 1024)
 
 struct chunk;
 
@@ -38,6 +40,7 @@ struct sbx_job {
 	struct chunk *retired_at; /* holds it, or NULL: at the end */
 	uint32_t grant[2];	  /* retired and not yet credited */
 	uint64_t credit[2];	  /* what the helper may still send */
+	uint32_t window[2];	  /* SBX_JOB_CREDIT to SBX_JOB_CREDIT_MAX */
 	struct sbx_job_reader *readers;
 	struct sbx_job_watch *watches, *next_watch;
 

@@ -12,11 +12,11 @@
  *	     kept for        not read by the
  *	     late readers    slowest reader
  *
- * The helper may send SBX_JOB_CREDIT bytes of each stream beyond "retired";
- *what is retired is credited anew.  With nobody attached everything is retired
- *as it comes, and dropped from the head as long as KEEP bytes are left.  A
- * lossy job (sbx_job_conf.keep) is always as if nobody were attached, and its
- * readers lose what is dropped.
+ * The helper may send "window" bytes of each stream beyond "retired"; what is
+ * retired is credited anew.  With nobody attached everything is retired as it
+ * comes, and dropped from the head as long as KEEP bytes are left.  A lossy job
+ *(sbx_job_conf.keep) is always as if nobody were attached, and its readers lose
+ *what is dropped.
  */
 #define KEEP	    (1024 * 1024)
 #define CREDIT_STEP (SBX_JOB_CREDIT / 4)
@@ -65,12 +65,23 @@ static uint64_t job_slowest(const struct sbx_job *j)
 	return pos;
 }
 
+/* By how much. */
+static uint32_t window_widen(uint32_t *window)
+{
+	uint32_t was = *window;
+
+	*window = was < SBX_JOB_CREDIT_MAX / 2 ? 2 * was : SBX_JOB_CREDIT_MAX;
+	return *window - was;
+}
+
 static void job_credit(struct sbx_job *j, unsigned int stream)
 {
 	uint32_t grant = j->grant[stream - 1];
 
 	if (!j->r || grant < CREDIT_STEP || j->eof[stream - 1])
 		return;
+	if (j->retired == j->end)
+		grant += window_widen(&j->window[stream - 1]);
 	sbx_job_order(j, SBX_OP_CREDIT_ONE, 2, (uint64_t[]){stream, grant});
 	j->credit[stream - 1] += grant;
 	j->grant[stream - 1] = 0;
@@ -195,6 +206,7 @@ int sbx_job_output(struct sbx_job *j, int stream, const void *data, size_t len)
 void sbx_job_output_init(struct sbx_job *j, size_t keep)
 {
 	j->credit[0] = j->credit[1] = SBX_JOB_CREDIT;
+	j->window[0] = j->window[1] = SBX_JOB_CREDIT;
 	j->lossy = keep != 0;
 	j->keep = keep ? keep : KEEP;
 }

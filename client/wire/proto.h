@@ -321,7 +321,7 @@ enum sbx_wire_op {
 	 *      Own session and process group.  The errno is that of a failed
 	 *      chdir or execve (found out before the answer).
 	 * STDIN [job, data (empty: end of input)] answered when the bytes are
-	 *      in the pipe; EPIPE when nobody can read them.  At most 256 KiB
+	 *      in the pipe; EPIPE when nobody can read them.  At most 2 MiB
 	 *      per job wait in the helper: more is EAGAIN and lost.
 	 * SIGNAL [job, signo] to the whole process group; ESRCH if it is gone
 	 * RESIZE [job, cols, rows]

@@ -22,6 +22,8 @@
 #define OUTPUT_PIECE (64 * 1024)
 /* After the process so long for streams that others hold open. */
 #define EXIT_MS 200
+/* a shell's patience with its jobs, once it was told that its terminal goes */
+#define HANGUP_MS 1000
 
 static struct job *get_job(struct req *q)
 {
@@ -110,10 +112,25 @@ static bool stream_comes(const struct stream *s)
 	return s->credit && s->owed && stream_waiting(s);
 }
 
+static void stream_end(struct stream *s);
+
+/* With our last descriptor of it the kernel tells all others.  May free it. */
+static void terminal_close(struct job *j)
+{
+	j->hung_up = false;
+	stdin_close(j, -EPIPE);
+	if (stream_is_open(&j->out[0]))
+		stream_end(&j->out[0]);
+}
+
 static void on_exit_timer(void *arg)
 {
 	struct job *j = arg;
 
+	if (j->hung_up) {
+		terminal_close(j);
+		return;
+	}
 	/* what it printed is still on its way */
 	if (stream_comes(&j->out[0]) || stream_comes(&j->out[1]))
 		loop_timer_set(&j->h->loop, &j->timer, EXIT_MS);
@@ -142,6 +159,10 @@ void run_reaped(struct helper *h, pid_t pid, int status)
 	if (kill(-pid, 0) < 0 && errno == ESRCH)
 		j->pid = 0;
 	j->duration_ms = loop_clock_ms() - j->started_ms;
+	if (j->hung_up) {
+		terminal_close(j);
+		return;
+	}
 	if (job_is_open(j))
 		loop_timer_set(&h->loop, &j->timer, EXIT_MS);
 	job_check(j);
@@ -402,12 +423,15 @@ int op_hangup(struct req *q)
 		return -ESRCH;
 	job_kill(j, SIGHUP);
 	job_kill(j, SIGCONT);
-	if (!j->tty)
+	if (!j->tty || j->hung_up)
 		return 0;
-	/* with our last descriptor of it the kernel tells all the others */
-	stdin_close(j, -EPIPE);
-	if (stream_is_open(&j->out[0]))
-		stream_end(&j->out[0]);
+	/* a shell passes it on to its jobs, unless it is told before that its
+	 * terminal is gone and just ends */
+	j->hung_up = true;
+	if (j->exited)
+		terminal_close(j);
+	else
+		loop_timer_set(&j->h->loop, &j->timer, HANGUP_MS);
 	return 0;
 }
 

@@ -31,6 +31,7 @@ struct job {
 	pid_t pid; /* of its first process, and of its group; 0: both gone */
 	bool tty, merged;
 	bool exited, exit_sent;
+	bool hung_up; /* and its terminal is to be closed */
 	int status;
 	int64_t started_ms, duration_ms;
 	struct stream out[2];

@@ -106,7 +106,7 @@ class Jobs(HelperTest):
 
     def test_stdin_is_answered_when_it_is_in_the_pipe(self):
         self.h.run(1, [b"sleep", b"100"], flags=KEEP_STDIN)
-        ids = self.h.post(*[(STDIN, 1, b"x" * 30000)] * 30)
+        ids = self.h.post(*[(STDIN, 1, b"x" * 30000)] * 100)
         self.h.settle()
         done = [i for i in ids if i in self.h.replies]
         refused = [i for i in done if self.h.replies[i][0] == errno.EAGAIN]

@@ -3,8 +3,8 @@
 Mount() starts the bundled agent by itself (so that its faults and journal can
 be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
-With SBXFS_SERVICE=opensandbox, computesdk or vtrix it is that service's stand-in
-instead, which knows the fault "cut" alone.
+With SBXFS_SERVICE=opensandbox, computesdk, timetravel or vtrix it is that
+service's stand-in instead, which knows the fault "cut" alone.
 """
 import json
 import os
@@ -23,7 +23,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # which service the mounts are of; STANDIN_TRAITS: words for its stand-in
 SERVICE = os.environ.get("SBXFS_SERVICE", "xgen")
 KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY",
-        "computesdk": "COMPUTESDK_API_KEY", "vtrix": "VTRIX_API_KEY"}
+        "computesdk": "COMPUTESDK_API_KEY",
+        "timetravel": "TIMETRAVEL_API_KEY", "vtrix": "VTRIX_API_KEY"}
 # seconds between two cuts of every connection; 0: none is cut
 CUT_EVERY = float(os.environ.get("CUT_EVERY", "0"))
 SICK = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
@@ -150,18 +151,18 @@ class Mount:
             return answer.read().decode()
 
     def standin_control(self, line):
-        vtrix = self.service == "vtrix"
+        runs = self.service in ("vtrix", "timetravel")
         if line == "journal":
             journal = json.loads(self.standin(
-                "_test/journal" if vtrix else "_standin/journal"))
-            if vtrix:  # which keeps all of it
+                "_test/journal" if runs else "_standin/journal"))
+            if runs:  # which keep all of it
                 journal, self.noted = journal[self.noted:], len(journal)
             return "type stdin %d\n" % sum(
-                j.get("ws") == "stdin" or j.get("rpc") == "exec"
-                for j in journal)
+                j.get("ws") == "stdin" or j.get("rpc") == "exec" or
+                "command" in j for j in journal)
         if line != "fault cut":
             raise unittest.SkipTest("the stand-in has no such fault: " + line)
-        if vtrix:
+        if runs:
             return self.standin("_test/cut", b"{}")
         return self.standin("_standin/fault", b"execd cut")
 
@@ -187,6 +188,9 @@ class Mount:
 
     def sandbox_dir(self, name):
         """The folder behind workspace/: to change it behind its back."""
+        if self.service == "timetravel":
+            return json.loads(self.standin("_test/folder", json.dumps(
+                {"vm": name}).encode()))["workspace"]
         with open(self.path(name, "status")) as f:
             ident = [l.split()[1] for l in f if l.startswith("id:")][0]
         return os.path.join(self.dir, "sandboxes", ident, "workspace")

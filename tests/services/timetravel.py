@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """A stand-in for the time-travel service (generation 1), traps included.
 
-usage: timetravel.py [--dir DIR] [--port N] [--agent] [--slow MS]
+usage: timetravel.py [--dir DIR] [--port N] [--agent] [--slow MS] [--stay]
 
 Each VM is a folder; commands run for real, under bubblewrap where that is
 there, with the folder's workspace as /workspace and a /tmp and home of its own.
 A snapshot is a copy of the workspace.  Prints "ready PORT".  Ends, with all
-that its commands left behind, at the end of its stdin.
+that its commands left behind, at the end of its stdin, unless it is to stay.  The
+key is in STANDIN_KEY, or a usual one.
 
 What tests ask of it, without a key:
     GET  /_test/journal           requests so far, as JSON
@@ -17,6 +18,7 @@ What tests ask of it, without a key:
         html-500, garbage, half   after it was done
         refuse                    500 without having done it
         create-error              the VM is made with status error
+    POST /_test/cut               the runs under way lose their connections
     POST /_test/restart           the service forgets its VMs' sandboxes
     POST /_test/folder {"vm": V}  -> {"workspace": path}
 """
@@ -32,7 +34,7 @@ import time
 
 from aiohttp import web
 
-KEY = os.environ.get("TIMETRAVEL_TEST_KEY", "ws_" + "0123456789abcdef" * 3)
+KEY = os.environ.get("STANDIN_KEY", "ws_" + "0123456789abcdef" * 3)
 BODY_MAX = 102400
 TIMER_MAX = 2147483
 
@@ -132,7 +134,7 @@ class Service:
         self.dir = args.dir or tempfile.mkdtemp(prefix="timetravel-standin.")
         self.vms, self.snapshots = {}, []
         self.number = self.snapshot_number = 0
-        self.journal, self.faults = [], []
+        self.journal, self.faults, self.running = [], [], set()
 
     # ---- snapshots ----
 
@@ -284,12 +286,15 @@ class Service:
                 return page(400, "SyntaxError: Unexpected token")
             if not isinstance(request["body"], (dict, list)):
                 return page(400, "SyntaxError: Unexpected token")
+        self.running.add(request.transport)
         try:
             return await handler(request)
         except web.HTTPNotFound:
             return page(404, "Cannot %s %s" % (request.method, request.path))
         except web.HTTPMethodNotAllowed:
             return page(404, "Cannot %s %s" % (request.method, request.path))
+        finally:
+            self.running.discard(request.transport)
 
     def vm(self, request, status=500):
         name = request.match_info["name"]
@@ -420,6 +425,11 @@ class Service:
         self.faults = [g for g in self.faults if g["n"] > 0] + [f]
         return web.json_response({})
 
+    async def test_cut(self, request):
+        for transport in self.running:
+            transport.abort()
+        return web.json_response({})
+
     async def test_restart(self, request):
         for vm in self.vms.values():
             vm.alive = False
@@ -447,6 +457,7 @@ class Service:
         r.add_post("/vms/{name}/snapshots/{snap}/restore", self.do_restore)
         r.add_get("/_test/journal", self.test_journal)
         r.add_post("/_test/fault", self.test_fault)
+        r.add_post("/_test/cut", self.test_cut)
         r.add_post("/_test/restart", self.test_restart)
         r.add_post("/_test/folder", self.test_folder)
         return app
@@ -469,11 +480,13 @@ async def serve(args):
     print("ready", port, flush=True)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    loop.add_reader(sys.stdin, lambda: os.read(0, 4096) or ended.set())
+    if not args.stay:
+        loop.add_reader(sys.stdin, lambda: os.read(0, 4096) or ended.set())
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, ended.set)
     await ended.wait()
-    loop.remove_reader(sys.stdin)
+    if not args.stay:
+        loop.remove_reader(sys.stdin)
     await asyncio.wait_for(runner.cleanup(), 5)
     service.end()
 
@@ -484,6 +497,7 @@ def main():
     p.add_argument("--port", type=int, default=0)
     p.add_argument("--agent", action="store_true")
     p.add_argument("--slow", type=int, default=0)
+    p.add_argument("--stay", action="store_true")
     asyncio.run(serve(p.parse_args()))
 
 

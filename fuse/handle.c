@@ -51,7 +51,8 @@ bool sfs_file_is_dirty(const struct sfs_inode *i)
 
 bool sfs_file_is_opening(const struct sfs_inode *i)
 {
-	return sfs_file_is_dirty(i) && i->file->nr_opening == i->file->nr_pieces;
+	return sfs_file_is_dirty(i) &&
+	       i->file->nr_opening == i->file->nr_pieces;
 }
 
 void sfs_file_waited(struct sfs_inode *i)

@@ -43,9 +43,10 @@
 #define SBX_LINE_MAX 65536
 /* Bytes of output that a carrier sends without being told of their being
  * taken, and of stdin that may be on their way to it. */
-#define SBX_LINE_WINDOW	 65536
-#define SBX_LINE_VERSION 1 /* of the helper; 2: a shell, which has no window   \
-			    */
+#define SBX_LINE_WINDOW 65536
+#define SBX_LINE_VERSION                                                       \
+	1 /* of the helper; 2: a shell, which has no window                    \
+	   */
 
 struct sbx_line {
 	char kind;

@@ -36,6 +36,7 @@ struct sbx_job {
 	bool lossy;
 	uint64_t end;		  /* position after the last byte */
 	uint64_t length[2];	  /* of each stream */
+	uint64_t printed[2];	  /* what it comes to; once it has ended */
 	uint64_t retired;	  /* position */
 	struct chunk *retired_at; /* holds it, or NULL: at the end */
 	uint32_t grant[2];	  /* retired and not yet credited */

@@ -278,19 +278,40 @@ uint64_t sbx_job_reader_seek(struct sbx_job_reader *rd, uint64_t to)
 	return now;
 }
 
+/* Something that it printed before its end is still to come, or was lost. */
+static bool is_short(const struct sbx_job *j, unsigned int stream)
+{
+	return j->state == SBX_JOB_ENDED && !j->eof[stream - 1] &&
+	       j->length[stream - 1] < j->printed[stream - 1];
+}
+
 /* One stream ends when it is closed; both together with the command. */
 bool sbx_job_is_over(const struct sbx_job *j, unsigned which)
 {
-	return j->state == SBX_JOB_ENDED || (which != 3 && j->eof[which - 1]);
+	unsigned int stream;
+
+	if (j->state != SBX_JOB_ENDED)
+		return which != 3 && j->eof[which - 1];
+	for (stream = 1; stream <= 2 && j->registered; stream++)
+		if (which & stream && is_short(j, stream))
+			return false;
+	return true;
 }
 
 static long reader_at_end(const struct sbx_job_reader *rd)
 {
 	const struct sbx_job *j = rd->job;
 
+	unsigned int stream;
+
 	if (j->state == SBX_JOB_ENDED && j->error && j->exit_code < 0)
 		return j->error;
-	return sbx_job_is_over(j, rd->which) ? 0 : -EAGAIN;
+	if (!sbx_job_is_over(j, rd->which))
+		return -EAGAIN;
+	for (stream = 1; stream <= 2; stream++)
+		if (rd->which & stream && is_short(j, stream))
+			return -EIO;
+	return 0;
 }
 
 long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,

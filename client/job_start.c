@@ -43,10 +43,11 @@ static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
 }
 
 static void on_exit_code(void *arg, int code, unsigned int signo,
-			 int64_t duration_ms)
+			 int64_t duration_ms, const uint64_t printed[2])
 {
 	struct sbx_job *j = sbx_job_ref(arg);
 
+	memcpy(j->printed, printed, sizeof(j->printed));
 	j->signo = signo;
 	j->duration_ms = duration_ms;
 	job_end(j, code, 0);

@@ -140,11 +140,15 @@ static int on_exit_msg(struct sbx_remote *r, struct sbx_rd *rd)
 	uint32_t code = sbx_get_u32(rd);
 	uint32_t signo = sbx_get_u32(rd);
 	int64_t ms = sbx_get_i64(rd);
+	uint64_t printed[2] = {0};
+	int i;
 
+	for (i = 0; i < 2 && rd->left; i++)
+		printed[i] = sbx_get_u64(rd);
 	if (rd->err || code > 255 || (signo && code != 128 + signo))
 		return -EPROTO;
 	if (j)
-		j->h->on_exit(j->arg, (int)code, signo, ms);
+		j->h->on_exit(j->arg, (int)code, signo, ms, printed);
 	return 0;
 }
 

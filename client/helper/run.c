@@ -68,21 +68,41 @@ static int job_kill(const struct job *j, int signo)
 
 /* ---- how it ends ---- */
 
+static size_t stream_waiting(const struct stream *s)
+{
+	int n = 0;
+
+	if (!stream_is_open(s) || ioctl(s->in.fd, FIONREAD, &n) < 0 || n < 0)
+		return 0;
+	return (size_t)n;
+}
+
+/* Of what the process itself printed: others may go on for ever. */
+static size_t stream_owes(const struct stream *s)
+{
+	size_t waiting = s->owed ? stream_waiting(s) : 0;
+
+	return waiting < s->owed ? waiting : s->owed;
+}
+
 static void job_send_exit(struct job *j)
 {
 	struct helper *h = j->h;
 	int sig = WIFSIGNALED(j->status) ? WTERMSIG(j->status) : 0;
 	struct sbx_buf *b = &h->event;
+	int i;
 
 	/* all it did was announced before its end */
 	watch_sync(h);
 	sbx_buf_clear(b);
-	sbx_put_array(b, 5);
+	sbx_put_array(b, 7);
 	sbx_put_u64(b, SBX_MSG_EXIT);
 	sbx_put_u64(b, j->number);
 	sbx_put_u64(b, (uint64_t)(sig ? 128 + sig : WEXITSTATUS(j->status)));
 	sbx_put_u64(b, (uint64_t)sig);
 	sbx_put_i64(b, j->duration_ms);
+	for (i = 0; i < 2; i++)
+		sbx_put_u64(b, j->out[i].sent + stream_owes(&j->out[i]));
 	peer_send(h, b);
 	j->exit_sent = true;
 }
@@ -95,21 +115,6 @@ static void job_check(struct job *j)
 	if (!j->exit_sent)
 		job_send_exit(j);
 	job_free(j);
-}
-
-static size_t stream_waiting(const struct stream *s)
-{
-	int n = 0;
-
-	if (!stream_is_open(s) || ioctl(s->in.fd, FIONREAD, &n) < 0 || n < 0)
-		return 0;
-	return (size_t)n;
-}
-
-/* Of what the process itself printed: others may go on for ever. */
-static bool stream_comes(const struct stream *s)
-{
-	return s->credit && s->owed && stream_waiting(s);
 }
 
 static void stream_end(struct stream *s);
@@ -132,7 +137,8 @@ static void on_exit_timer(void *arg)
 		return;
 	}
 	/* what it printed is still on its way */
-	if (stream_comes(&j->out[0]) || stream_comes(&j->out[1]))
+	if ((j->out[0].credit && stream_owes(&j->out[0])) ||
+	    (j->out[1].credit && stream_owes(&j->out[1])))
 		loop_timer_set(&j->h->loop, &j->timer, EXIT_MS);
 	else if (!j->exit_sent)
 		job_send_exit(j);
@@ -234,6 +240,7 @@ static void stream_read(struct stream *s)
 		return;
 	}
 	s->credit -= (uint64_t)n;
+	s->sent += (uint64_t)n;
 	s->owed -= (size_t)n < s->owed ? (size_t)n : s->owed;
 	send_output(s, s->number, piece, (size_t)n, false);
 	stream_poll(s);

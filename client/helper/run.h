@@ -21,6 +21,7 @@ struct stream {
 	struct job *job;
 	struct loop_fd in; /* fd -1: ended, or never was */
 	uint64_t credit;
+	uint64_t sent;
 	size_t owed;	 /* of what it held when the process ended */
 	uint32_t number; /* 1, 2 */
 };

@@ -200,6 +200,27 @@ class Bounds(unittest.TestCase):
         self.assertEqual(self.text("jobs", early, "stdout"), "early\n")
         self.assertIn(early, os.listdir(self.path("jobs")))
 
+    def test_a_slow_reader_takes_nothing_from_another(self):
+        """what was printed before the end comes, though after it"""
+        # more than is sent for a reader that does not read, and less than
+        # with what a pipe holds
+        size = 700000
+        n = self.start("until [ -e go ]; do sleep 0.05; done; "
+                       "head -c %d /dev/zero; exit 4" % size)
+        slow = os.open(self.path("jobs", n, "output"), os.O_RDONLY)
+        fast = os.open(self.path("jobs", n, "stdout"), os.O_RDONLY)
+        with open(self.path("workspace", "go"), "w"):
+            pass
+        self.assertEqual(self.ends(n), 4)
+        got = os.read(fast, 1)
+        while len(got) < 512 * 1024:
+            got += os.read(fast, 512 * 1024 - len(got))
+        os.close(slow)
+        while piece := os.read(fast, 1 << 20):
+            got += piece
+        os.close(fast)
+        self.assertEqual(len(got), size)
+
     def test_others_that_go_on_printing_hold_no_end_up(self):
         n = self.start("for i in 1 2 3 4 5 6 7 8; do yes & done; exit 3")
         fd = os.open(self.path("jobs", n, "exit_code"), os.O_RDONLY)

@@ -97,11 +97,13 @@ static struct sbx_job *job_start(void)
 	return sbx_job_start((struct sbx_remote *)&scratch, &conf);
 }
 
+static const uint64_t all_came[2];
+
 static void job_over(struct sbx_job *j)
 {
 	helper->on_output(job_arg, 1, NULL, 0, true);
 	helper->on_output(job_arg, 2, NULL, 0, true);
-	helper->on_exit(job_arg, 0, 0, 0);
+	helper->on_exit(job_arg, 0, 0, 0, all_came);
 	sbx_job_unref(j);
 }
 
@@ -232,6 +234,35 @@ static void test_a_connection_that_fails_gives_no_exit_code(void **state)
 	answer = 0;
 }
 
+/* The end of the command is told; what it printed is under way. */
+static void test_what_was_printed_comes_after_the_end(void **state)
+{
+	static const uint64_t printed[2] = {3, 1};
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *out = sbx_job_reader_new(j, 1);
+	struct sbx_job_reader *err = sbx_job_reader_new(j, 2);
+	uint8_t data[8];
+
+	print(1, 'a');
+	helper->on_exit(job_arg, 5, 0, 0, printed);
+	assert_int_equal(sbx_job_exit_code(j), 5);
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), 1);
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), -EAGAIN);
+	print(1, 'b');
+	print(1, 'c');
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), 2);
+	/* others hold it open: that is the end all the same */
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), 0);
+	assert_int_equal(sbx_job_read(err, data, 8, NULL), -EAGAIN);
+	helper->on_lost(job_arg);
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), 0);
+	assert_int_equal(sbx_job_read(err, data, 8, NULL), -EIO);
+	assert_int_equal(sbx_job_exit_code(j), 5);
+	sbx_job_reader_free(out);
+	sbx_job_reader_free(err);
+	sbx_job_unref(j);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -240,6 +271,7 @@ int main(void)
 		cmocka_unit_test(test_readers_see_every_byte_once),
 		cmocka_unit_test(
 			test_a_connection_that_fails_gives_no_exit_code),
+		cmocka_unit_test(test_what_was_printed_comes_after_the_end),
 	};
 	int failed;
 

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static inline void sbx_cleanup_free(void *p)
@@ -28,6 +29,15 @@ static inline void sbx_cleanup_fclose(FILE **f)
 #define SBX_FREE   __attribute__((cleanup(sbx_cleanup_free)))
 #define SBX_CLOSE  __attribute__((cleanup(sbx_cleanup_close)))
 #define SBX_FCLOSE __attribute__((cleanup(sbx_cleanup_fclose)))
+
+/* Frees a text that may hold a secret, and leaves nothing of it; NULL is fine.
+ */
+static inline void sbx_wipe(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
 
 /* Hands a value out of its variable, which then holds nothing. */
 #define SBX_TAKE(p)                                                            \

@@ -27,6 +27,12 @@ int sbx_maker_put(struct sbx_maker *m, const char *key, json_t *value)
 		       : 0;
 }
 
+int sbx_maker_text(struct sbx_maker *m, char **ret)
+{
+	*ret = sbx_json_text(m->body, false);
+	return *ret ? 0 : sbx_maker_no_memory(m);
+}
+
 char *sbx_scalar_text(const json_t *v)
 {
 	if (json_is_string(v))

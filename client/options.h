@@ -38,6 +38,9 @@ int sbx_maker_no_memory(struct sbx_maker *m);
 /* Takes value, which may be NULL: -ENOMEM. */
 int sbx_maker_put(struct sbx_maker *m, const char *key, json_t *value);
 
+/* The body as it is by now, which the caller frees: -ENOMEM. */
+int sbx_maker_text(struct sbx_maker *m, char **ret);
+
 /* The object that is this member of the body, made if need be; NULL: -ENOMEM
  * was said. */
 json_t *sbx_maker_object(struct sbx_maker *m, const char *key);

@@ -18,20 +18,13 @@
 #define MAX_ANSWER_MS 20000 /* for one attempt, of a longer deadline */
 #define WINDOW_MS     60000 /* of a service's rate limit */
 
-static void text_wipe(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
-
 static void request_free(struct sbx_request *r)
 {
 	sbx_alarm_cancel(r->alarm);
 	free(r->id);
 	free(r->query);
-	text_wipe(r->body);
-	text_wipe(r->old_body);
+	sbx_wipe(r->body);
+	sbx_wipe(r->old_body);
 	free(r);
 }
 

@@ -115,8 +115,7 @@ static int finish(struct sbx_maker *m)
 
 	if (r < 0)
 		return r;
-	w->ret->body = sbx_json_text(m->body, false);
-	return w->ret->body ? 0 : sbx_maker_no_memory(m);
+	return sbx_maker_text(m, &w->ret->body);
 }
 
 int sbx_csdk_create_parse(struct sbx_csdk_create *ret, const char *options,
@@ -135,9 +134,7 @@ int sbx_csdk_create_parse(struct sbx_csdk_create *ret, const char *options,
 
 void sbx_csdk_create_release(struct sbx_csdk_create *c)
 {
-	if (c->body)
-		explicit_bzero(c->body, strlen(c->body));
-	free(c->body);
+	sbx_wipe(c->body);
 	free(c->name);
 	free(c->namespace);
 	memset(c, 0, sizeof(*c));

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/json.h"
 #include "client/svc_computesdk.h"
 
@@ -34,9 +35,7 @@ static char *ws_url(const struct csdk_box *b)
 	if (word && asprintf(&url, "%s/ws?token=%s&protocol=json", b->place.url,
 			     word) < 0)
 		url = NULL;
-	if (word)
-		explicit_bzero(word, strlen(word));
-	free(word);
+	sbx_wipe(word);
 	return url;
 }
 
@@ -48,11 +47,9 @@ struct sbx_ws *csdk_box_socket(const struct csdk_box *b,
 	struct sbx_ws *ws = NULL;
 
 	conf->url = url;
-	if (url) {
+	if (url)
 		ws = sbx_rest_socket(&b->x->rest, conf, h, arg);
-		explicit_bzero(url, strlen(url));
-	}
-	free(url);
+	sbx_wipe(url);
 	return ws;
 }
 

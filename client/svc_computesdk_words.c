@@ -17,9 +17,7 @@
 
 void csdk_words_release(struct csdk_words *w)
 {
-	if (w->body)
-		explicit_bzero(w->body, strlen(w->body));
-	free(w->body);
+	sbx_wipe(w->body);
 	w->body = NULL;
 }
 

@@ -248,10 +248,8 @@ void sbx_osb_endpoint_release(struct sbx_osb_endpoint *e)
 {
 	size_t i;
 
-	for (i = 0; e->headers && e->headers[i]; i++) {
-		explicit_bzero(e->headers[i], strlen(e->headers[i]));
-		free(e->headers[i]);
-	}
+	for (i = 0; e->headers && e->headers[i]; i++)
+		sbx_wipe(e->headers[i]);
 	free(e->headers);
 	free(e->base);
 	memset(e, 0, sizeof(*e));

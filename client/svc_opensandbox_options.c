@@ -196,8 +196,7 @@ static int finish(struct sbx_maker *m)
 		r = take_token(m, w->ret);
 	if (r < 0)
 		return r;
-	w->ret->body = sbx_json_text(m->body, false);
-	return w->ret->body ? 0 : sbx_maker_no_memory(m);
+	return sbx_maker_text(m, &w->ret->body);
 }
 
 int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
@@ -214,16 +213,9 @@ int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
 	return r;
 }
 
-static void wipe(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
-
 void sbx_osb_create_release(struct sbx_osb_create *c)
 {
-	wipe(c->body);
-	wipe(c->token);
+	sbx_wipe(c->body);
+	sbx_wipe(c->token);
 	memset(c, 0, sizeof(*c));
 }

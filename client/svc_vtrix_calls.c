@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/create.h"
 #include "client/json.h"
 #include "client/life.h"
@@ -203,9 +204,7 @@ static void create_release(struct sbx_create *base)
 {
 	struct vtrix_create *c = (struct vtrix_create *)base;
 
-	if (c->body)
-		explicit_bzero(c->body, strlen(c->body));
-	free(c->body);
+	sbx_wipe(c->body);
 }
 
 static void create_seek(const struct sbx_create *c,

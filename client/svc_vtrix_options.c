@@ -172,8 +172,7 @@ static int finish(struct sbx_maker *m)
 		r = sbx_maker_put(m, "user_id", json_string(DEFAULT_USER));
 	if (r < 0)
 		return r;
-	w->body = sbx_json_text(m->body, false);
-	return w->body ? 0 : sbx_maker_no_memory(m);
+	return sbx_maker_text(m, &w->body);
 }
 
 char *sbx_vtrix_create_body(const char *options, const char *marker,
@@ -204,8 +203,7 @@ static int finish_configure(struct sbx_maker *m)
 {
 	struct wish *w = m->own;
 
-	w->body = sbx_json_text(m->body, false);
-	return w->body ? 0 : sbx_maker_no_memory(m);
+	return sbx_maker_text(m, &w->body);
 }
 
 static int finish_update(struct sbx_maker *m)

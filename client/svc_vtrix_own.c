@@ -36,9 +36,7 @@ static void change_drop(void *state)
 {
 	struct change *c = state;
 
-	if (c->body)
-		explicit_bzero(c->body, strlen(c->body));
-	free(c->body);
+	sbx_wipe(c->body);
 	free(c);
 }
 

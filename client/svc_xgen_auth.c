@@ -136,9 +136,7 @@ static int auth_exchange(struct xgen *x)
 	} else {
 		url = NULL;
 	}
-	if (body)
-		explicit_bzero(body, strlen(body));
-	free(body);
+	sbx_wipe(body);
 	return x->auth.call ? 0 : -ENOMEM;
 }
 

@@ -262,13 +262,11 @@ static int make_bodies(struct sbx_maker *m)
 		r = sbx_maker_put(m, "timeout_seconds",
 				  json_integer((ms + 999) / 1000));
 	if (r == 0)
-		ret->body_v1 = sbx_json_text(m->body, false);
+		r = sbx_maker_text(m, &ret->body_v1);
 	json_object_del(m->body, "timeout_seconds");
 	if (r == 0 && ms >= 0)
 		r = sbx_maker_put(m, "timeout_ms", json_integer(ms));
-	if (r == 0)
-		ret->body_v2 = sbx_json_text(m->body, false);
-	return ret->body_v1 && ret->body_v2 ? r : sbx_maker_no_memory(m);
+	return r < 0 ? r : sbx_maker_text(m, &ret->body_v2);
 }
 
 static int finish(struct sbx_maker *m)

@@ -7,16 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/ws_parts.h"
 
 void sbx_ws_wipe_headers(struct sbx_ws *ws)
 {
 	size_t i;
 
-	for (i = 0; i < ws->nr_headers; i++) {
-		explicit_bzero(ws->headers[i], strlen(ws->headers[i]));
-		free(ws->headers[i]);
-	}
+	for (i = 0; i < ws->nr_headers; i++)
+		sbx_wipe(ws->headers[i]);
 	free(ws->headers);
 	ws->headers = NULL;
 	ws->nr_headers = 0;

@@ -9,50 +9,13 @@
 #include "client/svc_opensandbox_json.h"
 #include "client/svc_opensandbox_text.h"
 #include "client/svc_opensandbox_wire.h"
-#include "tests/lib/unit.h"
+#include "tests/unit/samples.h"
 
 static const char *samples;
 
-static const struct {
-	const char *word;
-	int err;
-} errors[] = {
-	{"ENOENT", -ENOENT},   {"EAGAIN", -EAGAIN},
-	{"EPROTO", -EPROTO},   {"EACCES", -EACCES},
-	{"EINVAL", -EINVAL},   {"EOPNOTSUPP", -EOPNOTSUPP},
-	{"EBUSY", -EBUSY},     {"EIO", -EIO},
-	{"ENOTDIR", -ENOTDIR}, {"ETIMEDOUT", -ETIMEDOUT},
-	{"ENOSPC", -ENOSPC},
-};
-
-static int error_of(const char *word)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		if (!strcmp(errors[i].word, word))
-			return errors[i].err;
-	fail_msg("no such error: %s", word);
-	return 0;
-}
-
 static void check_sandbox(const char *state, char *rest)
 {
-	const char *name = strsep(&rest, " ");
-	SBX_JSON json_t *obj = sbx_json_parse(rest, strlen(rest));
-	struct sbx_sandbox s;
-	int r;
-
-	assert_non_null(obj);
-	r = sbx_osb_sandbox_from_json(&s, obj, "http://h");
-	if (!strcmp(state, "none")) {
-		assert_int_equal(r, -EPROTO);
-		return;
-	}
-	assert_int_equal(r, 0);
-	assert_string_equal(sbx_state_name(s.state), state);
-	assert_string_equal(s.name ? s.name : "-", name);
-	sbx_sandbox_release(&s);
+	sample_check_sandbox(sbx_osb_sandbox_from_json, state, rest);
 }
 
 static void check_error(const char *word, char *rest)
@@ -62,13 +25,13 @@ static void check_error(const char *word, char *rest)
 
 	assert_int_equal(sbx_osb_error_from_http(&e, status, rest, strlen(rest),
 						 "http://h"),
-			 error_of(word));
-	assert_int_equal(e.err, error_of(word));
+			 sample_err(word));
+	assert_int_equal(e.err, sample_err(word));
 	assert_int_equal(e.status, status);
 	assert_true(e.text[0]);
 }
 
-static void check_endpoint(const char *word, const char *text)
+static void check_endpoint(const char *word, char *text)
 {
 	SBX_JSON json_t *obj = sbx_json_parse(text, strlen(text));
 	struct sbx_osb_endpoint e;
@@ -81,7 +44,7 @@ static void check_endpoint(const char *word, const char *text)
 	sbx_osb_endpoint_release(&e);
 }
 
-static void check_text(const char *word, const char *text)
+static void check_text(const char *word, char *text)
 {
 	static const char *const kinds[] = {
 		[SBX_OSB_CONNECTED] = "connected", [SBX_OSB_EXIT] = "exit",
@@ -96,32 +59,15 @@ static void check_text(const char *word, const char *text)
 
 static void opensandbox_samples(void **state)
 {
-	FILE *f = fopen(samples, "re");
-	char line[4096], *rest, *kind, *word;
-	unsigned int n = 0;
+	static const struct sample_kind kinds[] = {
+		{"sandbox", check_sandbox},
+		{"error", check_error},
+		{"endpoint", check_endpoint},
+		{"text", check_text},
+		{0},
+	};
 
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (line[0] == '#')
-			continue;
-		rest = line;
-		kind = strsep(&rest, " ");
-		word = strsep(&rest, " ");
-		if (!strcmp(kind, "sandbox"))
-			check_sandbox(word, rest);
-		else if (!strcmp(kind, "error"))
-			check_error(word, rest);
-		else if (!strcmp(kind, "endpoint"))
-			check_endpoint(word, rest);
-		else if (!strcmp(kind, "text"))
-			check_text(word, rest);
-		else
-			fail_msg("no such kind: %s", kind);
-		n++;
-	}
-	fclose(f);
-	assert_true(n > 50);
+	samples_check(samples, kinds, 50);
 }
 
 static void opensandbox_times(void **state)

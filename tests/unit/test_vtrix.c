@@ -8,52 +8,16 @@
 #include "client/json.h"
 #include "client/svc_vtrix_json.h"
 #include "client/svc_vtrix_rpc.h"
-#include "tests/lib/unit.h"
+#include "tests/unit/samples.h"
 
 static const char *samples;
 
-static const struct {
-	const char *word;
-	int err;
-} errors[] = {
-	{"ENOENT", -ENOENT}, {"EAGAIN", -EAGAIN},
-	{"EPROTO", -EPROTO}, {"EACCES", -EACCES},
-	{"EINVAL", -EINVAL}, {"EOPNOTSUPP", -EOPNOTSUPP},
-	{"EIO", -EIO},	     {"ETIMEDOUT", -ETIMEDOUT},
-	{"ENOSPC", -ENOSPC},
-};
-
-static int error_of(const char *word)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		if (!strcmp(errors[i].word, word))
-			return errors[i].err;
-	fail_msg("no such error: %s", word);
-	return 0;
-}
-
 static void check_sandbox(const char *state, char *rest)
 {
-	const char *name = strsep(&rest, " ");
-	SBX_JSON json_t *obj = sbx_json_parse(rest, strlen(rest));
-	struct sbx_sandbox s;
-	int r;
-
-	assert_non_null(obj);
-	r = sbx_vtrix_sandbox_from_json(&s, obj, "http://h");
-	if (!strcmp(state, "none")) {
-		assert_int_equal(r, -EPROTO);
-		return;
-	}
-	assert_int_equal(r, 0);
-	assert_string_equal(sbx_state_name(s.state), state);
-	assert_string_equal(s.name ? s.name : "-", name);
-	sbx_sandbox_release(&s);
+	sample_check_sandbox(sbx_vtrix_sandbox_from_json, state, rest);
 }
 
-static void check_open(const char *word, const char *text)
+static void check_open(const char *word, char *text)
 {
 	SBX_JSON json_t *obj = json_loads(
 		text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
@@ -92,8 +56,8 @@ static void check_error(const char *word, char *rest)
 
 	assert_int_equal(
 		sbx_vtrix_error(&e, status, rest, strlen(rest), "http://h"),
-		error_of(word));
-	assert_int_equal(e.err, error_of(word));
+		sample_err(word));
+	assert_int_equal(e.err, sample_err(word));
 	assert_true(e.text[0] && e.status);
 }
 
@@ -119,17 +83,17 @@ static void check_rpc(const char *word, char *rest)
 	sbx_vtrix_rpc_release(&m);
 }
 
-static void check_rpc_error(const char *word, const char *text)
+static void check_rpc_error(const char *word, char *text)
 {
 	SBX_JSON json_t *obj = json_loads(text, JSON_DECODE_ANY, NULL);
 	struct sbx_error e;
 
-	assert_int_equal(sbx_vtrix_rpc_error(&e, obj), error_of(word));
-	assert_int_equal(e.err, error_of(word));
+	assert_int_equal(sbx_vtrix_rpc_error(&e, obj), sample_err(word));
+	assert_int_equal(e.err, sample_err(word));
 	assert_true(e.text[0]);
 }
 
-static void check_ends(const char *word, const char *text)
+static void check_ends(const char *word, char *text)
 {
 	static const char *const words[] = {
 		[SBX_VTRIX_ENDS_THERE] = "there",
@@ -168,7 +132,7 @@ static void check_ends(const char *word, const char *text)
 	sbx_buf_release(&out);
 }
 
-static void check_exit(const char *word, const char *text)
+static void check_exit(const char *word, char *text)
 {
 	SBX_JSON json_t *obj = json_loads(text, JSON_DECODE_ANY, NULL);
 
@@ -176,46 +140,21 @@ static void check_exit(const char *word, const char *text)
 			 strcmp(word, "none") ? atoi(word) : -EPROTO);
 }
 
-static void check_line(char *rest)
-{
-	const char *kind = strsep(&rest, " "), *word = strsep(&rest, " ");
-
-	if (!strcmp(kind, "sandbox"))
-		check_sandbox(word, rest);
-	else if (!strcmp(kind, "open"))
-		check_open(word, rest);
-	else if (!strcmp(kind, "list"))
-		check_list(word, rest);
-	else if (!strcmp(kind, "error"))
-		check_error(word, rest);
-	else if (!strcmp(kind, "rpc"))
-		check_rpc(word, rest);
-	else if (!strcmp(kind, "rpcerror"))
-		check_rpc_error(word, rest);
-	else if (!strcmp(kind, "ends"))
-		check_ends(word, rest);
-	else if (!strcmp(kind, "exit"))
-		check_exit(word, rest);
-	else
-		fail_msg("no such kind: %s", kind);
-}
-
 static void vtrix_samples(void **state)
 {
-	FILE *f = fopen(samples, "re");
-	char line[4096];
-	unsigned int n = 0;
+	static const struct sample_kind kinds[] = {
+		{"sandbox", check_sandbox},
+		{"open", check_open},
+		{"list", check_list},
+		{"error", check_error},
+		{"rpc", check_rpc},
+		{"rpcerror", check_rpc_error},
+		{"ends", check_ends},
+		{"exit", check_exit},
+		{0},
+	};
 
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (line[0] == '#')
-			continue;
-		check_line(line);
-		n++;
-	}
-	fclose(f);
-	assert_true(n > 90);
+	samples_check(samples, kinds, 90);
 }
 
 static void vtrix_empty_lists(void **state)

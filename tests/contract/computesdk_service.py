@@ -18,26 +18,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EEXIST = -17
 
 
-class Standin(service_lib.Standin):
+class Standin(service_lib.FolderStandin):
     program = os.path.join(HERE, '../services/computesdk.py')
 
-    def __init__(self, *traits):
-        self.temporary = tempfile.TemporaryDirectory()
-        self.folder = self.temporary.name
-        super().__init__('--dir', self.folder, *traits)
-
-    def __exit__(self, *what):
-        super().__exit__(*what)
-        self.temporary.cleanup()
-
-    def counts(self):
-        return self.ask('/_standin/counts')
-
-    def journal(self):
-        return self.ask('/_standin/journal')
-
     def fault(self, **fault):
-        self.ask('/_standin/fault', json.dumps(fault))
+        super().fault(json.dumps(fault))
 
     def daemon(self, word, **more):
         return self.ask('/_standin/daemon', json.dumps({'do': word, **more}))

@@ -17,17 +17,8 @@ import service_lib
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-class Standin(service_lib.Standin):
+class Standin(service_lib.FolderStandin):
     program = os.path.join(HERE, '../services/opensandbox.py')
-
-    def __init__(self, *traits):
-        self.temporary = tempfile.TemporaryDirectory()
-        self.folder = self.temporary.name
-        super().__init__('--dir', self.folder, *traits)
-
-    def __exit__(self, *what):
-        super().__exit__(*what)
-        self.temporary.cleanup()
 
     def ask_api(self, path, body=None):
         """What another client asks, and gets."""
@@ -36,15 +27,6 @@ class Standin(service_lib.Standin):
             ['curl', '-sf', '-H', 'OPEN-SANDBOX-API-KEY: right-key', *more,
              'http://127.0.0.1:%d%s' % (self.port, path)],
             check=True, capture_output=True, text=True).stdout
-
-    def counts(self):
-        return self.ask('/_standin/counts')
-
-    def journal(self):
-        return self.ask('/_standin/journal')
-
-    def fault(self, line):
-        self.ask('/_standin/fault', line)
 
 
 class Drive(service_lib.Drive):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 DRIVE = sys.argv[1]
@@ -37,6 +38,29 @@ class Standin:
         out = subprocess.run(['curl', '-s', *more, 'http://127.0.0.1:%d%s'
                               % (self.port, path)], capture_output=True)
         return json.loads(out.stdout)
+
+
+class FolderStandin(Standin):
+    """One that keeps its sandboxes in a folder and is asked of itself below
+    /_standin."""
+
+    def __init__(self, *traits):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = self.temporary.name
+        super().__init__('--dir', self.folder, *traits)
+
+    def __exit__(self, *what):
+        super().__exit__(*what)
+        self.temporary.cleanup()
+
+    def counts(self):
+        return self.ask('/_standin/counts')
+
+    def journal(self):
+        return self.ask('/_standin/journal')
+
+    def fault(self, text):
+        self.ask('/_standin/fault', text)
 
 
 class Drive:

@@ -3,18 +3,11 @@
  * send, and as what a user may write for a new sandbox or to a file of its
  * own.  The first byte says which.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "client/json.h"
 #include "client/svc_computesdk_json.h"
 #include "client/svc_computesdk_wire.h"
 #include "client/svc_computesdk_words.h"
 #include "client/wire/lines.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "tests/fuzz/fuzz.h"
 
 static void as_sandbox(const uint8_t *data, size_t len)
 {
@@ -111,11 +104,11 @@ static void as_options(const uint8_t *data, size_t len)
 	char *text = strndup((const char *)data, len);
 	struct sbx_csdk_create c;
 	struct sbx_error e;
+	int r = sbx_csdk_create_parse(&c, text, "marker", &e);
 
-	if (sbx_csdk_create_parse(&c, text, "marker", &e) == 0)
+	fuzz_check_error(r, &e);
+	if (r == 0)
 		sbx_csdk_create_release(&c);
-	else if (e.err >= 0 || !e.text[0])
-		abort();
 	free(text);
 }
 
@@ -148,40 +141,26 @@ static void as_words(const uint8_t *data, size_t len)
 	}
 }
 
-static void as_error(const uint8_t *data, size_t len)
+/* The same as an error of either; the one that follows is told. */
+static int as_error(struct sbx_error *e, int status, const char *body,
+		    size_t len, const char *what)
 {
-	const char *text = (const char *)data + 1;
-	struct sbx_error e;
+	int r = sbx_csdk_gateway_error(e, status, body, len, what);
 
-	if (sbx_csdk_gateway_error(&e, 400 + *data % 105, text, len - 1, "h") >=
-		    0 ||
-	    !e.text[0])
+	if (r >= 0)
 		abort();
-	if (sbx_csdk_daemon_error(&e, 400 + *data % 105, text, len - 1, "h") >=
-		    0 ||
-	    !e.text[0])
-		abort();
+	fuzz_check_error(r, e);
+	return sbx_csdk_daemon_error(e, status, body, len, what);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static const struct {
-		char word;
-		void (*fn)(const uint8_t *data, size_t len);
-	} kinds[] = {
-		{'s', as_sandbox}, {'f', as_files}, {'m', as_message},
-		{'l', as_lines},   {'k', as_look},  {'o', as_options},
-		{'w', as_words},
+	static const struct fuzz_kind kinds[] = {
+		{'s', as_sandbox}, {'f', as_files},
+		{'m', as_message}, {'l', as_lines},
+		{'k', as_look},	   {'o', as_options},
+		{'w', as_words},   {0},
 	};
-	size_t i;
 
-	if (!len)
-		return 0;
-	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (*data == (uint8_t)kinds[i].word) {
-			kinds[i].fn(data + 1, len - 1);
-			return 0;
-		}
-	as_error(data, len);
-	return 0;
+	return fuzz_by_first(kinds, as_error, data, len);
 }

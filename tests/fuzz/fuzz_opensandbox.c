@@ -4,17 +4,10 @@
  * a user may write for a new sandbox, a network policy or metadata.  The first
  * byte says which.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "client/json.h"
 #include "client/svc_opensandbox_json.h"
 #include "client/svc_opensandbox_text.h"
 #include "client/svc_opensandbox_wire.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "tests/fuzz/fuzz.h"
 
 static void as_sandbox(const uint8_t *data, size_t len)
 {
@@ -49,43 +42,33 @@ static void as_options(const uint8_t *data, size_t len)
 	char *text = strndup((const char *)data, len);
 	struct sbx_osb_create c;
 	struct sbx_error e;
+	int r = sbx_osb_create_parse(&c, text, "marker", &e);
 
-	if (sbx_osb_create_parse(&c, text, "marker", &e) == 0)
+	fuzz_check_error(r, &e);
+	if (r == 0)
 		sbx_osb_create_release(&c);
-	else if (e.err >= 0 || !e.text[0])
-		abort();
 	free(text);
 }
 
-/* Whatever is sent on is JSON of ours; else there is a sentence. */
-static void check_body(int r, char *body, const struct sbx_error *e)
-{
-	SBX_JSON json_t *v = r == 0 ? sbx_json_parse(body, strlen(body)) : NULL;
-
-	if (r == 0 ? !v : (r > 0 || !e->text[0]))
-		abort();
-	if (r == 0)
-		free(body);
-}
-
-static void as_policy(const char *text, size_t len)
+static void as_policy(const uint8_t *data, size_t len)
 {
 	struct sbx_osb_policy_change c;
 	struct sbx_error e = {0};
-	int r = sbx_osb_policy_parse(&c, text, len, &e);
+	int r = sbx_osb_policy_parse(&c, (const char *)data, len, &e);
 
-	check_body(r, c.body, &e);
+	fuzz_check_body(r, c.body, &e);
 }
 
-static void as_metadata(const char *text, size_t len)
+static void as_metadata(const uint8_t *data, size_t len)
 {
+	const char *text = (const char *)data;
 	struct sbx_error e = {0};
 	char *body = NULL;
 	int r = sbx_osb_patch_all(&body, text, len, &e);
 
-	check_body(r, body, &e);
+	fuzz_check_body(r, body, &e);
 	r = sbx_osb_patch_key(&body, "key", text, len, &e);
-	check_body(r, body, &e);
+	fuzz_check_body(r, body, &e);
 }
 
 static void as_found(const uint8_t *data, size_t len)
@@ -117,48 +100,29 @@ static void as_output(const uint8_t *data, size_t len)
 		abort();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+static void as_frame(const uint8_t *data, size_t len)
 {
 	struct sbx_osb_frame f;
-	struct sbx_error e;
 
-	if (!len)
-		return 0;
-	switch (*data) {
-	case 's':
-		as_sandbox(data + 1, len - 1);
-		break;
-	case 'e':
-		as_endpoint(data + 1, len - 1);
-		break;
-	case 'o':
-		as_options(data + 1, len - 1);
-		break;
-	case 'b':
-		sbx_osb_read_binary(&f, data + 1, len - 1);
-		break;
-	case 't':
-		sbx_osb_read_text(&f, (const char *)data + 1, len - 1);
-		break;
-	case 'p':
-		as_policy((const char *)data + 1, len - 1);
-		break;
-	case 'k':
-		as_metadata((const char *)data + 1, len - 1);
-		break;
-	case 'f':
-		as_found(data + 1, len - 1);
-		break;
-	case 'm':
-		as_output(data + 1, len - 1);
-		break;
-	default:
-		if (sbx_osb_error_from_http(&e, 400 + *data % 105,
-					    (const char *)data + 1, len - 1,
-					    "h") >= 0 ||
-		    !e.text[0])
-			abort();
-		break;
-	}
-	return 0;
+	sbx_osb_read_binary(&f, data, len);
+}
+
+static void as_text_frame(const uint8_t *data, size_t len)
+{
+	struct sbx_osb_frame f;
+
+	sbx_osb_read_text(&f, (const char *)data, len);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static const struct fuzz_kind kinds[] = {
+		{'s', as_sandbox},    {'e', as_endpoint},
+		{'o', as_options},    {'b', as_frame},
+		{'t', as_text_frame}, {'p', as_policy},
+		{'k', as_metadata},   {'f', as_found},
+		{'m', as_output},     {0},
+	};
+
+	return fuzz_by_first(kinds, sbx_osb_error_from_http, data, len);
 }

@@ -3,17 +3,10 @@
  * envelope with a list in it, an error, a message, the chunks of the probe;
  * and as what a user may write.  The first byte says which.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "client/json.h"
 #include "client/parse.h"
 #include "client/svc_vtrix_json.h"
 #include "client/svc_vtrix_rpc.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "tests/fuzz/fuzz.h"
 
 static void as_sandbox(const json_t *v)
 {
@@ -68,55 +61,38 @@ static void as_message(const uint8_t *data, size_t len)
 	sbx_vtrix_rpc_release(&m);
 }
 
-/* Exactly one of a body and a sentence */
-static void check_body(char *body, const struct sbx_error *e)
-{
-	if (!body == !e->err || (e->err && !e->text[0]))
-		abort();
-	free(body);
-}
-
 static void as_options(const uint8_t *data, size_t len)
 {
-	char *text = strndup((const char *)data, len);
+	char *text = strndup((const char *)data, len), *body;
 	struct sbx_error e = {0};
 
-	check_body(sbx_vtrix_create_body(text, "marker", &e), &e);
+	body = sbx_vtrix_create_body(text, "marker", &e);
+	fuzz_check_body(e.err, body, &e);
 	e.err = 0;
-	check_body(sbx_vtrix_change_body(text, false, &e), &e);
+	body = sbx_vtrix_change_body(text, false, &e);
+	fuzz_check_body(e.err, body, &e);
 	e.err = 0;
-	check_body(sbx_vtrix_change_body(text, true, &e), &e);
+	body = sbx_vtrix_change_body(text, true, &e);
+	fuzz_check_body(e.err, body, &e);
 	free(text);
+}
+
+static void as_probe(const uint8_t *data, size_t len)
+{
+	enum sbx_vtrix_ends ends;
+
+	sbx_vtrix_ends_from_probe((const char *)data, len, &ends);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	enum sbx_vtrix_ends ends;
-	struct sbx_error e;
+	static const struct fuzz_kind kinds[] = {
+		{'a', as_answer},
+		{'m', as_message},
+		{'o', as_options},
+		{'p', as_probe},
+		{0},
+	};
 
-	if (!len)
-		return 0;
-	switch (*data) {
-	case 'a':
-		as_answer(data + 1, len - 1);
-		break;
-	case 'm':
-		as_message(data + 1, len - 1);
-		break;
-	case 'o':
-		as_options(data + 1, len - 1);
-		break;
-	case 'p':
-		sbx_vtrix_ends_from_probe((const char *)data + 1, len - 1,
-					  &ends);
-		break;
-	default:
-		if (sbx_vtrix_error(&e, 400 + *data % 105,
-				    (const char *)data + 1, len - 1,
-				    "h") >= 0 ||
-		    !e.text[0])
-			abort();
-		break;
-	}
-	return 0;
+	return fuzz_by_first(kinds, sbx_vtrix_error, data, len);
 }

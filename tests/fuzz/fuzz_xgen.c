@@ -3,16 +3,9 @@
  * answer, a sandbox; and as what a user may write for a new sandbox.  The
  * first byte says which.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "client/json.h"
 #include "client/svc_xgen_json.h"
 #include "client/svc_xgen_wire.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "tests/fuzz/fuzz.h"
 
 static void as_message(const uint8_t *data, size_t len)
 {
@@ -59,36 +52,22 @@ static void as_options(const uint8_t *data, size_t len)
 	char *text = strndup((const char *)data, len);
 	struct sbx_xgen_create c;
 	struct sbx_error e;
+	int r = sbx_xgen_create_parse(&c, text, "marker", &e);
 
-	if (sbx_xgen_create_parse(&c, text, "marker", &e) == 0)
+	fuzz_check_error(r, &e);
+	if (r == 0)
 		sbx_xgen_create_release(&c);
-	else if (e.err >= 0 || !e.text[0])
-		abort();
 	free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	struct sbx_error e;
+	static const struct fuzz_kind kinds[] = {
+		{'m', as_message},
+		{'s', as_sandbox},
+		{'o', as_options},
+		{0},
+	};
 
-	if (!len)
-		return 0;
-	switch (*data) {
-	case 'm':
-		as_message(data + 1, len - 1);
-		break;
-	case 's':
-		as_sandbox(data + 1, len - 1);
-		break;
-	case 'o':
-		as_options(data + 1, len - 1);
-		break;
-	default:
-		if (sbx_xgen_error_from_http(&e, 400 + *data % 105,
-					     (const char *)data + 1, len - 1,
-					     "x") >= 0)
-			abort();
-		break;
-	}
-	return 0;
+	return fuzz_by_first(kinds, sbx_xgen_error_from_http, data, len);
 }

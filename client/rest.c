@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/rest_stream.h"
 
 /* ---- alarms ---- */
 
@@ -204,7 +205,9 @@ void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),
 		sbx_work_done(x->works, &e);
 	on_late(&x->late);
 	uv_close((uv_handle_t *)&x->late, on_late_closed);
-	x->type->cancel_streams(x);
+	if (x->type->cancel)
+		x->type->cancel(x);
+	sbx_rest_streams_close(x);
 	if (x->ws_host)
 		sbx_ws_host_close(x->ws_host, on_ws_closed, x);
 	else

@@ -15,6 +15,7 @@
 #include "client/ws.h"
 
 struct sbx_rest;
+struct sbx_rest_stream;
 struct sbx_request;
 struct sbx_work;
 
@@ -49,8 +50,9 @@ struct sbx_rest_type {
 		       const struct sbx_http_response *resp);
 	/* r, which prepare has set ->wait of, is cancelled; may be absent */
 	void (*unwait)(struct sbx_request *r);
-	/* ends all streams: each on_end follows from the loop */
-	void (*cancel_streams)(struct sbx_rest *x);
+	/* what is under way is ended: runs, and what others wait for; the
+	 * streams (rest_stream.h) follow.  May be absent. */
+	void (*cancel)(struct sbx_rest *x);
 	/* nothing can call back any more: frees what is its own; may be
 	 * absent */
 	void (*release)(struct sbx_rest *x);
@@ -65,6 +67,7 @@ struct sbx_rest {
 	char *url;
 	struct sbx_http *http;
 	struct sbx_work *works;
+	struct sbx_rest_stream *streams;
 	bool patient; /* who cannot be reached will be back: try on */
 	bool closing;
 

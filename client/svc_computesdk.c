@@ -62,9 +62,9 @@ const struct sbx_service_type sbx_svc_computesdk = {
 	.stream_open = csdk_stream_open,
 	.stream_send = csdk_stream_send,
 	.stream_pause = csdk_stream_pause,
-	.stream_close = csdk_stream_close,
+	.stream_close = sbx_rest_stream_close,
 	.own_has = csdk_own_has,
 	.own_open = csdk_events_open,
 	.own_pause = csdk_events_pause,
-	.own_close = csdk_events_close,
+	.own_close = sbx_rest_stream_close,
 };

@@ -24,6 +24,7 @@
 
 #include "client/calls.h"
 #include "client/own.h"
+#include "client/rest_stream.h"
 #include "client/svc_computesdk_json.h"
 #include "client/svc_computesdk_wire.h"
 #include "client/svc_computesdk_words.h"
@@ -74,6 +75,8 @@ int csdk_box_take(struct csdk *x, const json_t *data, const char *id,
 		  struct sbx_sandbox *ret);
 /* From and into the file that remembers them from mount to mount. */
 void csdk_boxes_load(struct csdk *x);
+/* None is being reached any more. */
+void csdk_boxes_stop(struct sbx_rest *rest);
 void csdk_boxes_release(struct csdk *x);
 
 /* ---- reaching a daemon ---- */
@@ -133,8 +136,6 @@ struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
 				    const struct sbx_stream_handler *h,
 				    void *arg);
 void csdk_events_pause(struct sbx_stream *s, bool paused);
-void csdk_events_close(struct sbx_stream *s);
-void csdk_events_cancel(struct csdk *x);
 
 /* ---- the service ---- */
 
@@ -146,8 +147,6 @@ struct csdk {
 	struct csdk_box *boxes;
 	size_t nr_boxes;
 	char *file; /* that remembers them, or NULL */
-	struct csdk_stream *streams;
-	struct csdk_events *events;
 };
 void csdk_release(struct sbx_rest *rest);
 /* There is no gateway: the address is a daemon's. */
@@ -169,28 +168,17 @@ enum csdk_phase {
 	CSDK_MAKE,   /* connecting, and making a terminal */
 	CSDK_LAUNCH, /* the line was typed; nothing of ours has answered */
 	CSDK_RUN,
-	CSDK_END, /* on_end is due */
 };
 
 struct csdk_stream {
-	struct sbx_stream base;
-	struct csdk *x;
-	struct csdk_stream *next, **link;
-	const struct sbx_stream_handler *handler;
-	void *arg;
+	struct sbx_rest_stream base;
 	struct csdk_box *box;
 	struct csdk_wait wait;
 	struct sbx_buf command; /* its text, until it is sent */
-
-	enum csdk_phase phase;
 	char *terminal;
-	struct sbx_request *request;
-	struct sbx_ws *ws;
 	bool ws_is_open;
-	uv_timer_t timer; /* patience, pauses between attempts, the end */
-	uint64_t give_up;
 	unsigned int attempts;
-	struct sbx_backoff backoff;
+	struct sbx_error why; /* the attempt at hand fails */
 
 	/* svc_computesdk_carry.c */
 	struct sbx_lines lines;
@@ -202,19 +190,14 @@ struct csdk_stream {
 	uint64_t received[2], got; /* of its streams; both, given out */
 	uint64_t got_told;
 	bool ended[2], has_exit;
+	int status; /* its exit */
 	bool paused;
 	struct sbx_buf held[2]; /* what came while it was paused */
 	struct sbx_alarm *beat;
 	uint64_t heard_ms;
-
-	int exit_code;
-	struct sbx_error error;
 };
 
 /* svc_computesdk_stream.c, for the other */
-void csdk_stream_end(struct csdk_stream *s);
-void csdk_stream_fail(struct csdk_stream *s, int err, enum sbx_retry retry,
-		      const char *text);
 /* What carries it is there, and can be told what to run. */
 void csdk_stream_started(struct csdk_stream *s);
 /* svc_computesdk_carry.c */
@@ -225,13 +208,11 @@ void csdk_carry_input(struct csdk_stream *s, const void *data, size_t len);
 /* Sends the command. */
 void csdk_carry_start(struct csdk_stream *s);
 
-void csdk_streams_cancel(struct sbx_rest *rest);
 struct sbx_stream *csdk_stream_open(struct sbx_service *svc, const char *id,
 				    const char *const *argv,
 				    const struct sbx_stream_handler *h,
 				    void *arg);
 int csdk_stream_send(struct sbx_stream *s, const void *data, size_t len);
 void csdk_stream_pause(struct sbx_stream *s, bool paused);
-void csdk_stream_close(struct sbx_stream *s);
 
 #endif

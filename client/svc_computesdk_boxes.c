@@ -249,6 +249,14 @@ int csdk_box_take(struct csdk *x, const json_t *data, const char *id,
 	return sbx_sandbox_copy(ret, &b->told);
 }
 
+void csdk_boxes_stop(struct sbx_rest *rest)
+{
+	struct csdk_box *b;
+
+	for (b = ((struct csdk *)rest)->boxes; b; b = b->next)
+		csdk_reach_stop(b);
+}
+
 void csdk_boxes_release(struct csdk *x)
 {
 	struct csdk_box *b;

@@ -15,7 +15,7 @@
 
 static bool is_over(const struct csdk_stream *s)
 {
-	return s->phase == CSDK_END;
+	return sbx_rest_stream_is_over(&s->base);
 }
 
 /* ---- to it ---- */
@@ -25,7 +25,7 @@ static void say_flush(struct csdk_stream *s)
 	struct sbx_buf b;
 	int r = s->say.err;
 
-	if (!s->ws || is_over(s) || (!sbx_buf_len(&s->say) && !r))
+	if (!s->base.ws || is_over(s) || (!sbx_buf_len(&s->say) && !r))
 		return;
 	sbx_buf_init(&b, SBX_LINE_MAX);
 	sbx_csdk_put_input(&b, s->terminal, sbx_buf_at(&s->say),
@@ -33,13 +33,14 @@ static void say_flush(struct csdk_stream *s)
 	if (!r)
 		r = b.err;
 	if (!r)
-		r = sbx_ws_send_text(s->ws, (char *)sbx_buf_at(&b));
+		r = sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
 	sbx_buf_release(&b);
 	sbx_buf_clear(&s->say);
 	if (r < 0)
-		csdk_stream_fail(s, -EIO, SBX_RETRY_CONNECTION,
-				 "what is meant for the command could not be "
-				 "sent");
+		sbx_rest_stream_fail(
+			&s->base, -EIO, SBX_RETRY_CONNECTION,
+			"what is meant for the command could not be "
+			"sent");
 }
 
 static void say(struct csdk_stream *s, char kind, uint64_t number,
@@ -55,7 +56,7 @@ static void pump(struct csdk_stream *s)
 	uint64_t under_way;
 	size_t n;
 
-	while (s->phase == CSDK_RUN && (n = sbx_buf_len(&s->queue))) {
+	while (s->base.phase == CSDK_RUN && (n = sbx_buf_len(&s->queue))) {
 		under_way = s->sent - s->sent_taken;
 		if (under_way >= SBX_LINE_WINDOW)
 			break;
@@ -75,7 +76,7 @@ int csdk_stream_send(struct sbx_stream *stream, const void *data, size_t len)
 	struct csdk_stream *s = (struct csdk_stream *)stream;
 	int r;
 
-	if (s->phase != CSDK_RUN)
+	if (s->base.phase != CSDK_RUN)
 		return -ENOTCONN;
 	if (sbx_buf_len(&s->queue) >= SBX_STREAM_QUEUE) {
 		s->refused = true;
@@ -97,8 +98,8 @@ static void taken(struct csdk_stream *s, uint64_t number)
 	    sbx_buf_len(&s->queue) >= SBX_STREAM_QUEUE / 2)
 		return;
 	s->refused = false;
-	if (s->handler->on_writable)
-		s->handler->on_writable(s->arg);
+	if (s->base.handler->on_writable)
+		s->base.handler->on_writable(s->base.arg);
 }
 
 static void on_beat(void *arg)
@@ -106,15 +107,15 @@ static void on_beat(void *arg)
 	struct csdk_stream *s = arg;
 
 	s->beat = NULL;
-	if (uv_now(s->x->rest.loop) - s->heard_ms > SILENT_MS) {
-		csdk_stream_fail(s, -ETIMEDOUT, SBX_RETRY_CONNECTION,
-				 "the sandbox does not answer any more");
+	if (uv_now(s->base.rest->loop) - s->heard_ms > SILENT_MS) {
+		sbx_rest_stream_fail(&s->base, -ETIMEDOUT, SBX_RETRY_CONNECTION,
+				     "the sandbox does not answer any more");
 		return;
 	}
 	say(s, '.', s->sent, NULL, 0);
 	say_flush(s);
 	if (!is_over(s))
-		s->beat = sbx_alarm_set(&s->x->rest, BEAT_MS, on_beat, s);
+		s->beat = sbx_alarm_set(s->base.rest, BEAT_MS, on_beat, s);
 }
 
 void csdk_carry_start(struct csdk_stream *s)
@@ -127,18 +128,18 @@ void csdk_carry_start(struct csdk_stream *s)
 		say(s, 'r', 0, sbx_buf_at(&s->command), n);
 		sbx_buf_consume(&s->command, n);
 	}
-	say(s, 'g', s->handler->no_stderr, NULL, 0);
+	say(s, 'g', s->base.handler->no_stderr, NULL, 0);
 	say_flush(s);
 	sbx_buf_release(&s->command);
 	if (!is_over(s))
-		s->beat = sbx_alarm_set(&s->x->rest, BEAT_MS, on_beat, s);
+		s->beat = sbx_alarm_set(s->base.rest, BEAT_MS, on_beat, s);
 }
 
 /* ---- from it ---- */
 
 static void end_if_complete(struct csdk_stream *s)
 {
-	bool all = s->ended[0] && (s->ended[1] || s->handler->no_stderr ||
+	bool all = s->ended[0] && (s->ended[1] || s->base.handler->no_stderr ||
 				   s->version > SBX_LINE_VERSION);
 
 	if (is_over(s) || !s->has_exit || !all || sbx_buf_len(&s->held[0]) ||
@@ -148,16 +149,15 @@ static void end_if_complete(struct csdk_stream *s)
 	say_flush(s);
 	if (is_over(s))
 		return;
-	s->error = (struct sbx_error){0};
-	csdk_stream_end(s);
+	sbx_rest_stream_done(&s->base, s->status);
 }
 
 static void give_out(struct csdk_stream *s, int fd, const void *data,
 		     size_t len)
 {
 	s->got += len;
-	if (fd == 1 || !s->handler->no_stderr)
-		s->handler->on_data(s->arg, fd, data, len);
+	if (fd == 1 || !s->base.handler->no_stderr)
+		s->base.handler->on_data(s->base.arg, fd, data, len);
 	if (is_over(s) || s->got - s->got_told < SBX_LINE_WINDOW / 4)
 		return;
 	s->got_told = s->got;
@@ -167,8 +167,8 @@ static void give_out(struct csdk_stream *s, int fd, const void *data,
 
 static void lost(struct csdk_stream *s)
 {
-	csdk_stream_fail(s, -EIO, SBX_RETRY_CONNECTION,
-			 "lines of the terminal were lost");
+	sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
+			     "lines of the terminal were lost");
 }
 
 static void output(struct csdk_stream *s, int fd, const struct sbx_line *line)
@@ -183,9 +183,10 @@ static void output(struct csdk_stream *s, int fd, const struct sbx_line *line)
 		return;
 	}
 	if (sbx_buf_add(&s->held[fd - 1], line->data, line->len) < 0)
-		csdk_stream_fail(s, -ENOBUFS, SBX_RETRY_NEVER,
-				 "the output of the command was not read for "
-				 "too long");
+		sbx_rest_stream_fail(
+			&s->base, -ENOBUFS, SBX_RETRY_NEVER,
+			"the output of the command was not read for "
+			"too long");
 }
 
 static void output_end(struct csdk_stream *s, int fd, uint64_t total)
@@ -198,7 +199,7 @@ static void output_end(struct csdk_stream *s, int fd, uint64_t total)
 
 static void hello(struct csdk_stream *s, uint64_t version)
 {
-	if (s->phase != CSDK_LAUNCH || version < 1 || version > 2)
+	if (s->base.phase != CSDK_LAUNCH || version < 1 || version > 2)
 		return;
 	s->version = (unsigned int)version;
 	csdk_stream_started(s);
@@ -210,7 +211,7 @@ static int on_line(void *arg, const struct sbx_line *line)
 
 	if (line->kind == 'h')
 		hello(s, line->number);
-	if (s->phase != CSDK_RUN)
+	if (s->base.phase != CSDK_RUN)
 		return is_over(s);
 	switch (line->kind) {
 	case 'o':
@@ -229,7 +230,7 @@ static int on_line(void *arg, const struct sbx_line *line)
 		taken(s, line->number);
 		break;
 	case 'x':
-		s->exit_code = line->number <= 255 ? (int)line->number : -1;
+		s->status = line->number <= 255 ? (int)line->number : -1;
 		s->has_exit = true;
 		break;
 	case '!':
@@ -244,9 +245,9 @@ static int on_line(void *arg, const struct sbx_line *line)
 
 void csdk_carry_input(struct csdk_stream *s, const void *data, size_t len)
 {
-	s->heard_ms = uv_now(s->x->rest.loop);
+	s->heard_ms = uv_now(s->base.rest->loop);
 	if (sbx_lines_add(&s->lines, data, len, on_line, s) == -ENOMEM)
-		csdk_stream_fail(s, -ENOMEM, SBX_RETRY_LATER, "out of memory");
+		sbx_rest_stream_no_memory(&s->base);
 }
 
 /* ---- pausing ---- */

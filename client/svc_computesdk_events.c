@@ -18,72 +18,35 @@
 #define MAX_MESSAGE (8u << 20) /* a watcher's may hold a file */
 
 struct csdk_events {
-	struct sbx_stream base;
-	struct csdk *x;
-	struct csdk_events *next, **link;
-	const struct sbx_stream_handler *handler;
-	void *arg;
+	struct sbx_rest_stream base;
 	struct csdk_box *box;
 	struct csdk_wait wait;
-	struct sbx_request *request;
-	struct sbx_ws *ws;
 	char channel[160];
 	bool is_terminal, is_signals, paused;
 	char *input; /* for a terminal, until it can be sent */
-	uv_timer_t timer;
-	struct sbx_error error;
-	bool ended;
 };
 
-/* ---- the end ---- */
-
-static void on_timer_closed(uv_handle_t *handle)
+static void events_release(struct sbx_rest_stream *base)
 {
-	struct csdk_events *s = handle->data;
-	struct sbx_rest *rest = &s->x->rest;
+	struct csdk_events *s = (struct csdk_events *)base;
 
-	free(s->input);
-	free(s);
-	sbx_rest_handle_closed(rest);
-}
-
-static void events_finish(struct csdk_events *s)
-{
-	*s->link = s->next;
-	if (s->next)
-		s->next->link = s->link;
 	csdk_unwait(&s->wait);
-	s->request = sbx_request_cancel(s->request);
 	csdk_box_let_go(s->box);
-	uv_timer_stop(&s->timer);
-	s->handler->on_end(s->arg, 0, &s->error);
-	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+	free(s->input);
 }
 
-static void on_end_due(uv_timer_t *timer)
-{
-	events_finish(timer->data);
-}
+static const struct sbx_rest_stream_type events_type = {
+	.release = events_release,
+};
 
-static void events_end(struct csdk_events *s, const struct sbx_error *error)
+static bool is_over(const struct csdk_events *s)
 {
-	if (s->ended)
-		return;
-	s->ended = true;
-	if (error)
-		s->error = *error;
-	if (s->ws)
-		sbx_ws_close(s->ws); /* its on_close finishes */
-	else
-		uv_timer_start(&s->timer, on_end_due, 0, 0);
+	return sbx_rest_stream_is_over(&s->base);
 }
 
 static void events_fail(struct csdk_events *s, int err, const char *text)
 {
-	struct sbx_error e;
-
-	sbx_error_set(&e, err, "%s", text);
-	events_end(s, &e);
+	sbx_rest_stream_fail(&s->base, err, SBX_RETRY_NEVER, text);
 }
 
 /* ---- what comes ---- */
@@ -94,19 +57,20 @@ static void events_give(struct csdk_events *s, const struct sbx_csdk_message *m)
 
 	if (s->is_terminal) {
 		if (m->kind == SBX_CSDK_OUTPUT && sbx_buf_len(&m->text))
-			s->handler->on_data(s->arg, 1, sbx_buf_at(&m->text),
-					    sbx_buf_len(&m->text));
+			s->base.handler->on_data(s->base.arg, 1,
+						 sbx_buf_at(&m->text),
+						 sbx_buf_len(&m->text));
 		else if (m->kind == SBX_CSDK_ERROR ||
 			 m->kind == SBX_CSDK_DESTROYED)
-			events_end(s, NULL);
+			sbx_rest_stream_done(&s->base, 0);
 		return;
 	}
 	line = m->event ? sbx_json_text(m->event, false) : NULL;
 	if (!line)
 		return;
-	s->handler->on_data(s->arg, 1, line, strlen(line));
-	if (!s->ended)
-		s->handler->on_data(s->arg, 1, "\n", 1);
+	s->base.handler->on_data(s->base.arg, 1, line, strlen(line));
+	if (!is_over(s))
+		s->base.handler->on_data(s->base.arg, 1, "\n", 1);
 }
 
 static void on_ws_message(void *arg, const void *data, size_t len)
@@ -114,7 +78,7 @@ static void on_ws_message(void *arg, const void *data, size_t len)
 	struct csdk_events *s = arg;
 	struct sbx_csdk_message m;
 
-	if (s->ended)
+	if (is_over(s))
 		return;
 	if (sbx_csdk_read(&m, data, len) < 0)
 		events_fail(s, -EPROTO,
@@ -135,7 +99,8 @@ static int say(struct csdk_events *s, bool input)
 				   strlen(s->input));
 	else
 		sbx_csdk_put_subscribe(&b, s->channel);
-	r = b.err ? b.err : sbx_ws_send_text(s->ws, (char *)sbx_buf_at(&b));
+	r = b.err ? b.err
+		  : sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
 	sbx_buf_release(&b);
 	return r;
 }
@@ -145,29 +110,26 @@ static void on_ws_open(void *arg)
 	struct csdk_events *s = arg;
 	int r;
 
-	if (s->ended)
+	if (is_over(s))
 		return;
-	uv_timer_stop(&s->timer);
+	uv_timer_stop(&s->base.timer);
 	r = say(s, false);
 	if (r == 0 && s->input)
 		r = say(s, true);
 	if (r < 0)
 		events_fail(s, -EIO, "it could not be asked for");
 	else
-		s->handler->on_open(s->arg);
-	if (s->paused && s->ws)
-		sbx_ws_pause(s->ws, true);
+		s->base.handler->on_open(s->base.arg);
+	if (s->paused && s->base.ws)
+		sbx_ws_pause(s->base.ws, true);
 }
 
 static void on_ws_close(void *arg, const struct sbx_ws_end *end)
 {
 	struct csdk_events *s = arg;
 
-	s->ws = NULL;
-	if (!s->ended)
-		s->error = end->error;
-	s->ended = true;
-	events_finish(s);
+	if (sbx_rest_stream_lost_ws(&s->base))
+		sbx_rest_stream_end(&s->base, &end->error);
 }
 
 static const struct sbx_ws_handler ws_handler = {
@@ -190,11 +152,11 @@ static void events_connect(struct csdk_events *s)
 		.max_queue = SBX_STREAM_QUEUE,
 	};
 
-	s->ws = csdk_box_socket(s->box, &conf, &ws_handler, s);
-	if (!s->ws)
+	s->base.ws = csdk_box_socket(s->box, &conf, &ws_handler, s);
+	if (!s->base.ws)
 		events_fail(s, -EAGAIN, "no more connections can be made now");
 	else
-		uv_timer_start(&s->timer, on_late, PATIENCE_MS, 0);
+		uv_timer_start(&s->base.timer, on_late, PATIENCE_MS, 0);
 }
 
 /* ---- the signal service ---- */
@@ -203,10 +165,10 @@ static void on_signals(void *arg, const struct sbx_answer *answer)
 {
 	struct csdk_events *s = arg;
 
-	s->request = NULL;
+	s->base.request = NULL;
 	/* 500: it is active already */
 	if (answer->error.err && answer->error.status != 500)
-		events_end(s, &answer->error);
+		sbx_rest_stream_end(&s->base, &answer->error);
 	else
 		events_connect(s);
 }
@@ -217,21 +179,21 @@ static void on_reached(void *arg, const struct sbx_error *error)
 	struct sbx_request_conf conf = {
 		.method = "POST",
 		.path = "/signals/start",
-		.deadline = uv_now(s->x->rest.loop) + PATIENCE_MS,
+		.deadline = uv_now(s->base.rest->loop) + PATIENCE_MS,
 		.to = s->box,
 	};
 
-	if (s->ended)
+	if (is_over(s))
 		return;
 	if (error->err) {
-		events_end(s, error);
+		sbx_rest_stream_end(&s->base, error);
 	} else if (!s->is_signals) {
 		events_connect(s);
 	} else {
-		s->request =
-			sbx_request_start(&s->x->rest, &conf, on_signals, s);
-		if (!s->request)
-			events_fail(s, -ENOMEM, "out of memory");
+		s->base.request =
+			sbx_request_start(s->base.rest, &conf, on_signals, s);
+		if (!s->base.request)
+			sbx_rest_stream_no_memory(&s->base);
 	}
 }
 
@@ -269,29 +231,18 @@ struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
 
 	if (!s)
 		return NULL;
-	s->base.svc = svc;
-	s->x = x;
+	sbx_rest_stream_init(&s->base, &events_type, &x->rest, PATIENCE_MS, h,
+			     arg);
 	s->box = csdk_box_hold(b);
-	s->handler = h;
-	s->arg = arg;
-	s->next = x->events;
-	s->link = &x->events;
-	if (s->next)
-		s->next->link = &s->next;
-	x->events = s;
-	uv_timer_init(x->rest.loop, &s->timer);
-	s->timer.data = s;
-	sbx_rest_handle_made(&x->rest);
 	s->input = len ? strndup(input, len) : NULL;
 	if (!events_of(s, path)) {
 		events_fail(s, -ENOENT, "there is no such thing");
-		return &s->base;
+		return &s->base.base;
 	}
-	uv_update_time(x->rest.loop);
 	s->wait.fn = on_reached;
 	s->wait.arg = s;
-	csdk_reach(s->box, &s->wait, uv_now(x->rest.loop) + PATIENCE_MS);
-	return &s->base;
+	csdk_reach(s->box, &s->wait, s->base.give_up);
+	return &s->base.base;
 }
 
 void csdk_events_pause(struct sbx_stream *stream, bool paused)
@@ -299,22 +250,6 @@ void csdk_events_pause(struct sbx_stream *stream, bool paused)
 	struct csdk_events *s = (struct csdk_events *)stream;
 
 	s->paused = paused;
-	if (s->ws && !s->ended)
-		sbx_ws_pause(s->ws, paused);
-}
-
-void csdk_events_close(struct sbx_stream *stream)
-{
-	events_fail((struct csdk_events *)stream, -ECANCELED,
-		    "the stream was closed");
-}
-
-void csdk_events_cancel(struct csdk *x)
-{
-	struct csdk_events *s, *next;
-
-	for (s = x->events; s; s = next) {
-		next = s->next;
-		csdk_events_close(&s->base);
-	}
+	if (s->base.ws && !is_over(s))
+		sbx_ws_pause(s->base.ws, paused);
 }

@@ -138,6 +138,6 @@ const struct sbx_rest_type csdk_rest_type = {
 	.prepare = prepare,
 	.explain = explain,
 	.unwrap = unwrap,
-	.cancel_streams = csdk_streams_cancel,
+	.cancel = csdk_boxes_stop,
 	.release = csdk_release,
 };

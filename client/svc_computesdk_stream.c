@@ -44,7 +44,7 @@ static void on_farewell(void *arg, const struct sbx_answer *answer)
 /* The terminal stays until it is told to go. */
 static void stream_farewell(struct csdk_stream *s)
 {
-	struct sbx_rest *rest = &s->x->rest;
+	struct sbx_rest *rest = s->base.rest;
 	struct sbx_request_conf conf = {
 		.method = "DELETE",
 		.path = "/terminals/%s",
@@ -64,68 +64,20 @@ static void stream_farewell(struct csdk_stream *s)
 	s->terminal = NULL;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void stream_release(struct sbx_rest_stream *base)
 {
-	struct csdk_stream *s = handle->data;
-	struct sbx_rest *rest = &s->x->rest;
+	struct csdk_stream *s = (struct csdk_stream *)base;
 
 	sbx_buf_release(&s->command);
-	free(s);
-	sbx_rest_handle_closed(rest);
-}
-
-static void stream_finish(struct csdk_stream *s)
-{
-	*s->link = s->next;
-	if (s->next)
-		s->next->link = s->link;
 	csdk_unwait(&s->wait);
-	s->request = sbx_request_cancel(s->request);
 	csdk_carry_release(s);
 	stream_farewell(s);
 	csdk_box_let_go(s->box);
-	uv_timer_stop(&s->timer);
-	s->handler->on_end(s->arg, s->exit_code, &s->error);
-	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
 }
 
-static void on_end_due(uv_timer_t *timer)
-{
-	stream_finish(timer->data);
-}
-
-void csdk_stream_end(struct csdk_stream *s)
-{
-	s->phase = CSDK_END;
-	if (s->ws)
-		sbx_ws_close(s->ws); /* its on_close finishes */
-	else
-		uv_timer_start(&s->timer, on_end_due, 0, 0);
-}
-
-static void stream_fail_with(struct csdk_stream *s, const struct sbx_error *e)
-{
-	if (s->phase == CSDK_END)
-		return;
-	s->error = *e;
-	s->exit_code = -1;
-	csdk_stream_end(s);
-}
-
-void csdk_stream_fail(struct csdk_stream *s, int err, enum sbx_retry retry,
-		      const char *text)
-{
-	struct sbx_error e;
-
-	sbx_error_set(&e, err, "%s", text);
-	e.retry = retry;
-	stream_fail_with(s, &e);
-}
-
-static void stream_no_memory(struct csdk_stream *s)
-{
-	csdk_stream_fail(s, -ENOMEM, SBX_RETRY_LATER, "out of memory");
-}
+static const struct sbx_rest_stream_type stream_type = {
+	.release = stream_release,
+};
 
 /* ---- when it does not come to run ---- */
 
@@ -137,30 +89,30 @@ static void on_again(uv_timer_t *timer)
 /* From the start, after a pause; fails when it has been tried long enough. */
 static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 {
-	unsigned int ms = sbx_backoff_next(&s->backoff);
+	unsigned int ms = sbx_backoff_next(&s->base.backoff);
 
 	csdk_reach_forget(s->box);
-	s->request = sbx_request_cancel(s->request);
+	s->base.request = sbx_request_cancel(s->base.request);
 	stream_farewell(s);
 	if (++s->attempts >= MAX_ATTEMPTS ||
-	    uv_now(s->x->rest.loop) + ms >= s->give_up) {
-		stream_fail_with(s, e);
+	    uv_now(s->base.rest->loop) + ms >= s->base.give_up) {
+		sbx_rest_stream_end(&s->base, e);
 		return;
 	}
-	s->phase = CSDK_REACH;
-	uv_timer_start(&s->timer, on_again, ms, 0);
+	s->base.phase = CSDK_REACH;
+	uv_timer_start(&s->base.timer, on_again, ms, 0);
 }
 
 /* Of an attempt that has a WebSocket: its on_close goes on. */
 static void stream_give_up_attempt(struct csdk_stream *s, int err,
 				   const char *text)
 {
-	sbx_error_set(&s->error, err, "%s", text);
-	s->error.retry = SBX_RETRY_CONNECTION;
-	if (s->ws)
-		sbx_ws_close(s->ws);
+	sbx_error_set(&s->why, err, "%s", text);
+	s->why.retry = SBX_RETRY_CONNECTION;
+	if (s->base.ws)
+		sbx_ws_close(s->base.ws);
 	else
-		stream_again(s, &s->error);
+		stream_again(s, &s->why);
 }
 
 static void on_late(uv_timer_t *timer)
@@ -173,24 +125,25 @@ static void on_late(uv_timer_t *timer)
 
 void csdk_stream_started(struct csdk_stream *s)
 {
-	uv_timer_stop(&s->timer);
-	s->phase = CSDK_RUN;
+	uv_timer_stop(&s->base.timer);
+	s->base.phase = CSDK_RUN;
 	csdk_carry_start(s);
-	if (s->phase == CSDK_RUN)
-		s->handler->on_open(s->arg);
+	if (s->base.phase == CSDK_RUN)
+		s->base.handler->on_open(s->base.arg);
 }
 
 /* The terminal, or who listens on it, is gone. */
 static void stream_terminal_ended(struct csdk_stream *s)
 {
-	if (s->phase == CSDK_LAUNCH)
+	if (s->base.phase == CSDK_LAUNCH)
 		stream_give_up_attempt(s, -EIO,
 				       "the shell in the sandbox did not start "
 				       "what it was told to");
-	else if (s->phase == CSDK_RUN)
-		csdk_stream_fail(s, -EIO, SBX_RETRY_CONNECTION,
-				 "the terminal that carried the command was "
-				 "ended");
+	else if (s->base.phase == CSDK_RUN)
+		sbx_rest_stream_fail(
+			&s->base, -EIO, SBX_RETRY_CONNECTION,
+			"the terminal that carried the command was "
+			"ended");
 }
 
 static bool is_ours(const struct csdk_stream *s, const char *channel)
@@ -205,13 +158,13 @@ static void on_ws_message(void *arg, const void *data, size_t len)
 	struct sbx_csdk_message m;
 	int r;
 
-	if (s->phase != CSDK_LAUNCH && s->phase != CSDK_RUN)
+	if (s->base.phase != CSDK_LAUNCH && s->base.phase != CSDK_RUN)
 		return;
 	r = sbx_csdk_read(&m, data, len);
 	if (r < 0)
-		csdk_stream_fail(s, r, SBX_RETRY_CONNECTION,
-				 "the daemon sent a message that makes no "
-				 "sense");
+		sbx_rest_stream_fail(&s->base, r, SBX_RETRY_CONNECTION,
+				     "the daemon sent a message that makes no "
+				     "sense");
 	else if (m.kind != SBX_CSDK_OTHER && is_ours(s, m.channel)) {
 		if (m.kind == SBX_CSDK_OUTPUT)
 			csdk_carry_input(s, sbx_buf_at(&m.text),
@@ -233,7 +186,8 @@ static int say_subscribe(struct csdk_stream *s)
 	snprintf(channel, sizeof(channel), "terminal:%s", s->terminal);
 	sbx_buf_init(&b, 1024);
 	sbx_csdk_put_subscribe(&b, channel);
-	r = b.err ? b.err : sbx_ws_send_text(s->ws, (char *)sbx_buf_at(&b));
+	r = b.err ? b.err
+		  : sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
 	sbx_buf_release(&b);
 	return r;
 }
@@ -251,7 +205,7 @@ static int say_launch(struct csdk_stream *s)
 				   sbx_buf_len(&line));
 	r = line.err ? line.err : b.err;
 	if (!r)
-		r = sbx_ws_send_text(s->ws, (char *)sbx_buf_at(&b));
+		r = sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
 	sbx_buf_release(&line);
 	sbx_buf_release(&b);
 	return r;
@@ -263,11 +217,11 @@ static void stream_launch(struct csdk_stream *s)
 {
 	if (!s->terminal || !s->ws_is_open)
 		return;
-	s->phase = CSDK_LAUNCH;
-	uv_timer_start(&s->timer, on_late, LAUNCH_MS, 0);
+	s->base.phase = CSDK_LAUNCH;
+	uv_timer_start(&s->base.timer, on_late, LAUNCH_MS, 0);
 	if (say_subscribe(s) < 0 || say_launch(s) < 0)
-		csdk_stream_fail(s, -EIO, SBX_RETRY_CONNECTION,
-				 "the command could not be sent");
+		sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
+				     "the command could not be sent");
 }
 
 static void on_ws_open(void *arg)
@@ -275,26 +229,21 @@ static void on_ws_open(void *arg)
 	struct csdk_stream *s = arg;
 
 	s->ws_is_open = true;
-	if (s->phase == CSDK_MAKE)
+	if (s->base.phase == CSDK_MAKE)
 		stream_launch(s);
 }
 
 static void on_ws_close(void *arg, const struct sbx_ws_end *end)
 {
 	struct csdk_stream *s = arg;
-	struct sbx_error e = s->error.err ? s->error : end->error;
+	struct sbx_error e = s->why.err ? s->why : end->error;
 
-	s->ws = NULL;
 	s->ws_is_open = false;
-	uv_timer_stop(&s->timer);
-	if (s->phase == CSDK_END) {
-		stream_finish(s);
+	if (!sbx_rest_stream_lost_ws(&s->base))
 		return;
-	}
-	s->error = (struct sbx_error){0};
-	if (s->phase == CSDK_RUN) {
+	if (s->base.phase == CSDK_RUN) {
 		e.retry = SBX_RETRY_CONNECTION;
-		stream_fail_with(s, &e);
+		sbx_rest_stream_end(&s->base, &e);
 	} else {
 		stream_again(s, &e);
 	}
@@ -315,7 +264,7 @@ static void stream_connect(struct csdk_stream *s)
 		.max_queue = SBX_STREAM_QUEUE,
 	};
 
-	s->ws = csdk_box_socket(s->box, &conf, &ws_handler, s);
+	s->base.ws = csdk_box_socket(s->box, &conf, &ws_handler, s);
 }
 
 static void on_made(void *arg, const struct sbx_answer *answer)
@@ -324,7 +273,7 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	const char *id = sbx_json_str(sbx_csdk_data(answer->json), "id");
 	struct sbx_error e = answer->error;
 
-	s->request = NULL;
+	s->base.request = NULL;
 	if (!e.err && !sbx_csdk_thing_is_valid(id))
 		sbx_error_wonder(&e, s->box->place.url, "a ComputeSDK daemon",
 				 "it made no terminal");
@@ -333,9 +282,9 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 		if (s->terminal)
 			stream_launch(s);
 		else
-			stream_no_memory(s);
+			sbx_rest_stream_no_memory(&s->base);
 	} else if (e.err == -EOPNOTSUPP || e.err == -EPROTO) {
-		stream_fail_with(s, &e);
+		sbx_rest_stream_end(&s->base, &e);
 	} else {
 		stream_give_up_attempt(s, e.err, e.text);
 	}
@@ -348,33 +297,33 @@ static void stream_make(struct csdk_stream *s)
 		.path = "/terminals",
 		.body = "{\"pty\":true,\"shell\":\"/bin/sh\","
 			"\"encoding\":\"raw\"}",
-		.deadline = uv_now(s->x->rest.loop) + MAKE_MS,
+		.deadline = uv_now(s->base.rest->loop) + MAKE_MS,
 		.wants_json = true,
 		.to = s->box,
 	};
 
-	s->phase = CSDK_MAKE;
-	s->error = (struct sbx_error){0};
-	uv_timer_start(&s->timer, on_late, MAKE_MS, 0);
+	s->base.phase = CSDK_MAKE;
+	s->why = (struct sbx_error){0};
+	uv_timer_start(&s->base.timer, on_late, MAKE_MS, 0);
 	stream_connect(s);
-	if (!s->ws) {
-		csdk_stream_fail(s, -EAGAIN, SBX_RETRY_LATER,
-				 "no more connections can be made now");
+	if (!s->base.ws) {
+		sbx_rest_stream_fail(&s->base, -EAGAIN, SBX_RETRY_LATER,
+				     "no more connections can be made now");
 		return;
 	}
-	s->request = sbx_request_start(&s->x->rest, &conf, on_made, s);
-	if (!s->request)
-		stream_no_memory(s);
+	s->base.request = sbx_request_start(s->base.rest, &conf, on_made, s);
+	if (!s->base.request)
+		sbx_rest_stream_no_memory(&s->base);
 }
 
 static void on_reached(void *arg, const struct sbx_error *error)
 {
 	struct csdk_stream *s = arg;
 
-	if (s->phase != CSDK_REACH)
+	if (s->base.phase != CSDK_REACH)
 		return;
 	if (error->err)
-		stream_fail_with(s, error);
+		sbx_rest_stream_end(&s->base, error);
 	else
 		stream_make(s);
 }
@@ -383,7 +332,7 @@ static void stream_reach(struct csdk_stream *s)
 {
 	s->wait.fn = on_reached;
 	s->wait.arg = s;
-	csdk_reach(s->box, &s->wait, s->give_up);
+	csdk_reach(s->box, &s->wait, s->base.give_up);
 }
 
 /* ---- opening ---- */
@@ -396,26 +345,12 @@ static struct csdk_stream *stream_new(struct csdk *x, struct csdk_box *b,
 
 	if (!s)
 		return NULL;
-	s->base.svc = &x->rest.base;
-	s->x = x;
+	sbx_rest_stream_init(&s->base, &stream_type, &x->rest, PATIENCE_MS, h,
+			     arg);
 	s->box = csdk_box_hold(b);
-	s->handler = h;
-	s->arg = arg;
-	s->exit_code = -1;
-	s->backoff = (struct sbx_backoff){.first_ms = 200, .max_ms = 2000};
-	s->next = x->streams;
-	s->link = &x->streams;
-	if (s->next)
-		s->next->link = &s->next;
-	x->streams = s;
 	/* room to see that it is too large, not to hold it all */
 	sbx_buf_init(&s->command, 256 * 1024);
 	csdk_carry_init(s);
-	uv_timer_init(x->rest.loop, &s->timer);
-	s->timer.data = s;
-	sbx_rest_handle_made(&x->rest);
-	uv_update_time(x->rest.loop);
-	s->give_up = uv_now(x->rest.loop) + PATIENCE_MS;
 	return s;
 }
 
@@ -434,36 +369,16 @@ struct sbx_stream *csdk_stream_open(struct sbx_service *svc, const char *id,
 		return NULL;
 	r = sbx_csdk_put_command(&s->command, argv);
 	if (!is_id)
-		csdk_stream_fail(s, -ENOENT, SBX_RETRY_NEVER,
-				 "there is no such sandbox");
+		sbx_rest_stream_fail(&s->base, -ENOENT, SBX_RETRY_NEVER,
+				     "there is no such sandbox");
 	else if (r < 0)
-		csdk_stream_fail(s, r, SBX_RETRY_NEVER,
-				 r == -E2BIG ? "the command with its arguments "
+		sbx_rest_stream_fail(&s->base, r, SBX_RETRY_NEVER,
+				     r == -E2BIG
+					     ? "the command with its arguments "
 					       "has more than 120 KiB, which "
 					       "is too much for one shell"
 					     : "out of memory");
 	else
 		stream_reach(s);
-	return &s->base;
-}
-
-void csdk_stream_close(struct sbx_stream *stream)
-{
-	csdk_stream_fail((struct csdk_stream *)stream, -ECANCELED,
-			 SBX_RETRY_NEVER, "the stream was closed");
-}
-
-void csdk_streams_cancel(struct sbx_rest *rest)
-{
-	struct csdk *x = (struct csdk *)rest;
-	struct csdk_stream *s, *next;
-	struct csdk_box *b;
-
-	for (b = x->boxes; b; b = b->next)
-		csdk_reach_stop(b);
-	csdk_events_cancel(x);
-	for (s = x->streams; s; s = next) {
-		next = s->next;
-		csdk_stream_close(&s->base);
-	}
+	return &s->base.base;
 }

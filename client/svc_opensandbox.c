@@ -53,9 +53,9 @@ const struct sbx_service_type sbx_svc_opensandbox = {
 	.stream_open = osb_stream_open,
 	.stream_send = osb_stream_send,
 	.stream_pause = osb_stream_pause,
-	.stream_close = osb_stream_close,
+	.stream_close = sbx_rest_stream_close,
 	.own_has = osb_own_has,
 	.own_open = osb_flow_open,
 	.own_pause = osb_flow_pause,
-	.own_close = osb_flow_close,
+	.own_close = sbx_rest_stream_close,
 };

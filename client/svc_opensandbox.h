@@ -24,6 +24,7 @@
 
 #include "client/calls.h"
 #include "client/own.h"
+#include "client/rest_stream.h"
 #include "client/svc_opensandbox_json.h"
 #include "client/svc_opensandbox_wire.h"
 #include "client/wire/buf.h"
@@ -86,7 +87,7 @@ void osb_reach_drop(struct osb *x, const char *id);
 struct osb_reach *osb_reach_hold(struct osb_reach *r);
 void osb_reach_let_go(struct osb_reach *r);
 /* Nothing is asked any more, and nobody told. */
-void osb_reach_stop(struct osb *x);
+void osb_reach_stop(struct sbx_rest *rest);
 void osb_reach_release(struct sbx_rest *rest);
 
 /* ---- calls ---- */
@@ -121,8 +122,6 @@ struct sbx_stream *osb_flow_open(struct sbx_service *svc, const char *id,
 				 size_t len, const struct sbx_stream_handler *h,
 				 void *arg);
 void osb_flow_pause(struct sbx_stream *s, bool paused);
-void osb_flow_close(struct sbx_stream *s);
-void osb_flows_cancel(struct osb *x);
 
 /* ---- the service ---- */
 
@@ -130,8 +129,6 @@ struct osb {
 	struct sbx_rest rest;
 	int64_t skew_ms; /* the server's clock less ours */
 	struct osb_reach *reaches;
-	struct osb_stream *streams;
-	struct osb_flow *flows;
 };
 /* The server's clock, milliseconds since 1970. */
 int64_t osb_now_ms(const struct osb *x);
@@ -144,28 +141,16 @@ enum osb_phase {
 	OSB_ATTACH, /* connecting, until "connected" */
 	OSB_RUN,
 	OSB_LOST, /* the connection broke; trying to take it up again */
-	OSB_END,  /* on_end is due */
 };
 
 struct osb_stream {
-	struct sbx_stream base;
-	struct osb *x;
-	struct osb_stream *next, **link;
-	const struct sbx_stream_handler *handler;
-	void *arg;
+	struct sbx_rest_stream base;
 	struct osb_reach *reach;
 	struct osb_reach_wait wait;
 	struct sbx_buf line; /* what makes the shell run it */
-
-	enum osb_phase phase;
-	bool started; /* the line was sent, on_open called */
-	bool no_cwd;  /* the workspace cannot be made */
+	bool started;	     /* the line was sent, on_open called */
+	bool no_cwd;	     /* the workspace cannot be made */
 	char *session;
-	struct sbx_request *request;
-	struct sbx_ws *ws;
-	uv_timer_t timer; /* patience, and pauses between attempts */
-	uint64_t give_up;
-	struct sbx_backoff backoff;
 
 	uint64_t received; /* bytes of output, both streams */
 	struct sbx_osb_tail out, err;
@@ -181,15 +166,9 @@ struct osb_stream {
 	struct sbx_alarm *sip;	/* the next look at what was paused */
 	unsigned int sips;	/* frames still to be read now */
 	struct sbx_buf held[2]; /* what came while it was paused */
-
-	int exit_code;
-	struct sbx_error error;
 };
 
 /* svc_opensandbox_stream.c, for the others */
-void osb_stream_end(struct osb_stream *s);
-void osb_stream_fail(struct osb_stream *s, int err, enum sbx_retry retry,
-		     const char *text);
 void osb_stream_connect(struct osb_stream *s);
 /* Bytes of the command's stdout (1) or stderr (2). */
 void osb_stream_take(struct osb_stream *s, int fd, const void *data,
@@ -213,13 +192,11 @@ void osb_stream_hold(struct osb_stream *s, int fd, const void *data,
 void osb_stream_sip_later(struct osb_stream *s);
 void osb_stream_drop_held(struct osb_stream *s);
 
-void osb_streams_cancel(struct sbx_rest *rest);
 struct sbx_stream *osb_stream_open(struct sbx_service *svc, const char *id,
 				   const char *const *argv,
 				   const struct sbx_stream_handler *h,
 				   void *arg);
 int osb_stream_send(struct sbx_stream *s, const void *data, size_t len);
 void osb_stream_pause(struct sbx_stream *s, bool paused);
-void osb_stream_close(struct sbx_stream *s);
 
 #endif

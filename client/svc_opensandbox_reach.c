@@ -97,11 +97,11 @@ void osb_reach_let_go(struct osb_reach *r)
 		osb_reach_drop(r->x, r->id);
 }
 
-void osb_reach_stop(struct osb *x)
+void osb_reach_stop(struct sbx_rest *rest)
 {
 	struct osb_reach *r;
 
-	for (r = x->reaches; r; r = r->next) {
+	for (r = ((struct osb *)rest)->reaches; r; r = r->next) {
 		while (r->waiting)
 			osb_reach_unwait(r->waiting);
 		r->request = sbx_request_cancel(r->request);

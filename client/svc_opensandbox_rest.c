@@ -111,6 +111,6 @@ const struct sbx_rest_type osb_rest_type = {
 	.prepare = prepare,
 	.explain = explain,
 	.proved = proved,
-	.cancel_streams = osb_streams_cancel,
+	.cancel = osb_reach_stop,
 	.release = osb_reach_release,
 };

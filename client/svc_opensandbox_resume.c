@@ -27,11 +27,11 @@ static void on_confirm(void *arg)
 	struct osb_stream *s = arg;
 
 	s->confirm = NULL;
-	if (s->phase != OSB_RUN || s->ping_out)
+	if (s->base.phase != OSB_RUN || s->ping_out)
 		return;
-	if (sbx_ws_send_text(s->ws, "{\"type\":\"ping\"}") < 0) {
+	if (sbx_ws_send_text(s->base.ws, "{\"type\":\"ping\"}") < 0) {
 		s->confirm =
-			sbx_alarm_set(&s->x->rest, CONFIRM_MS, on_confirm, s);
+			sbx_alarm_set(s->base.rest, CONFIRM_MS, on_confirm, s);
 		return;
 	}
 	s->pinged = s->sent;
@@ -44,7 +44,7 @@ void osb_stream_sent(struct osb_stream *s, size_t len)
 	/* without memory for it: in doubt until the next one */
 	if (!s->confirm && !s->ping_out)
 		s->confirm =
-			sbx_alarm_set(&s->x->rest, CONFIRM_MS, on_confirm, s);
+			sbx_alarm_set(s->base.rest, CONFIRM_MS, on_confirm, s);
 }
 
 void osb_stream_on_pong(struct osb_stream *s)
@@ -55,7 +55,7 @@ void osb_stream_on_pong(struct osb_stream *s)
 	s->confirmed = s->pinged;
 	if (s->confirmed != s->sent && !s->confirm)
 		s->confirm =
-			sbx_alarm_set(&s->x->rest, CONFIRM_MS, on_confirm, s);
+			sbx_alarm_set(s->base.rest, CONFIRM_MS, on_confirm, s);
 }
 
 /* ---- again ---- */
@@ -64,9 +64,9 @@ static void resume_look(struct osb_stream *s);
 
 static void resume_fail(struct osb_stream *s)
 {
-	osb_stream_fail(s, -ETIMEDOUT, SBX_RETRY_CONNECTION,
-			"the connection broke and could not be taken up "
-			"again");
+	sbx_rest_stream_fail(&s->base, -ETIMEDOUT, SBX_RETRY_CONNECTION,
+			     "the connection broke and could not be taken up "
+			     "again");
 }
 
 static void on_resume_due(uv_timer_t *timer)
@@ -76,20 +76,20 @@ static void on_resume_due(uv_timer_t *timer)
 
 static bool resume_is_late(const struct osb_stream *s, uint64_t ms)
 {
-	uint64_t now = uv_now(s->x->rest.loop) + ms - s->lost_at;
+	uint64_t now = uv_now(s->base.rest->loop) + ms - s->lost_at;
 
 	return now >= (s->refused ? WANTED_MS : RESUME_MS);
 }
 
 static void resume_again(struct osb_stream *s)
 {
-	unsigned int ms = sbx_backoff_next(&s->backoff);
+	unsigned int ms = sbx_backoff_next(&s->base.backoff);
 
-	s->phase = OSB_LOST;
+	s->base.phase = OSB_LOST;
 	if (resume_is_late(s, ms))
 		resume_fail(s);
 	else
-		uv_timer_start(&s->timer, on_resume_due, ms, 0);
+		uv_timer_start(&s->base.timer, on_resume_due, ms, 0);
 }
 
 static void on_session(void *arg, const struct sbx_answer *answer)
@@ -98,7 +98,7 @@ static void on_session(void *arg, const struct sbx_answer *answer)
 	const json_t *obj = answer->json;
 	int64_t offset = sbx_json_int(obj, "output_offset", -1);
 
-	s->request = NULL;
+	s->base.request = NULL;
 	if (answer->error.err == -ENOENT) {
 		resume_fail(s); /* execd was started anew */
 	} else if (answer->error.err) {
@@ -106,10 +106,12 @@ static void on_session(void *arg, const struct sbx_answer *answer)
 	} else if (!sbx_json_bool(obj, "running", false)) {
 		/* connecting would start it once more */
 		resume_fail(s);
-	} else if (!s->handler->no_stderr && offset != (int64_t)s->received) {
-		osb_stream_fail(s, -ETIMEDOUT, SBX_RETRY_CONNECTION,
-				"the connection broke, and what the command "
-				"said meanwhile cannot be told apart");
+	} else if (!s->base.handler->no_stderr &&
+		   offset != (int64_t)s->received) {
+		sbx_rest_stream_fail(
+			&s->base, -ETIMEDOUT, SBX_RETRY_CONNECTION,
+			"the connection broke, and what the command "
+			"said meanwhile cannot be told apart");
 	} else {
 		osb_stream_connect(s);
 	}
@@ -122,24 +124,23 @@ static void on_reached(void *arg, const struct sbx_error *error)
 		.method = "GET",
 		.path = "/pty/%s",
 		.id = s->session,
-		.deadline = uv_now(s->x->rest.loop) + WANTED_MS,
+		.deadline = uv_now(s->base.rest->loop) + WANTED_MS,
 		.wants_json = true,
 		.to = s->reach,
 	};
 
-	if (s->phase != OSB_LOST)
+	if (s->base.phase != OSB_LOST)
 		return;
 	if (error->err && error->retry == SBX_RETRY_CONNECTION) {
 		resume_again(s);
 		return;
 	}
 	if (error->err) {
-		s->error = *error;
-		osb_stream_end(s);
+		sbx_rest_stream_end(&s->base, error);
 		return;
 	}
-	s->request = sbx_request_start(&s->x->rest, &conf, on_session, s);
-	if (!s->request)
+	s->base.request = sbx_request_start(s->base.rest, &conf, on_session, s);
+	if (!s->base.request)
 		resume_fail(s);
 }
 
@@ -147,24 +148,26 @@ static void resume_look(struct osb_stream *s)
 {
 	s->wait.fn = on_reached;
 	s->wait.arg = s;
-	osb_reach_find(s->reach, &s->wait, uv_now(s->x->rest.loop) + WANTED_MS);
+	osb_reach_find(s->reach, &s->wait,
+		       uv_now(s->base.rest->loop) + WANTED_MS);
 }
 
 void osb_stream_lost(struct osb_stream *s, const struct sbx_error *why)
 {
 	s->confirm = sbx_alarm_cancel(s->confirm);
 	s->ping_out = false;
-	if (s->confirmed != s->sent || s->x->rest.closing) {
-		s->error = *why;
-		s->error.retry = SBX_RETRY_CONNECTION;
-		osb_stream_end(s);
+	if (s->confirmed != s->sent || s->base.rest->closing) {
+		struct sbx_error e = *why;
+
+		e.retry = SBX_RETRY_CONNECTION;
+		sbx_rest_stream_end(&s->base, &e);
 		return;
 	}
 	sbx_log(SBX_LOG_INFO, "opensandbox", "%s: %s; taking it up again",
 		s->reach->id, why->text);
-	s->phase = OSB_LOST;
-	s->lost_at = uv_now(s->x->rest.loop);
-	sbx_backoff_reset(&s->backoff);
+	s->base.phase = OSB_LOST;
+	s->lost_at = uv_now(s->base.rest->loop);
+	sbx_backoff_reset(&s->base.backoff);
 	resume_look(s);
 }
 
@@ -182,17 +185,17 @@ void osb_stream_refused(struct osb_stream *s, const struct sbx_ws_end *end)
 
 void osb_stream_resumed(struct osb_stream *s)
 {
-	sbx_backoff_reset(&s->backoff);
+	sbx_backoff_reset(&s->base.backoff);
 	if (!s->refused)
 		return;
 	s->refused = false;
-	if (s->handler->on_writable)
-		s->handler->on_writable(s->arg);
+	if (s->base.handler->on_writable)
+		s->base.handler->on_writable(s->base.arg);
 }
 
 void osb_stream_wanted(struct osb_stream *s)
 {
-	if (s->phase == OSB_LOST && resume_is_late(s, 0))
+	if (s->base.phase == OSB_LOST && resume_is_late(s, 0))
 		resume_fail(s);
 }
 
@@ -210,12 +213,12 @@ static void on_farewell(void *arg, const struct sbx_answer *answer)
 
 void osb_stream_farewell(struct osb_stream *s)
 {
-	bool hurry = s->x->rest.closing;
+	bool hurry = s->base.rest->closing;
 	struct sbx_request_conf conf = {
 		.method = "DELETE",
 		.path = "/pty/%s",
 		.id = s->session,
-		.deadline = uv_now(s->x->rest.loop) +
+		.deadline = uv_now(s->base.rest->loop) +
 			    (hurry ? HURRY_MS : FAREWELL_MS),
 		.repeatable = true,
 		.to = s->reach,
@@ -223,8 +226,8 @@ void osb_stream_farewell(struct osb_stream *s)
 
 	if (!s->session || !s->reach->base)
 		return;
-	if (sbx_request_start(&s->x->rest, &conf, on_farewell, s->reach)) {
+	if (sbx_request_start(s->base.rest, &conf, on_farewell, s->reach)) {
 		osb_reach_hold(s->reach);
-		sbx_rest_hold(&s->x->rest);
+		sbx_rest_hold(s->base.rest);
 	}
 }

@@ -17,16 +17,16 @@ static void on_sip(void *arg)
 
 	s->sip = NULL;
 	s->sips = SIPS;
-	if (s->phase == OSB_RUN)
-		sbx_ws_pause(s->ws, false);
+	if (s->base.phase == OSB_RUN)
+		sbx_ws_pause(s->base.ws, false);
 }
 
 void osb_stream_sip_later(struct osb_stream *s)
 {
-	if (s->phase == OSB_RUN)
-		sbx_ws_pause(s->ws, true);
+	if (s->base.phase == OSB_RUN)
+		sbx_ws_pause(s->base.ws, true);
 	if (!s->sip)
-		s->sip = sbx_alarm_set(&s->x->rest, SIP_MS, on_sip, s);
+		s->sip = sbx_alarm_set(s->base.rest, SIP_MS, on_sip, s);
 }
 
 void osb_stream_hold(struct osb_stream *s, int fd, const void *data, size_t len)
@@ -35,9 +35,10 @@ void osb_stream_hold(struct osb_stream *s, int fd, const void *data, size_t len)
 
 	sbx_buf_add(b, data, len);
 	if (b->err) {
-		osb_stream_fail(s, -ENOBUFS, SBX_RETRY_NEVER,
-				"the output of the command was not read for "
-				"too long");
+		sbx_rest_stream_fail(
+			&s->base, -ENOBUFS, SBX_RETRY_NEVER,
+			"the output of the command was not read for "
+			"too long");
 		return;
 	}
 	if (s->sips && --s->sips)
@@ -57,7 +58,8 @@ static void held_deliver(struct osb_stream *s, int fd)
 	struct sbx_buf *b = &s->held[fd - 1];
 	size_t n;
 
-	while (!s->paused && s->phase != OSB_END && (n = sbx_buf_len(b))) {
+	while (!s->paused && !sbx_rest_stream_is_over(&s->base) &&
+	       (n = sbx_buf_len(b))) {
 		if (n > PIECE)
 			n = PIECE;
 		osb_stream_take(s, fd, sbx_buf_at(b), n);
@@ -69,7 +71,7 @@ void osb_stream_pause(struct sbx_stream *stream, bool paused)
 {
 	struct osb_stream *s = (struct osb_stream *)stream;
 
-	if (s->paused == paused || s->phase == OSB_END)
+	if (s->paused == paused || sbx_rest_stream_is_over(&s->base))
 		return;
 	s->paused = paused;
 	if (paused) {
@@ -79,9 +81,9 @@ void osb_stream_pause(struct sbx_stream *stream, bool paused)
 	}
 	held_deliver(s, 1);
 	held_deliver(s, 2);
-	if (s->paused || s->phase == OSB_END)
+	if (s->paused || sbx_rest_stream_is_over(&s->base))
 		return;
 	osb_stream_drop_held(s);
-	if (s->phase == OSB_RUN)
-		sbx_ws_pause(s->ws, false);
+	if (s->base.phase == OSB_RUN)
+		sbx_ws_pause(s->base.ws, false);
 }

@@ -254,7 +254,7 @@ static const struct sbx_calls_type calls_type = {
 	.gone = gone,
 };
 
-static void cancel_streams(struct sbx_rest *rest)
+static void cancel_runs(struct sbx_rest *rest)
 {
 	timetravel_runs_end(timetravel_of(rest));
 }
@@ -273,7 +273,7 @@ static const struct sbx_rest_type rest_type = {
 	.product = SBX_TIMETRAVEL_PRODUCT,
 	.prepare = prepare,
 	.explain = explain,
-	.cancel_streams = cancel_streams,
+	.cancel = cancel_runs,
 	.release = release,
 };
 

@@ -226,7 +226,7 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 
 /* ---- closing ---- */
 
-static void cancel_streams(struct sbx_rest *rest)
+static void cancel_runs(struct sbx_rest *rest)
 {
 	struct vtrix *x = vtrix_of(rest);
 
@@ -248,6 +248,6 @@ const struct sbx_rest_type vtrix_rest_type = {
 	.explain = explain,
 	.unwrap = unwrap,
 	.unwait = unwait,
-	.cancel_streams = cancel_streams,
+	.cancel = cancel_runs,
 	.release = vtrix_release,
 };

@@ -74,7 +74,6 @@ struct xgen {
 	struct sbx_xgen_preview preview;
 	int64_t life_ms; /* what a keepalive gives: as seen, or as is usual */
 	struct xgen_auth auth;
-	struct xgen_stream *streams;
 	struct xgen_files *files; /* connections for files */
 	struct xgen_env *envs;
 };
@@ -83,7 +82,6 @@ int xgen_env_keep(struct xgen *x, const char *id, char **env); /* takes env */
 const char *const *xgen_env_find(const struct xgen *x, const char *id);
 void xgen_env_forget(struct xgen *x, const char *id);
 
-void xgen_streams_cancel(struct sbx_rest *rest);
 void xgen_release(struct sbx_rest *rest);
 
 struct sbx_stream *xgen_stream_open(struct sbx_service *svc, const char *id,

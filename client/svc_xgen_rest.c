@@ -129,6 +129,5 @@ const struct sbx_rest_type xgen_rest_type = {
 	.once_more = once_more,
 	.proved = proved,
 	.unwait = unwait,
-	.cancel_streams = xgen_streams_cancel,
 	.release = xgen_release,
 };

@@ -100,6 +100,11 @@ void csdk_reach_stop(struct csdk_box *b);
 
 extern const struct sbx_rest_type csdk_rest_type;
 extern const struct sbx_calls_type csdk_calls_type;
+/* As csdk_box_take, into *ret; false: the call has failed. */
+bool csdk_work_take(struct sbx_work *w, const json_t *data, const char *id,
+		    struct sbx_sandbox *ret);
+/* Ends the call with *s, which it takes, as the only one in its list. */
+void csdk_work_give(struct sbx_work *w, struct sbx_sandbox *s);
 void csdk_create_start(struct sbx_work *w);
 void csdk_files_start(struct sbx_work *w);
 void csdk_file_start(struct sbx_work *w);

@@ -23,11 +23,10 @@ static struct csdk *csdk_of(const struct sbx_work *w)
 	return (struct csdk *)w->rest;
 }
 
-/* Takes down what was told of one: into *ret, or the call has failed. */
-static bool work_take(struct sbx_work *w, const json_t *json, const char *id,
-		      struct sbx_sandbox *ret)
+bool csdk_work_take(struct sbx_work *w, const json_t *data, const char *id,
+		    struct sbx_sandbox *ret)
 {
-	int r = csdk_box_take(csdk_of(w), json, id, ret);
+	int r = csdk_box_take(csdk_of(w), data, id, ret);
 	struct sbx_error e;
 
 	if (r == 0)
@@ -40,8 +39,7 @@ static bool work_take(struct sbx_work *w, const json_t *json, const char *id,
 	return false;
 }
 
-/* The only one in the list of the call, which is done. */
-static void work_give(struct sbx_work *w, struct sbx_sandbox *s)
+void csdk_work_give(struct sbx_work *w, struct sbx_sandbox *s)
 {
 	struct sbx_call *call = w->call;
 
@@ -119,7 +117,7 @@ static void on_list_told(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, &answer->error);
 		return;
 	} else if (strcmp(l->asked, NOBODY) != 0) {
-		if (!work_take(w, answer->json, l->asked, &s))
+		if (!csdk_work_take(w, answer->json, l->asked, &s))
 			return;
 		sbx_sandbox_release(&s);
 	}
@@ -188,8 +186,8 @@ static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
 		get_by_name(w);
 	else if (answer->error.err)
 		sbx_work_done(w, &answer->error);
-	else if (work_take(w, answer->json, NULL, &s))
-		work_give(w, &s);
+	else if (csdk_work_take(w, answer->json, NULL, &s))
+		csdk_work_give(w, &s);
 }
 
 /* In a namespace of its own, as we make them; then where others do. */
@@ -224,8 +222,8 @@ static void on_told(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, &answer->error);
 	} else if (answer->error.err) {
 		sbx_work_done(w, &answer->error);
-	} else if (work_take(w, answer->json, w->call->id, &s)) {
-		work_give(w, &s);
+	} else if (csdk_work_take(w, answer->json, w->call->id, &s)) {
+		csdk_work_give(w, &s);
 	}
 }
 
@@ -237,7 +235,7 @@ static void get_known(struct sbx_work *w)
 	struct sbx_error e;
 
 	if (b && b->told.id && sbx_sandbox_copy(&s, &b->told) == 0) {
-		work_give(w, &s);
+		csdk_work_give(w, &s);
 		return;
 	}
 	sbx_error_set(&e, b && b->told.id ? -ENOMEM : -ENOENT,
@@ -297,7 +295,7 @@ static void on_placed(struct sbx_work *w, const struct sbx_answer *answer)
 
 	if (answer->error.err) {
 		sbx_work_done(w, &answer->error);
-	} else if (work_take(w, answer->json, w->call->id, &s)) {
+	} else if (csdk_work_take(w, answer->json, w->call->id, &s)) {
 		sbx_sandbox_release(&s);
 		place_found(w);
 	}

@@ -94,17 +94,10 @@ static void health_ask(struct sbx_work *w);
 static void making_done(struct sbx_work *w)
 {
 	struct making *m = w->state;
-	struct sbx_call *call = w->call;
+	struct sbx_sandbox told = m->told;
 
-	call->list = calloc(1, sizeof(*call->list));
-	if (!call->list) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	call->list[0] = m->told;
 	m->told = (struct sbx_sandbox){0};
-	call->nr = 1;
-	sbx_work_done(w, NULL);
+	csdk_work_give(w, &told);
 }
 
 static void on_health(struct sbx_work *w, const struct sbx_answer *answer)
@@ -136,20 +129,12 @@ static void making_ask(struct sbx_work *w);
 static void making_take(struct sbx_work *w, const json_t *json)
 {
 	struct making *m = w->state;
-	struct sbx_error e;
-	int r = csdk_box_take(csdk_of(w), json, NULL, &m->told);
 
-	if (r == 0) {
-		m->box = csdk_box_hold(csdk_box_find(csdk_of(w), m->told.id));
-		m->pause_ms = POLL_FIRST_MS;
-		health_ask(w);
+	if (!csdk_work_take(w, json, NULL, &m->told))
 		return;
-	}
-	if (r == -EPROTO)
-		sbx_rest_wonder(w->rest, &e, "no sandbox in it");
-	else
-		sbx_error_set(&e, r, "out of memory");
-	sbx_work_done(w, &e);
+	m->box = csdk_box_hold(csdk_box_find(csdk_of(w), m->told.id));
+	m->pause_ms = POLL_FIRST_MS;
+	health_ask(w);
 }
 
 static void on_made(struct sbx_work *w, const struct sbx_answer *answer)

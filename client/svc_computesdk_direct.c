@@ -137,23 +137,18 @@ void csdk_direct_look(struct sbx_work *w, sbx_work_fn *then)
 
 static void on_made(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	struct sbx_call *call = w->call;
+	struct sbx_sandbox s;
 	int r;
 
 	if (answer->error.err) {
 		sbx_work_done(w, &answer->error);
 		return;
 	}
-	call->list = calloc(1, sizeof(*call->list));
-	r = call->list ? take_child(csdk_of(w), sbx_csdk_data(answer->json),
-				    call->list)
-		       : -ENOMEM;
-	if (r < 0) {
+	r = take_child(csdk_of(w), sbx_csdk_data(answer->json), &s);
+	if (r < 0)
 		direct_nonsense(w, r);
-		return;
-	}
-	call->nr = 1;
-	sbx_work_done(w, NULL);
+	else
+		csdk_work_give(w, &s);
 }
 
 /* It gives names itself, and keeps no others. */

@@ -96,7 +96,7 @@ void exchange_plan(struct sbx_exchange *x)
 		x->started = false;
 		return;
 	}
-	if (x->upload.blob)
+	if (x->upload.plant.blob)
 		exchange_piece(x);
 	else if (!x->up || x->more || exchange_wants(x))
 		exchange_call(x, false, false);

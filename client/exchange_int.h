@@ -7,7 +7,7 @@
 
 #include "client/exchange.h"
 #include "client/hello.h"
-#include "client/helper/blob.h"
+#include "client/plant.h"
 #include "client/wire/link.h"
 
 #define EXCHANGE_COMMAND (16 * 1024) /* bytes of a script of ours */
@@ -16,12 +16,8 @@
 
 /* Where the helper is to be brought, as the sandbox's shell said. */
 struct exchange_upload {
-	const struct sbx_helper_blob *blob; /* NULL: nothing to bring */
-	const unsigned char *data;
-	size_t size, sent; /* of data */
+	struct sbx_plant plant; /* its rounds: how often it was begun, too */
 	unsigned int folder;
-	bool gz;
-	unsigned int rounds; /* how often it was begun */
 };
 
 struct exchange_call {
@@ -43,7 +39,7 @@ enum exchange_said {
 	EXCHANGE_SAID_PART,	  /* an answer that was cut */
 	EXCHANGE_SAID_BATCH,	  /* an answer, in *ret_data (malloced) */
 	EXCHANGE_SAID_NEED,	  /* u: what to bring where */
-	EXCHANGE_SAID_HAVE,	  /* u->sent: so much is there */
+	EXCHANGE_SAID_GOT,	  /* u->plant.sent: so much is there */
 	EXCHANGE_SAID_DONE,	  /* the helper is there */
 	EXCHANGE_SAID_IMPOSSIBLE, /* reterr */
 };

@@ -299,8 +299,8 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 	x->nonsense = x->failures = x->old_pid = 0;
 	x->lazy -= x->lazy_sent;
 	x->lazy_sent = 0;
-	x->upload.blob = NULL;
-	x->upload.rounds = 0;
+	x->upload.plant.blob = NULL;
+	x->upload.plant.rounds = 0;
 	if (x->closing)
 		return;
 	if (!x->more)
@@ -314,7 +314,7 @@ static void exchange_impossible(struct sbx_exchange *x,
 				const struct sbx_error *why)
 {
 	sbx_log(SBX_LOG_WARNING, "exchange", "%s: %s", x->id, why->text);
-	x->upload.blob = NULL;
+	x->upload.plant.blob = NULL;
 	exchange_tell_down(x, why, false);
 }
 
@@ -344,18 +344,18 @@ static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
 		exchange_impossible(x, e);
 		return;
 	case EXCHANGE_SAID_NEED:
-	case EXCHANGE_SAID_HAVE:
+	case EXCHANGE_SAID_GOT:
 		x->failures = x->nonsense = 0;
-		if (x->upload.rounds <= MAX_ROUNDS)
+		if (x->upload.plant.rounds <= MAX_ROUNDS)
 			return;
 		sbx_error_set(&why, -EOPNOTSUPP,
 			      "the helper does not stay in the sandbox");
-		x->upload.rounds = 0;
+		x->upload.plant.rounds = 0;
 		exchange_impossible(x, &why);
 		return;
 	case EXCHANGE_SAID_DONE:
 		x->failures = x->nonsense = 0;
-		x->upload.blob = NULL;
+		x->upload.plant.blob = NULL;
 		return;
 	case EXCHANGE_SAID_PART:
 		exchange_cut(x, r);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "client/error.h"
-#include "client/helper/blob.h"
+#include "client/plant.h"
 #include "client/wire/buf.h"
 
 /* ---- messages ---- */
@@ -56,12 +56,8 @@ void sbx_csdk_there_release(struct sbx_csdk_there *t);
 
 /* The helper on its way. */
 struct sbx_csdk_upload {
-	const struct sbx_helper_blob *blob;
+	struct sbx_plant plant;
 	char folder[256];
-	bool gz;
-	const unsigned char *data;
-	size_t size, sent;
-	unsigned int rounds; /* without growing */
 };
 
 /* The line that starts what carries a command on a terminal, with its end. */

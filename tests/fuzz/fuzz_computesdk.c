@@ -86,11 +86,12 @@ static void as_look(const uint8_t *data, size_t len)
 {
 	char *text = strndup((const char *)data, len);
 	struct sbx_csdk_there there = {0};
-	struct sbx_csdk_upload upload = {.blob = sbx_helper_blobs, .size = 10};
+	struct sbx_csdk_upload upload = {
+		.plant = {.blob = sbx_helper_blobs, .size = 10}};
 
 	if (sbx_csdk_read_look(text, "M", &there, &upload) ==
 		    SBX_CSDK_SAID_NEED &&
-	    (!upload.blob || upload.sent > upload.size))
+	    (!upload.plant.blob || upload.plant.sent > upload.plant.size))
 		abort();
 	if ((there.dir && there.dir[0] != '/') ||
 	    (there.helper && strpbrk(there.helper, "\r\n")))

@@ -183,7 +183,7 @@ static void check_look(const char *word, char *rest)
 		assert_int_equal(said, SBX_CSDK_SAID_NEED);
 		assert_string_equal(dir, there.dir);
 		assert_string_equal(want, upload.folder);
-		assert_true(upload.gz && upload.size);
+		assert_true(upload.plant.gz && upload.plant.size);
 	}
 	sbx_csdk_there_release(&there);
 }
@@ -292,11 +292,11 @@ static void paths_are_encoded_as_the_reference_does(void **state)
 static void commands_and_pieces_fit_into_one_word(void **state)
 {
 	const struct sbx_helper_blob *blob = sbx_helper_blobs;
-	struct sbx_csdk_upload u = {.blob = blob,
-				    .folder = "/tmp/it's",
-				    .gz = true,
-				    .data = blob->gz,
-				    .size = blob->gz_size};
+	struct sbx_csdk_upload u = {.plant = {.blob = blob,
+					      .gz = true,
+					      .data = blob->gz,
+					      .size = blob->gz_size},
+				    .folder = "/tmp/it's"};
 	const char *argv[] = {"echo", "it's", NULL};
 	struct sbx_csdk_there there = {.dir = (char[]){"/w"}};
 	struct sbx_buf b;

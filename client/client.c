@@ -10,6 +10,7 @@
 
 #include "client/boxes.h"
 #include "client/log.h"
+#include "client/making.h"
 
 /*
  * A new sandbox may need its image pulled and a machine started; services
@@ -41,6 +42,8 @@ struct sbx_client {
 	struct waiter *waiters; /* for the listing under way */
 	bool listing, listed;
 	uint64_t list_sent_ms, listed_ms;
+
+	struct sbx_making *makings; /* making.c */
 
 	struct miss misses[NR_MISSES];
 	unsigned int next_miss;
@@ -300,8 +303,13 @@ void sbx_client_refresh(struct sbx_client *c, struct sbx_box *box,
 	client_submit(c, call, box, true, fn, arg);
 }
 
-void sbx_client_create(struct sbx_client *c, const char *options,
-		       sbx_box_fn *fn, void *arg)
+struct sbx_making **sbx_client_makings(struct sbx_client *c)
+{
+	return &c->makings;
+}
+
+void sbx_client_make(struct sbx_client *c, const char *options, sbx_box_fn *fn,
+		     void *arg)
 {
 	struct sbx_call *call = sbx_call_new(SBX_CALL_CREATE, NULL);
 

@@ -88,10 +88,13 @@ void sbx_client_find(struct sbx_client *c, const char *name, sbx_box_fn *fn,
 void sbx_client_refresh(struct sbx_client *c, struct sbx_box *box,
 			bool even_if_fresh, unsigned int timeout_ms,
 			sbx_box_fn *fn, void *arg);
-/* options: JSON object, NULL for defaults (see struct sbx_call); answered
- * when the sandbox is running */
-void sbx_client_create(struct sbx_client *c, const char *options,
-		       sbx_box_fn *fn, void *arg);
+/*
+ * options: JSON object, NULL for defaults (see struct sbx_call); answered when
+ * the sandbox is running.  name: the one in the options; -EEXIST if there is
+ * one of that name, or one is being made.  NULL: none.
+ */
+void sbx_client_create(struct sbx_client *c, const char *name,
+		       const char *options, sbx_box_fn *fn, void *arg);
 void sbx_client_destroy(struct sbx_client *c, struct sbx_box *box,
 			sbx_box_fn *fn, void *arg);
 /* One of SBX_CALL_PAUSE ... SBX_CALL_WIPE. */

@@ -27,7 +27,6 @@ struct new_file {
 struct creation {
 	struct new_file *nf; /* its file is counted */
 	struct ctl_op *op;   /* who waits for it; NULL: a reader */
-	char *options;
 };
 
 static struct new_file *new_of(struct ctl_file *f)
@@ -54,7 +53,6 @@ static void creation_end(struct creation *c, struct sbx_box *box,
 	struct new_file *nf = c->nf;
 	struct ctl_op *op = c->op;
 
-	free(c->options);
 	free(c);
 	if (!nf->f.closed) {
 		sbx_box_unref(nf->box);
@@ -75,28 +73,10 @@ static void on_created(void *arg, struct sbx_box *box,
 	creation_end(arg, box, error);
 }
 
-static void on_name_looked_up(void *arg, struct sbx_box *box,
-			      const struct sbx_error *error)
+/* name may be NULL, as may op. */
+static void new_create(struct new_file *nf, struct ctl_op *op,
+		       const char *options, const char *name)
 {
-	struct creation *c = arg;
-	struct sbx_error e = *error;
-
-	if (e.err == -ENOENT) {
-		sbx_client_create(c->nf->f.node->place->client, c->options,
-				  on_created, c);
-		return;
-	}
-	if (!e.err)
-		sbx_error_set(&e, -EEXIST,
-			      "there is a sandbox of that name already");
-	creation_end(c, NULL, &e);
-}
-
-/* Takes options; name may be NULL, as may op. */
-static void new_create(struct new_file *nf, struct ctl_op *op, char *options,
-		       const char *name)
-{
-	struct sbx_client *client = nf->f.node->place->client;
 	static const struct sbx_error no_memory = {
 		.err = -ENOMEM,
 		.text = "out of memory",
@@ -108,17 +88,14 @@ static void new_create(struct new_file *nf, struct ctl_op *op, char *options,
 	if (!c) {
 		nf->error = no_memory;
 		nf->busy--;
-		free(options);
 		if (op)
 			ctl_op_finish(op, &no_memory);
 		ctl_file_unref(&nf->f);
 		return;
 	}
-	*c = (struct creation){.nf = nf, .op = op, .options = options};
-	if (name)
-		sbx_client_find(client, name, on_name_looked_up, c);
-	else
-		sbx_client_create(client, options, on_created, c);
+	*c = (struct creation){.nf = nf, .op = op};
+	sbx_client_create(nf->f.node->place->client, name, options, on_created,
+			  c);
 }
 
 /* What was gathered; it was found to be good line by line. */
@@ -133,6 +110,7 @@ static void new_create_lines(struct new_file *nf, struct ctl_op *op)
 	sbx_buf_clear(&nf->lines);
 	if (r == 0) {
 		new_create(nf, op, options, name);
+		free(options);
 		free(name);
 	} else {
 		nf->error = e;
@@ -208,8 +186,7 @@ static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 	op = ctl_op_new(req, f->node, f, size);
 	if (op)
 		new_create(nf, op, options, name);
-	else
-		free(options);
+	free(options);
 	free(name);
 }
 

@@ -89,81 +89,44 @@ static void place_list(struct ctl_node *n, struct ctl_list *list)
 
 /* ---- making ---- */
 
-struct creation {
-	struct ctl_op *op;
-	char *options;
-};
-
-static void creation_end(struct creation *c, struct sbx_box *box,
-			 const struct sbx_error *error)
+static void on_created(void *arg, struct sbx_box *box,
+		       const struct sbx_error *error)
 {
-	struct ctl_node *n = c->op->node;
-	struct sfs_place *p = n->place;
+	struct ctl_op *op = arg;
+	struct sfs_place *p = op->node->place;
 	fuse_req_t req;
 
 	if (error->err)
-		ctl_note(n, error);
-	req = ctl_op_end(c->op);
-	free(c->options);
-	free(c);
+		ctl_note(op->node, error);
+	req = ctl_op_end(op);
 	if (req && box)
 		reply_folder(req, p, box);
 	else if (req)
 		fuse_reply_err(req, -error->err);
 }
 
-static void on_created(void *arg, struct sbx_box *box,
-		       const struct sbx_error *error)
-{
-	creation_end(arg, box, error);
-}
-
-static void on_name_looked_up(void *arg, struct sbx_box *box,
-			      const struct sbx_error *error)
-{
-	struct creation *c = arg;
-	struct sbx_error e = *error;
-
-	if (e.err == -ENOENT) {
-		sbx_client_create(c->op->node->place->client, c->options,
-				  on_created, c);
-		return;
-	}
-	if (!e.err)
-		sbx_error_set(&e, -EEXIST,
-			      "there is a sandbox of that name already");
-	creation_end(c, NULL, &e);
-}
-
 static void place_mkdir(fuse_req_t req, struct sfs_node *node, const char *name,
 			mode_t mode)
 {
 	struct ctl_node *n = (struct ctl_node *)node;
-	struct creation *c;
 	struct sbx_error e;
+	struct ctl_op *op;
+	char *options;
 
 	if (!sbx_client_can(n->place->client, SBX_CALL_CREATE)) {
 		ctl_fail(req, n, -EOPNOTSUPP,
 			 "this service does not make sandboxes");
 		return;
 	}
-	c = calloc(1, sizeof(*c));
-	if (!c) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	if (sbx_create_spec_named(&c->options, name, &e) < 0) {
+	if (sbx_create_spec_named(&options, name, &e) < 0) {
 		ctl_fail(req, n, e.err, "%s", e.text);
-		free(c);
 		return;
 	}
-	c->op = ctl_op_new(req, n, NULL, 0);
-	if (!c->op) {
-		free(c->options);
-		free(c);
-		return;
-	}
-	sbx_client_find(n->place->client, name, on_name_looked_up, c);
+	op = ctl_op_new(req, n, NULL, 0);
+	if (op)
+		sbx_client_create(n->place->client, name, options, on_created,
+				  op);
+	free(options);
 }
 
 /* ---- ending ---- */

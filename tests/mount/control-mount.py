@@ -3,7 +3,7 @@
 sandbox is mounted; the verbs of status; what keepalive may do."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, re, select, subprocess, tempfile, time, unittest
+import errno, re, select, subprocess, tempfile, threading, time, unittest
 from sbxmount import BUILD, Mount, wait_for
 
 
@@ -76,6 +76,27 @@ class MountItself(unittest.TestCase):
             self.complain("new-word")
             self.assertIn(b"new-word", tail.stdout.readline())
             tail.terminate()
+
+    def test_one_of_many_makers_of_a_name_has_it(self):
+        results = []
+        together = threading.Barrier(8)
+
+        def make():
+            together.wait()
+            try:
+                self.write('{"name": "wanted"}', "new")
+                results.append(0)
+            except OSError as e:
+                results.append(e.errno)
+        makers = [threading.Thread(target=make) for _ in range(8)]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join()
+        made = set(os.listdir(self.m.mnt)) - {"t"}
+        os.rmdir(self.path("wanted"))
+        self.assertEqual(sorted(results), [0] + [errno.EEXIST] * 7)
+        self.assertEqual(made, {"wanted", "new", ".sbxfs"})
 
     def test_no_secret_is_shown(self):
         for name in ("config", "errors", "stats", "version"):

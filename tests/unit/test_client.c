@@ -353,7 +353,9 @@ static void test_create_and_destroy(void **state)
 	list();
 	fake.box[2].id = "created";
 	fake.box[2].name = "fresh";
-	sbx_client_create(client, "{\"name\":\"fresh\"}", on_answer, NULL);
+	sbx_client_create(client, "fresh", "{\"name\":\"fresh\"}", on_answer,
+			  NULL);
+	fake_answer(&fake); /* is there one? */
 	fake_answer(&fake);
 	assert_int_equal(last.err, 0);
 	assert_string_equal(last_box->folder, "fresh");
@@ -384,7 +386,7 @@ static void test_answer_about_another_is_refused(void **state)
 static void test_close_answers_what_waits(void **state)
 {
 	list();
-	sbx_client_create(client, NULL, on_answer, NULL);
+	sbx_client_create(client, NULL, NULL, on_answer, NULL);
 	answers = 0;
 	sbx_client_close(client, on_closed, NULL);
 	assert_int_equal(answers, 1);

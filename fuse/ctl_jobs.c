@@ -77,8 +77,14 @@ static void jobs_rmdir(fuse_req_t req, struct sfs_node *node, const char *name)
 		fuse_reply_err(req, ENOENT);
 		return;
 	}
-	if (j->job && j->state != SBX_JOB_ENDED)
-		sbx_job_signal(j->job, SIGKILL);
+	if (j->job && j->state != SBX_JOB_ENDED &&
+	    sbx_job_signal(j->job, SIGKILL) == -EOPNOTSUPP) {
+		ctl_fail(req, n, -EOPNOTSUPP,
+			 "jobs: nothing reaches a command here; %u can be "
+			 "forgotten when it has ended",
+			 j->number);
+		return;
+	}
 	sfs_jobs_remove(n->sb, j);
 	fuse_reply_err(req, 0);
 }
@@ -273,7 +279,9 @@ static void signal_write(fuse_req_t req, struct ctl_file *f, const char *data,
 	}
 	r = j->job ? sbx_job_signal(j->job, r) : -ESRCH;
 	if (r < 0)
-		ctl_fail(req, f->node, r, "signal: the command has ended");
+		ctl_fail(req, f->node, r, "signal: %s",
+			 r == -EOPNOTSUPP ? "nothing reaches a command here"
+					  : "the command has ended");
 	else
 		fuse_reply_write(req, size);
 }

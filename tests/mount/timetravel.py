@@ -270,9 +270,14 @@ def case_what_a_run_cannot_do():
                 b.top + "/jobs/2/status").startswith("state: running")
         wait_for(running)
         fails(errno.EOPNOTSUPP, say, b.top + "/jobs/2/signal", "TERM")
+        assert "has ended" not in b.status("last_error")
+        fails(errno.EOPNOTSUPP, os.rmdir, b.top + "/jobs/2")
+        assert "2" in os.listdir(b.top + "/jobs")
         os.set_blocking(fd, True)
         assert os.read(fd, 100) == b"done\n"
         os.close(fd)
+        assert text_of(b.top + "/jobs/2/exit_code").strip() == "0"
+        os.rmdir(b.top + "/jobs/2")
         fails(errno.EOPNOTSUPP, os.mkdir, b.top + "/terminals/t")
 
 

@@ -64,13 +64,15 @@ static void put_url(struct sbx_buf *to, const struct sbx_sandbox *s,
 {
 	const char *url = own_url(s, port);
 
-	if (url)
-		sfs_text_printf(to, "%s\n", url);
-	else if (s->any_port[0])
+	if (url) {
+		sfs_text_clean(to, url);
+		sbx_buf_add(to, "\n", 1);
+	} else if (s->any_port[0]) {
 		sfs_text_printf(to, "%s%u%s\n", s->any_port[0], port,
 				s->any_port[1]);
-	else
+	} else {
 		sfs_text_printf(to, "-\n");
+	}
 }
 
 static void put_port(struct ctl_file *f, unsigned int port, const char *state)

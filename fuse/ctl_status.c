@@ -17,6 +17,14 @@
 
 /* ---- reading ---- */
 
+/* The value is a stranger's, or NULL. */
+static void put_text(struct sbx_buf *to, const char *key, const char *value)
+{
+	sfs_text_printf(to, "%s: ", key);
+	sfs_text_clean(to, value);
+	sbx_buf_add(to, "\n", 1);
+}
+
 static void put_time(struct sbx_buf *to, const char *key, int64_t ms,
 		     const char *otherwise)
 {
@@ -30,14 +38,15 @@ static void put_service(struct sbx_buf *to, const struct sfs_sandbox *sb)
 {
 	const struct sbx_sandbox *s = &sb->box->sb;
 
-	sfs_text_printf(to, "id: %s\nname: %s\nservice: %s\nstate: %s\n", s->id,
-			s->name ? s->name : "",
+	put_text(to, "id", s->id);
+	put_text(to, "name", s->name);
+	sfs_text_printf(to, "service: %s\nstate: %s\n",
 			sbx_client_service(sb->place->client)->type->name,
 			sbx_state_name(s->state));
 	put_time(to, "created", s->created_ms, "unknown");
 	put_time(to, "expires", s->expires_ms, "never");
-	sfs_text_printf(to, "template: %s\nurl: %s\n", s->image ? s->image : "",
-			s->url ? s->url : "");
+	put_text(to, "template", s->image);
+	put_text(to, "url", s->url);
 }
 
 static void put_helper(struct sbx_buf *to, const struct sfs_sandbox *sb)
@@ -48,12 +57,12 @@ static void put_helper(struct sbx_buf *to, const struct sfs_sandbox *sb)
 		sb->remote ? sbx_remote_error(sb->remote) : NULL;
 
 	if (info && *info->plain)
-		sfs_text_printf(to, "helper: none: %s\n", info->plain);
+		put_text(to, "helper: none", info->plain);
 	else if (info)
-		sfs_text_printf(to, "helper: %s\n", info->version);
+		put_text(to, "helper", info->version);
 	else
-		sfs_text_printf(to, "helper: none: %s\n",
-				e && e->err ? e->text : "not needed so far");
+		put_text(to, "helper: none",
+			 e && e->err ? e->text : "not needed so far");
 	if (info && (info->silent || !(info->features & SBX_FEATURE_INOTIFY)))
 		sfs_text_printf(to, "push: none: changes made there are seen "
 				    "after a second\n");

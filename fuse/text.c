@@ -28,6 +28,18 @@ void sfs_text_printf(struct sbx_buf *to, const char *fmt, ...)
 		free(text);
 }
 
+void sfs_text_clean(struct sbx_buf *to, const char *text)
+{
+	size_t n;
+
+	for (; text && *text; text += n) {
+		for (n = 0; text[n] && !iscntrl((unsigned char)text[n]); n++)
+			;
+		sbx_buf_add(to, n ? text : "?", n ? n : 1);
+		n = n ? n : 1;
+	}
+}
+
 const char *sfs_text_time(int64_t ms, char dst[SFS_TIME_SIZE])
 {
 	time_t t = (time_t)(ms / 1000);

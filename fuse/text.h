@@ -11,6 +11,9 @@
 
 void sfs_text_printf(struct sbx_buf *to, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/* A stranger's text, NULL for none, as part of one line: control characters
+ * are '?'. */
+void sfs_text_clean(struct sbx_buf *to, const char *text);
 #define SFS_TIME_SIZE 32
 /* RFC 3339, UTC, in seconds: "2026-04-22T09:30:00Z" */
 const char *sfs_text_time(int64_t ms, char dst[SFS_TIME_SIZE]);

@@ -96,6 +96,16 @@ class Own(unittest.TestCase):
             with self.subTest(words):
                 self.assertEqual(r.stdout.decode(), want)
 
+    def test_texts_of_the_service_are_one_line_of_status(self):
+        with open(self.m.path("new"), "w") as f:
+            f.write(json.dumps({"name": "liar", "image": {
+                "uri": "a\nlast_error: faked\r\x1b[2Jb"}}))
+        with open(self.m.path("liar", "status")) as f:
+            lines = f.read().splitlines()
+        self.assertIn("template: a?last_error: faked??[2Jb", lines)
+        self.assertIn("last_error: ", lines)
+        self.assertNotIn("last_error: faked", lines)
+
     def test_a_stream_waits_and_costs_nothing_unread(self):
         fd = os.open(self.m.path("t", "metrics/stream"),
                      os.O_RDONLY | os.O_NONBLOCK)

@@ -73,7 +73,8 @@ enum sbx_call_kind {
 	SBX_CALL_WIPE, /* everything in it is as when it was made */
 	/*
 	 * files without a command, for a sandbox in which none can be run:
-	 * id, path (from the workspace on; "": itself); links are followed
+	 * id, path (from the workspace on, "/" before it or not; "": itself);
+	 * links are followed
 	 */
 	SBX_CALL_FILES, /* -> files: what is in a folder */
 	SBX_CALL_FILE,	/* -> data: all of a file of at most max_file bytes */

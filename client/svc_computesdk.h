@@ -182,8 +182,8 @@ struct csdk_stream {
 	struct sbx_buf command; /* its text, until it is sent */
 	char *terminal;
 	bool ws_is_open;
-	unsigned int attempts;
-	struct sbx_error why; /* the attempt at hand fails */
+	unsigned int attempts, refusals; /* of these, by the daemon itself */
+	struct sbx_error why;		 /* the attempt at hand fails */
 
 	/* svc_computesdk_carry.c */
 	struct sbx_lines lines;

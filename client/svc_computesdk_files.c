@@ -32,10 +32,14 @@ static void files_fail(struct sbx_work *w, int r)
 	sbx_work_done(w, &e);
 }
 
-/* Relative ones are below the workspace, whatever the generation. */
+/* Relative ones are below the workspace, whatever the generation; absolute
+ * ones mean the sandbox's own root in some. */
 static const char *path_of(const struct sbx_work *w)
 {
-	return w->call->path && *w->call->path ? w->call->path : ".";
+	const char *path = w->call->path ? w->call->path : "";
+
+	path += strspn(path, "/");
+	return *path ? path : ".";
 }
 
 /* ---- a folder ---- */

@@ -339,6 +339,12 @@ int sbx_csdk_daemon_error(struct sbx_error *e, int status, const char *body,
 	return e->err;
 }
 
+bool sbx_csdk_is_refusal(int status)
+{
+	return status >= 400 && status <= 501 && status != 401 &&
+	       status != 408 && status != 425 && status != 429;
+}
+
 /* ---- commands ---- */
 
 char *sbx_csdk_command_body(const char *text)

@@ -77,6 +77,10 @@ int sbx_csdk_gateway_error(struct sbx_error *e, int status, const char *body,
 int sbx_csdk_daemon_error(struct sbx_error *e, int status, const char *body,
 			  size_t len, const char *what);
 
+/* A status by which it says no for itself: neither who is between, nor that it
+ * is busy, nor that others may. */
+bool sbx_csdk_is_refusal(int status);
+
 /* {"command":text}; NULL: no memory, or no UTF-8 */
 char *sbx_csdk_command_body(const char *text);
 /* The stdout of a command that has ended, borrowed; NULL: none, or it has

@@ -86,6 +86,22 @@ static void on_again(uv_timer_t *timer)
 	stream_reach(timer->data);
 }
 
+/*
+ * It answers, and ran what looked for the helper each time, but no terminal
+ * came of it: trying on would not end.
+ */
+static void stream_no_terminals(struct csdk_stream *s,
+				const struct sbx_error *why)
+{
+	struct sbx_error e;
+
+	sbx_error_set(&e, -EOPNOTSUPP,
+		      "no command can be run there without a terminal, and the "
+		      "daemon makes none that works (%.120s)",
+		      why->text);
+	sbx_rest_stream_end(&s->base, &e);
+}
+
 /* From the start, after a pause; fails when it has been tried long enough. */
 static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 {
@@ -94,7 +110,11 @@ static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 	csdk_reach_forget(s->box);
 	s->base.request = sbx_request_cancel(s->base.request);
 	stream_farewell(s);
-	if (++s->attempts >= MAX_ATTEMPTS ||
+	if (++s->attempts == MAX_ATTEMPTS && s->refusals == MAX_ATTEMPTS) {
+		stream_no_terminals(s, e);
+		return;
+	}
+	if (s->attempts >= MAX_ATTEMPTS ||
 	    uv_now(s->base.rest->loop) + ms >= s->base.give_up) {
 		sbx_rest_stream_end(&s->base, e);
 		return;
@@ -135,11 +155,12 @@ void csdk_stream_started(struct csdk_stream *s)
 /* The terminal, or who listens on it, is gone. */
 static void stream_terminal_ended(struct csdk_stream *s)
 {
-	if (s->base.phase == CSDK_LAUNCH)
+	if (s->base.phase == CSDK_LAUNCH) {
+		s->refusals++;
 		stream_give_up_attempt(s, -EIO,
 				       "the shell in the sandbox did not start "
 				       "what it was told to");
-	else if (s->base.phase == CSDK_RUN)
+	} else if (s->base.phase == CSDK_RUN)
 		sbx_rest_stream_fail(
 			&s->base, -EIO, SBX_RETRY_CONNECTION,
 			"the terminal that carried the command was "
@@ -286,6 +307,8 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	} else if (e.err == -EOPNOTSUPP || e.err == -EPROTO) {
 		sbx_rest_stream_end(&s->base, &e);
 	} else {
+		if (sbx_csdk_is_refusal(e.status))
+			s->refusals++;
 		stream_give_up_attempt(s, e.err, e.text);
 	}
 }

@@ -302,6 +302,14 @@ void ctl_getattr(fuse_req_t req, struct sfs_node *node,
 	fuse_reply_attr(req, &st, n->type->length ? 0 : SFS_FOREVER);
 }
 
+static bool times_are_now(int to_set)
+{
+	return (!(to_set & FUSE_SET_ATTR_ATIME) ||
+		to_set & FUSE_SET_ATTR_ATIME_NOW) &&
+	       (!(to_set & FUSE_SET_ATTR_MTIME) ||
+		to_set & FUSE_SET_ATTR_MTIME_NOW);
+}
+
 /*
  * Truncating, as ">" does, means nothing.  Times mean something where
  * touching does.  Modes and owners are ours.
@@ -322,7 +330,7 @@ void ctl_setattr(fuse_req_t req, struct sfs_node *node, struct stat *attr,
 	else if (!(to_set & times) || ctl_node_check(n) < 0)
 		ctl_getattr(req, node, fi);
 	else if (n->type->touch)
-		n->type->touch(req, n);
+		n->type->touch(req, n, times_are_now(to_set));
 	else
 		fuse_reply_err(req, EPERM);
 }

@@ -58,7 +58,8 @@ struct ctl_type {
 	/* in that directory; absent: always */
 	bool (*present)(const struct ctl_node *dir);
 	bool of_mount; /* whatever shows it: there is one in all */
-	void (*touch)(fuse_req_t req, struct ctl_node *n); /* setting times */
+	/* setting times, to those of now or to others */
+	void (*touch)(fuse_req_t req, struct ctl_node *n, bool now);
 	uint64_t (*length)(const struct ctl_node *n); /* absent: shown as 0 */
 
 	/* directories */

@@ -78,7 +78,7 @@ static void on_touched(void *arg, struct sbx_box *box,
 		fuse_reply_attr(req, &st, 0);
 }
 
-static void keepalive_touch(fuse_req_t req, struct ctl_node *n)
+static void keepalive_touch(fuse_req_t req, struct ctl_node *n, bool now)
 {
 	struct ctl_op *op = ctl_op_new(req, n, NULL, 0);
 

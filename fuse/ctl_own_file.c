@@ -374,10 +374,20 @@ static const struct ctl_file_type stream_rw = {
 	.close = stream_close,
 };
 
+/* What touch(1) is to do, that the file is there, was done when it was opened;
+ * a time of the user's choice cannot be kept. */
+static void own_touch(fuse_req_t req, struct ctl_node *n, bool now)
+{
+	if (now && n->own->at.row->flags & SBX_OWN_MAKE)
+		ctl_getattr(req, &n->n, NULL);
+	else
+		fuse_reply_err(req, EPERM);
+}
+
 #define OWN_FILE(bits, what)                                                   \
 	{                                                                      \
 		.name = "own", .mode = S_IFREG | (bits), .ops = &ctl_file_ops, \
-		.file = &(what),                                               \
+		.touch = own_touch, .file = &(what),                           \
 	}
 
 const struct ctl_type *ctl_own_file_type(unsigned int flags)

@@ -25,6 +25,11 @@ TRANSCRIPT = (
     ("what is read behind a write on the same open file is new",
      "exec 3<>metadata/a; echo 1 >&3; cat <&3; echo 2 >&3; cat <&3; "
      "rm metadata/a", "1\n2\n"),
+    ("touch makes one, and changes none",
+     "touch metadata/a && echo x >metadata/a && touch metadata/a && "
+     "cat metadata/a; touch -d @1 metadata/a 2>&1 | grep -c permitted; "
+     "touch metrics/now.json 2>&1 | grep -c permitted; rm metadata/a",
+     "x\n1\n1\n"),
     ("metadata.json: all of them, merged",
      "echo '{\"b\":\"c\",\"d\":\"e\"}' >metadata.json; ls metadata | "
      "grep -v sbxfs; echo '{\"b\":null}' >metadata.json; "

@@ -264,9 +264,23 @@ static void metadata_write(struct sbx_work *w)
 	metadata_set(w, w->call->input, w->call->input_len);
 }
 
+/* There may be one by now, of somebody else, which keeps its value. */
+static void on_metadata_to_make(struct sbx_work *w,
+				const struct sbx_answer *answer)
+{
+	const json_t *all = sbx_json_object(answer->json, "metadata");
+
+	if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else if (sbx_json_str(all, name_of(w->call->path)))
+		sbx_work_done(w, NULL);
+	else
+		metadata_set(w, "", 0);
+}
+
 static void metadata_make(struct sbx_work *w)
 {
-	metadata_set(w, "", 0);
+	sbx_work_get(w, w->call->id, on_metadata_to_make);
 }
 
 static void metadata_remove(struct sbx_work *w)

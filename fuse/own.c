@@ -155,6 +155,7 @@ bool sfs_own_has_any(struct sfs_owner owner, const struct sfs_own *dir,
 struct asking {
 	struct sfs_owner owner; /* the sandbox is counted */
 	struct sfs_own *dir;	/* counted, or NULL */
+	unsigned int changes;	/* when it was asked for */
 	sbx_box_fn *fn;
 	void *arg;
 };
@@ -167,7 +168,7 @@ static void drop_lists(struct sfs_owner owner, uint64_t older_than_ms)
 	struct sfs_own *o;
 
 	for (o = *list_of(owner); o; o = o->next)
-		if (o->listed_ms && now - o->listed_ms >= older_than_ms)
+		if (now - o->listed_ms >= older_than_ms)
 			own_drop_list(o);
 }
 
@@ -181,7 +182,10 @@ static void on_listed(void *arg, struct sbx_call *call)
 		own_drop_list(a->dir);
 		a->dir->files = call->files;
 		a->dir->nr_files = call->nr_files;
-		a->dir->listed_ms = uv_now(a->owner.place->m->fs.loop);
+		/* true when it was asked for: not to be kept if it may be from
+		 * before a change */
+		if (a->changes == a->dir->changes)
+			a->dir->listed_ms = uv_now(a->owner.place->m->fs.loop);
 		call->files = NULL;
 		call->nr_files = 0;
 	}
@@ -210,8 +214,11 @@ void sfs_own_refresh(struct sfs_owner owner, struct sfs_own *dir,
 		fn(arg, NULL, &e);
 		return;
 	}
-	*a = (struct asking){
-		.owner = owner, .dir = sfs_own_ref(dir), .fn = fn, .arg = arg};
+	*a = (struct asking){.owner = owner,
+			     .dir = sfs_own_ref(dir),
+			     .changes = dir->changes,
+			     .fn = fn,
+			     .arg = arg};
 	if (owner.sb)
 		sfs_sandbox_ref(owner.sb);
 	sbx_client_own(owner.place->client, owner.sb ? owner.sb->box : NULL,
@@ -230,5 +237,9 @@ bool sfs_own_is_listed(const struct sfs_own *dir, const char *name)
 
 void sfs_own_stale(struct sfs_owner owner)
 {
+	struct sfs_own *o;
+
+	for (o = *list_of(owner); o; o = o->next)
+		o->changes++;
 	drop_lists(owner, 0);
 }

@@ -21,8 +21,9 @@ struct sfs_own {
 	struct sbx_own_at at;
 	struct sbx_file *files; /* of a folder: what was listed last */
 	size_t nr_files;
-	uint64_t listed_ms; /* 0: files is nothing */
-	char path[];	    /* below the owner's folder */
+	uint64_t listed_ms;   /* 0: files is not to be believed */
+	unsigned int changes; /* since it is here, of all of the owner's */
+	char path[];	      /* below the owner's folder */
 };
 
 /* Whose folder it is: all that is shown there belongs to one of these. */

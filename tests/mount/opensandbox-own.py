@@ -4,7 +4,7 @@ shell uses them."""
 import os, sys
 os.environ["SBXFS_SERVICE"] = "opensandbox"
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, json, select, subprocess, unittest
+import errno, json, select, subprocess, threading, unittest, urllib.request
 from sbxmount import Mount, wait_for
 
 # what is claimed, what is typed in the sandbox's folder, what comes
@@ -100,6 +100,39 @@ class Own(unittest.TestCase):
                                stderr=subprocess.STDOUT)
             with self.subTest(words):
                 self.assertEqual(r.stdout.decode(), want)
+
+    def test_a_late_answer_hides_no_later_name(self):
+        folder = os.open(self.m.path("t", "metadata"), os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        with open(self.m.path("t", "metadata.json"), "w") as f:
+            f.write('{"seed": "s"}')  # what was listed is old now
+        self.m.standin("_standin/fault", b"hold-get")
+        late = threading.Thread(
+            target=os.stat, args=("team",), kwargs={"dir_fd": folder})
+        late.start()
+        wait_for(lambda: json.loads(
+            self.m.standin("_standin/counts")).get("held"))
+        with open(self.m.path("t", "metadata.json"), "w") as f:
+            f.write('{"k": "v"}')
+        self.m.standin("_standin/fault", b"-held")
+        late.join()
+        with open(self.m.path("t", "metadata", "k")) as f:
+            self.assertEqual(f.read(), "v\n")
+
+    def test_making_one_that_somebody_else_has_made_keeps_his(self):
+        with open(self.m.path("t", "info.json")) as f:
+            ident = json.load(f)["id"]
+        os.listdir(self.m.path("t", "metadata"))
+        with urllib.request.urlopen(urllib.request.Request(
+                "http://127.0.0.1:%d/sandboxes/%s/metadata"
+                % (self.m.port, ident), b'{"theirs": "kept"}',
+                {"OPEN-SANDBOX-API-KEY": "test-key",
+                 "Content-Type": "application/json"}, method="PATCH")):
+            pass
+        path = self.m.path("t", "metadata", "theirs")
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+        with open(path) as f:
+            self.assertEqual(f.read(), "kept\n")
 
     def test_texts_of_the_service_are_one_line_of_status(self):
         with open(self.m.path("new"), "w") as f:

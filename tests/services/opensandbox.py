@@ -32,6 +32,8 @@ TRAITs:
   busy               503 for the first two requests
   skew               the server's clock is 90 s ahead
   forget-pause       202, and nothing happens
+  hold-get           the next answer about one sandbox comes when the trait
+                     "held", which it becomes, is taken away
   html half huge huge-header silent garbage redirect deep
                      what a server can say that is no OpenSandbox
   bad-sandbox        ids like ../../etc
@@ -577,9 +579,16 @@ async def handle(request):
         return response
     if path.startswith('/v1/metrics/events'):
         return answer(200, {}, headers)
-    return answer(*await api(server, request,
-                             path[3:] if path.startswith('/v1/') else path),
-                  headers)
+    said = await api(server, request,
+                     path[3:] if path.startswith('/v1/') else path)
+    if server.has('hold-get') and request.method == 'GET' and \
+            re.fullmatch(r'(?:/v1)?/sandboxes/[^/]+', path):
+        server.traits.remove('hold-get')
+        server.traits.add('held')
+        server.count('held')
+        while server.has('held'):
+            await asyncio.sleep(0.01)
+    return answer(*said, headers)
 
 
 async def serve(args, server):

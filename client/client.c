@@ -194,19 +194,25 @@ static struct sbx_box *client_take_one(struct sbx_client *c,
 	return call->error.err ? NULL : box;
 }
 
-void sbx_client_gone(struct sbx_client *c, struct sbx_box *box)
+/* The names are not given out anew. */
+static void client_drop(struct sbx_client *c, struct sbx_box *box)
 {
 	if (box->gone || c->closing)
 		return;
 	sbx_box_ref(box);
 	box->gone = true;
 	sbx_boxes_remove(&c->boxes, box);
-	/* its name may be free for another one now; without memory for that
-	 * the other just keeps its id */
-	(void)sbx_boxes_name(&c->boxes);
 	if (c->listener)
 		c->listener->on_gone(c->listener_arg, box);
 	sbx_box_unref(box);
+}
+
+void sbx_client_gone(struct sbx_client *c, struct sbx_box *box)
+{
+	client_drop(c, box);
+	/* its name may be free for another one now; without memory for that
+	 * the other just keeps its id */
+	(void)sbx_boxes_name(&c->boxes);
 }
 
 static void client_note_miss(struct sbx_client *c, const char *name)
@@ -471,7 +477,7 @@ static void client_sweep(struct sbx_client *c)
 		if (box->refs > 1 && sbx_client_can(c, SBX_CALL_GET))
 			sbx_client_refresh(c, box, true, 0, NULL, NULL);
 		else
-			sbx_client_gone(c, box);
+			client_drop(c, box);
 	}
 }
 

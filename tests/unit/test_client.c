@@ -4,8 +4,10 @@
  * vanishes.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/client.h"
 #include "tests/unit/wire_test.h"
@@ -21,6 +23,7 @@ struct fake {
 		int64_t created_ms;
 		bool hidden; /* from the listing */
 	} box[MAX_BOXES];
+	unsigned int many; /* more of them in the listing, all "same" */
 	struct sbx_call *waiting[MAX_CALLS];
 	size_t nr_waiting;
 	unsigned int count[SBX_CALL_KINDS];
@@ -58,9 +61,26 @@ static void fake_one(struct fake *f, struct sbx_call *call, const char *id)
 		sbx_error_set(&call->error, -ENOENT, "no such sandbox");
 }
 
+static void fake_add_many(const struct fake *f, struct sbx_call *call)
+{
+	char id[20];
+
+	for (unsigned int i = 0; i < f->many; i++) {
+		/* in no order */
+		snprintf(id, sizeof(id), "m-%05u", i * 7919 % f->many);
+		call->list[call->nr++] = (struct sbx_sandbox){
+			.id = strdup(id),
+			.name = strdup("same"),
+			.state = SBX_STATE_RUNNING,
+			.created_ms = 1000 + i,
+			.info = strdup("{}"),
+		};
+	}
+}
+
 static void fake_do(struct fake *f, struct sbx_call *call)
 {
-	call->list = calloc(MAX_BOXES, sizeof(*call->list));
+	call->list = calloc(MAX_BOXES + f->many, sizeof(*call->list));
 	if (f->fail) {
 		sbx_error_set(&call->error, f->fail, "told to fail");
 		return;
@@ -70,6 +90,7 @@ static void fake_do(struct fake *f, struct sbx_call *call)
 		for (size_t i = 0; i < MAX_BOXES; i++)
 			if (f->box[i].id && !f->box[i].hidden)
 				fake_add(f, i, call);
+		fake_add_many(f, call);
 		break;
 	case SBX_CALL_CREATE:
 		fake_one(f, call, "created");
@@ -346,6 +367,34 @@ static void test_unlisted_but_used_is_asked_for(void **state)
 	sbx_box_unref(box);
 }
 
+/* Seconds, not minutes, of this thread, in which nothing else is done. */
+static void test_as_many_as_there_may_be_come_and_go(void **state)
+{
+	clock_t begin = clock();
+	char name[20];
+	unsigned int i;
+
+	fake.many = 16000;
+	list();
+	assert_int_equal(nr_listed(), 16002);
+	assert_string_equal(find("same")->sb.id, "m-00000");
+	assert_string_equal(find("one")->sb.id, "aa-1");
+	for (i = 0; i < fake.many; i++) {
+		snprintf(name, sizeof(name), "m-%05u", i);
+		assert_string_equal(sbx_client_known(client, name)->sb.id,
+				    name);
+	}
+	assert_null(sbx_client_known(client, "m-16000"));
+	fake.many = 0;
+	wait_ms(SBX_CLIENT_FRESH_MS + 10);
+	list();
+	assert_int_equal(gone, 16000);
+	assert_int_equal(nr_listed(), 2);
+	assert_null(sbx_client_known(client, "same"));
+	assert_string_equal(find("one")->sb.id, "aa-1");
+	assert_true(clock() - begin < 20 * CLOCKS_PER_SEC);
+}
+
 static void test_create_and_destroy(void **state)
 {
 	struct sbx_box *box;
@@ -411,6 +460,7 @@ int main(void)
 		TEST(test_miss_is_remembered_shortly),
 		TEST(test_unlisted_and_unused_goes),
 		TEST(test_unlisted_but_used_is_asked_for),
+		TEST(test_as_many_as_there_may_be_come_and_go),
 		TEST(test_create_and_destroy),
 		TEST(test_answer_about_another_is_refused),
 		TEST(test_close_answers_what_waits),

@@ -13,6 +13,7 @@
  *	..._carry.c              its bytes, as lines of text
  *	svc_computesdk_direct.c  the same, but files, of a daemon alone
  *	svc_computesdk_own.c     what it alone has, as files
+ *	svc_computesdk_rows.c    which these are, and what each asks for
  *	svc_computesdk_events.c  what happens there, as streams
  *	..._json.c, ..._options.c, ..._wire.c, ..._shell.c, ..._words.c: codecs
  *
@@ -131,6 +132,24 @@ void csdk_direct_create_start(struct sbx_work *w);
 /* ---- files of its own ---- */
 
 extern const struct sbx_own csdk_own[];
+
+/* What one of them asks for. */
+struct csdk_row {
+	const char *pattern;	   /* its path; NULL: the end of a table */
+	const char *method, *path; /* with %s for its first name, encoded */
+	const char *query;	   /* with %s likewise; or NULL */
+	const char *member;	   /* of the answer; NULL: all of it */
+	/* what is written as a body; NULL: it is JSON itself */
+	csdk_words_fn *words;
+	bool is_gateways; /* it is asked, not the daemon */
+};
+/* Tables, by what is done; of lists member is the list, and words of its
+ * entries are their names. */
+extern const struct csdk_row csdk_reads[], csdk_writes[], csdk_makes[],
+	csdk_removes[], csdk_lists[];
+/* The row that fits, and the names for its "+", borrowed from path; NULL. */
+const struct csdk_row *csdk_row_of(const struct csdk_row *rows,
+				   const char *path, struct csdk_names *names);
 sbx_work_fn csdk_own_read_start, csdk_own_write_start, csdk_own_list_start,
 	csdk_own_make_start, csdk_own_remove_start;
 bool csdk_own_has(struct sbx_service *svc, const char *id,

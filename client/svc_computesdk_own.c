@@ -1,9 +1,7 @@
 /*
- * What ComputeSDK alone has, as files (own.h): servers, overlays, env files,
- * terminals, watchers, signals, session tokens, magic links, code to run and
- * child sandboxes.  Each row of the tree is a request to the daemon and a
- * member of its answer; what is written becomes the request's body in
- * svc_computesdk_words.c.
+ * What ComputeSDK alone has, as files: what is done to one of them is the
+ * request of its row (svc_computesdk_rows.c), and what is read is a member of
+ * the answer.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,116 +12,6 @@
 #include "client/json.h"
 #include "client/own.h"
 #include "client/svc_computesdk.h"
-
-#define R   SBX_OWN_READ
-#define W   SBX_OWN_WRITE
-#define DIR SBX_OWN_DIR
-#define DEL SBX_OWN_REMOVE
-
-const struct sbx_own csdk_own[] = {
-	{"daemon/health.json", R},
-	{"daemon/info.json", R},
-	{"daemon/ready.json", R},
-	{"auth", R},
-	{"servers/new", R | W},
-	{"servers/+", DIR | DEL},
-	{"servers/+/info.json", R},
-	{"servers/+/status", R},
-	{"servers/+/url", R},
-	{"servers/+/port", R},
-	{"servers/+/pid", R},
-	{"servers/+/ctl", W},
-	{"servers/+/log/stdout", R},
-	{"servers/+/log/stderr", R},
-	{"servers/+/log/combined", R},
-	{"overlays/new", R | W},
-	{"overlays/+", DIR | DEL},
-	{"overlays/+/info.json", R},
-	{"overlays/+/source", R},
-	{"overlays/+/target", R},
-	{"overlays/+/strategy", R},
-	{"overlays/+/status", R},
-	{"overlays/+/error", R},
-	{"overlays/+/stats.json", R},
-	{"env/+", DIR | SBX_OWN_MAKE},
-	{"env/+/+", R | W | SBX_OWN_MAKE | DEL},
-	{"term/new", R | W},
-	{"term/+", DIR | DEL},
-	{"term/+/info.json", R},
-	{"term/+/commands.json", R},
-	{"term/+/exec", R | W},
-	{"term/+/data", SBX_OWN_STREAM | W},
-	{"watch/new", R | W},
-	{"watch/+", DIR | DEL},
-	{"watch/+/info.json", R},
-	{"watch/+/events", SBX_OWN_STREAM},
-	{"signals/status", R},
-	{"signals/ctl", W},
-	{"signals/emit", W},
-	{"signals/events", SBX_OWN_STREAM},
-	{"tokens/new", R | W},
-	{"tokens/+", DIR | DEL},
-	{"tokens/+/info.json", R},
-	{"tokens/+/description", R},
-	{"tokens/+/created", R},
-	{"tokens/+/expires", R},
-	{"magiclink", R | W},
-	{"code/auto", R | W | SBX_OWN_FLUSH},
-	{"code/python", R | W | SBX_OWN_FLUSH},
-	{"code/node", R | W | SBX_OWN_FLUSH},
-	{"code/bash", R | W | SBX_OWN_FLUSH},
-	{"code/sh", R | W | SBX_OWN_FLUSH},
-	{"code/ruby", R | W | SBX_OWN_FLUSH},
-	{"batch", R | W | SBX_OWN_FLUSH},
-	{"children/new", R | W},
-	{"children/+", DIR | DEL},
-	{"children/+/info.json", R},
-	{"children/+/url", R},
-	{"snapshot", R | W | SBX_OWN_FLUSH},
-	{"snapshots/+", DIR | DEL | SBX_OWN_PLACE},
-	{"snapshots/+/info.json", R | SBX_OWN_PLACE},
-	{NULL, 0},
-};
-
-/* Generations before the last have none of it, but for the daemon's word; and
- * only a gateway has snapshots. */
-bool csdk_own_has(struct sbx_service *svc, const char *id,
-		  const struct sbx_own *row, const char *path)
-{
-	const struct csdk_box *b =
-		id ? csdk_box_find((struct csdk *)svc, id) : NULL;
-
-	if (!strncmp(row->path, "snapshot", 8))
-		return !csdk_is_direct((struct csdk *)svc);
-	return !b || !b->old || !strcmp(row->path, "daemon/health.json");
-}
-
-/* ---- places in the tree ---- */
-
-/* Does the path fit?  The names for its "+" then, borrowed from path. */
-static bool path_fits(const char *pattern, const char *path,
-		      struct csdk_names *ret)
-{
-	size_t nr = 0, n;
-
-	for (;; pattern++, path++) {
-		n = strcspn(path, "/");
-		if (pattern[0] == '+' && n && nr < CSDK_MAX_NAMES) {
-			ret->text[nr] = path;
-			ret->len[nr++] = n;
-			pattern++;
-			path += n;
-		} else if (strcspn(pattern, "/") != n ||
-			   memcmp(pattern, path, n) != 0) {
-			return false;
-		} else {
-			pattern += n;
-			path += n;
-		}
-		if (!*pattern || !*path)
-			return !*pattern && !*path;
-	}
-}
 
 /* The nth name as it stands in a URL; NULL without memory. */
 static char *name_encoded(const struct csdk_names *names, size_t nr)
@@ -188,132 +76,11 @@ static void own_give(struct sbx_work *w, char *text)
 	sbx_work_done(w, NULL);
 }
 
-/* ---- what a row is ---- */
-
-struct own_row {
-	const char *pattern;
-	const char *method, *path; /* with %s for its first name, encoded */
-	const char *query;	   /* with %s likewise; or NULL */
-	const char *member;	   /* of the answer; NULL: all of it */
-	/* what is written as a body; NULL: it is JSON itself */
-	csdk_words_fn *words;
-	bool is_gateways; /* it is asked, not the daemon */
-};
-
-static const struct own_row reads[] = {
-	{"daemon/health.json", "GET", "/health"},
-	{"daemon/info.json", "GET", "/info"},
-	{"daemon/ready.json", "GET", "/ready"},
-	{"auth", "GET", "/auth/status"},
-	{"servers/+/info.json", "GET", "/servers/%s", NULL, "server"},
-	{"servers/+/status", "GET", "/servers/%s", NULL, "server.status"},
-	{"servers/+/url", "GET", "/servers/%s", NULL, "server.url"},
-	{"servers/+/port", "GET", "/servers/%s", NULL, "server.port"},
-	{"servers/+/pid", "GET", "/servers/%s", NULL, "server.pid"},
-	{"servers/+/log/stdout", "GET", "/servers/%s/logs", "stream=stdout",
-	 "logs"},
-	{"servers/+/log/stderr", "GET", "/servers/%s/logs", "stream=stderr",
-	 "logs"},
-	{"servers/+/log/combined", "GET", "/servers/%s/logs", "stream=combined",
-	 "logs"},
-	{"overlays/+/info.json", "GET", "/filesystem/overlays/%s"},
-	{"overlays/+/source", "GET", "/filesystem/overlays/%s", NULL, "source"},
-	{"overlays/+/target", "GET", "/filesystem/overlays/%s", NULL, "target"},
-	{"overlays/+/strategy", "GET", "/filesystem/overlays/%s", NULL,
-	 "strategy"},
-	{"overlays/+/status", "GET", "/filesystem/overlays/%s", NULL,
-	 "copy_status"},
-	{"overlays/+/error", "GET", "/filesystem/overlays/%s", NULL,
-	 "copy_error"},
-	{"overlays/+/stats.json", "GET", "/filesystem/overlays/%s", NULL,
-	 "stats"},
-	{"term/+/info.json", "GET", "/terminals/%s"},
-	{"term/+/commands.json", "GET", "/terminals/%s/commands", NULL,
-	 "commands"},
-	{"watch/+/info.json", "GET", "/watchers/%s"},
-	{"signals/status", "GET", "/signals/status", NULL, "status"},
-	{"tokens/+/info.json", "GET", "/auth/session_tokens/%s"},
-	{"tokens/+/description", "GET", "/auth/session_tokens/%s", NULL,
-	 "description"},
-	{"tokens/+/created", "GET", "/auth/session_tokens/%s", NULL,
-	 "created_at"},
-	{"tokens/+/expires", "GET", "/auth/session_tokens/%s", NULL,
-	 "expires_at"},
-	{"children/+/info.json", "GET", "/sandboxes/%s"},
-	{"children/+/url", "GET", "/sandboxes/%s", NULL, "url"},
-	{NULL},
-};
-
-static const struct own_row writes[] = {
-	{"servers/new", "POST", "/servers", NULL, "server.slug"},
-	{"servers/+/ctl", "POST", "/servers/%s/%v", NULL, "",
-	 csdk_words_server_ctl},
-	{"overlays/new", "POST", "/filesystem/overlays", NULL, "id"},
-	{"term/new", "POST", "/terminals", NULL, "id", csdk_words_terminal},
-	{"term/+/exec", "POST", "/terminals/%s/execute", NULL, NULL,
-	 csdk_words_command},
-	{"watch/new", "POST", "/watchers", NULL, "id", csdk_words_watch},
-	{"signals/ctl", "POST", "/signals/%v", NULL, "", csdk_words_signal_ctl},
-	{"signals/emit", "POST", "/signals/%v", NULL, "", csdk_words_emit},
-	{"tokens/new", "POST", "/auth/session_tokens", NULL, NULL,
-	 csdk_words_token},
-	{"magiclink", "POST", "/auth/magic-links", NULL, "magic_url",
-	 csdk_words_link},
-	{"code/+", "POST", "/run/code", NULL, "output", csdk_words_code},
-	{"batch", "POST", "/files/batch", NULL, "results", csdk_words_batch},
-	{"children/new", "POST", "/sandboxes", NULL, "subdomain"},
-	{"env/+/+", "POST", "/env", "file=%s", "", csdk_words_variable},
-	{"snapshot", "POST", "/snapshots", NULL, "id", csdk_words_snapshot,
-	 true},
-	{NULL},
-};
-
-static const struct own_row makes[] = {
-	{"env/+", "POST", "/env", "file=%s", NULL, csdk_words_no_variable},
-	{"env/+/+", "POST", "/env", "file=%s", NULL, csdk_words_variable},
-	{NULL},
-};
-
-static const struct own_row removes[] = {
-	{"servers/+", "DELETE", "/servers/%s"},
-	{"overlays/+", "DELETE", "/filesystem/overlays/%s"},
-	{"term/+", "DELETE", "/terminals/%s"},
-	{"watch/+", "DELETE", "/watchers/%s"},
-	{"tokens/+", "DELETE", "/auth/session_tokens/%s"},
-	{"children/+", "DELETE", "/sandboxes/%s", "delete_files=true"},
-	{"env/+/+", "DELETE", "/env", "file=%s", NULL, csdk_words_key},
-	{"snapshots/+", "DELETE", "/snapshots/%s", .is_gateways = true},
-	{NULL},
-};
-
-/* member: the list; words of its entries are their names */
-static const struct own_row lists[] = {
-	{"servers", "GET", "/servers", NULL, "servers"},
-	{"overlays", "GET", "/filesystem/overlays", NULL, "overlays"},
-	{"term", "GET", "/terminals", NULL, "terminals"},
-	{"watch", "GET", "/watchers", NULL, "watchers"},
-	{"tokens", "GET", "/auth/session_tokens", NULL, "tokens"},
-	{"children", "GET", "/sandboxes", NULL, "sandboxes"},
-	{"env", "GET", "/files", "path=.", "files"},
-	{"env/+", "GET", "/env", "file=%s", "variables"},
-	{"snapshots", "GET", "/snapshots", .is_gateways = true},
-	{NULL},
-};
-
-static const struct own_row *row_of(const struct own_row *rows,
-				    const char *path, struct csdk_names *names)
-{
-	for (; rows->pattern; rows++)
-		if (path_fits(rows->pattern, path, names))
-			return rows;
-	return NULL;
-}
-
 /* ---- a request ---- */
 
 struct own_state {
 	struct csdk_at at; /* first */
-	const struct own_row *row;
+	const struct csdk_row *row;
 	struct csdk_names names;
 	sbx_answer_fn *fn;
 };
@@ -339,7 +106,7 @@ static char *filled(const char *text, const char *name)
 static void own_ask(struct sbx_work *w)
 {
 	struct own_state *o = w->state;
-	const struct own_row *row = o->row;
+	const struct csdk_row *row = o->row;
 	struct csdk_words words = {.input = w->call->input,
 				   .len = w->call->input_len,
 				   .names = &o->names,
@@ -376,7 +143,7 @@ static void own_ask(struct sbx_work *w)
 	csdk_words_release(&words);
 }
 
-static void own_start(struct sbx_work *w, const struct own_row *rows,
+static void own_start(struct sbx_work *w, const struct csdk_row *rows,
 		      sbx_answer_fn *fn)
 {
 	struct own_state *o = csdk_work_state(w, sizeof(*o));
@@ -385,7 +152,7 @@ static void own_start(struct sbx_work *w, const struct own_row *rows,
 	if (!o)
 		return;
 	o->fn = fn;
-	o->row = row_of(rows, w->call->path, &o->names);
+	o->row = csdk_row_of(rows, w->call->path, &o->names);
 	if (o->row && o->row->is_gateways) {
 		own_ask(w);
 		return;
@@ -454,22 +221,22 @@ static void on_snapshots(struct sbx_work *w, const struct sbx_answer *answer)
 
 void csdk_own_read_start(struct sbx_work *w)
 {
-	static const struct own_row snapshot[] = {{"snapshots/+/info.json",
-						   "GET", "/snapshots",
-						   .is_gateways = true},
-						  {NULL}};
-	static const struct own_row variable[] = {
+	static const struct csdk_row snapshot[] = {{"snapshots/+/info.json",
+						    "GET", "/snapshots",
+						    .is_gateways = true},
+						   {NULL}};
+	static const struct csdk_row variable[] = {
 		{"env/+/+", "GET", "/env", "file=%s"}, {NULL}};
 	struct csdk_names names;
 
-	if (row_of(variable, w->call->path, &names))
+	if (csdk_row_of(variable, w->call->path, &names))
 		own_start(w, variable, on_variable);
-	else if (row_of(snapshot, w->call->path, &names))
+	else if (csdk_row_of(snapshot, w->call->path, &names))
 		own_start(w, snapshot, on_snapshots);
-	else if (row_of(writes, w->call->path, &names))
+	else if (csdk_row_of(csdk_writes, w->call->path, &names))
 		own_give(w, strdup("")); /* nothing was asked of it */
 	else
-		own_start(w, reads, on_read);
+		own_start(w, csdk_reads, on_read);
 }
 
 /* ---- writing ---- */
@@ -504,7 +271,7 @@ static void on_written(struct sbx_work *w, const struct sbx_answer *answer)
 
 void csdk_own_write_start(struct sbx_work *w)
 {
-	own_start(w, writes, on_written);
+	own_start(w, csdk_writes, on_written);
 }
 
 static void on_done(struct sbx_work *w, const struct sbx_answer *answer)
@@ -514,12 +281,12 @@ static void on_done(struct sbx_work *w, const struct sbx_answer *answer)
 
 void csdk_own_make_start(struct sbx_work *w)
 {
-	own_start(w, makes, on_done);
+	own_start(w, csdk_makes, on_done);
 }
 
 void csdk_own_remove_start(struct sbx_work *w)
 {
-	own_start(w, removes, on_done);
+	own_start(w, csdk_removes, on_done);
 }
 
 /* ---- listing ---- */
@@ -599,5 +366,5 @@ static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 
 void csdk_own_list_start(struct sbx_work *w)
 {
-	own_start(w, lists, on_list);
+	own_start(w, csdk_lists, on_list);
 }

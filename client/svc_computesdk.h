@@ -43,7 +43,7 @@ struct csdk_box {
 	char *id;
 	struct sbx_csdk_place place; /* .url NULL: not known yet */
 	struct sbx_sandbox told;     /* .id NULL: nothing was told yet */
-	uint64_t told_ms;
+	uint64_t told_ms;	     /* or nonsense of it; 0: never */
 	bool listed;
 	unsigned int users; /* streams, requests and waits that hold it */
 	bool gone;	    /* freed when nobody holds it any more */
@@ -201,8 +201,9 @@ struct csdk_stream {
 	struct sbx_buf command; /* its text, until it is sent */
 	char *terminal;
 	bool ws_is_open;
-	unsigned int attempts, refusals; /* of these, by the daemon itself */
-	struct sbx_error why;		 /* the attempt at hand fails */
+	unsigned int attempts, refusals;
+	bool turned_down;     /* the attempt at hand, by the daemon itself */
+	struct sbx_error why; /* the attempt at hand fails */
 
 	/* svc_computesdk_carry.c */
 	struct sbx_lines lines;

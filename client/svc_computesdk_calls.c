@@ -105,24 +105,43 @@ static void list_give(struct sbx_work *w)
 
 static void list_next(struct sbx_work *w);
 
+/* One of which nonsense is told is shown as it last was, if it was, and
+ * hides no other. */
+static void list_doubt(struct sbx_work *w, struct csdk_box *b)
+{
+	b->told_ms = uv_now(w->rest->loop);
+	sbx_log(SBX_LOG_INFO, "computesdk",
+		"%s: what the gateway says of it makes no sense", b->id);
+	list_next(w);
+}
+
 static void on_list_told(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct list_state *l = w->state;
 	struct csdk_box *b = csdk_box_find(csdk_of(w), l->asked);
+	bool is_one = strcmp(l->asked, NOBODY) != 0;
+	struct sbx_error e = answer->error;
 	struct sbx_sandbox s;
+	int r;
 
-	if (answer->error.err == -ENOENT) {
+	if (e.err == -ENOENT) {
 		csdk_box_drop(b);
-	} else if (answer->error.err) {
-		sbx_work_done(w, &answer->error);
-		return;
-	} else if (strcmp(l->asked, NOBODY) != 0) {
-		if (!csdk_work_take(w, answer->json, l->asked, &s))
-			return;
-		sbx_sandbox_release(&s);
+		e.err = 0;
+	} else if (!e.err && is_one) {
+		r = csdk_box_take(csdk_of(w), answer->json, l->asked, &s);
+		if (r == 0)
+			sbx_sandbox_release(&s);
+		else
+			sbx_error_set(&e, r, "out of memory");
 	}
-	l->proved = true;
-	list_next(w);
+	if (e.err == -EPROTO && b) {
+		list_doubt(w, b);
+	} else if (e.err) {
+		sbx_work_done(w, &e);
+	} else {
+		l->proved = true;
+		list_next(w);
+	}
 }
 
 static const char *list_stale(const struct sbx_work *w)
@@ -131,7 +150,7 @@ static const char *list_stale(const struct sbx_work *w)
 	const struct csdk_box *b;
 
 	for (b = csdk_of(w)->boxes; b; b = b->next)
-		if (b->listed && (!b->told.id || b->told_ms < l->since))
+		if (b->listed && (!b->told_ms || b->told_ms < l->since))
 			return b->id;
 	return NULL;
 }

@@ -30,11 +30,11 @@ static void direct_nonsense(struct sbx_work *w, int r)
 	sbx_work_done(w, &e);
 }
 
-/* An entry of the daemon's, in the words of a gateway. */
+/* An entry of the daemon's, in the words of a gateway; NULL: it told none. */
 static int take_entry(struct csdk *x, const json_t *entry, const char *id,
 		      bool is_main, struct sbx_sandbox *ret)
 {
-	SBX_JSON json_t *obj = json_deep_copy(entry);
+	SBX_JSON json_t *obj = entry ? json_deep_copy(entry) : json_object();
 
 	if (!obj || json_object_set_new(obj, "sandboxId", json_string(id)) < 0)
 		return id && obj ? -ENOMEM : -EPROTO;

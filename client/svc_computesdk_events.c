@@ -16,6 +16,7 @@
 #define PING_MS	    20000
 #define PONG_MS	    30000
 #define MAX_MESSAGE (8u << 20) /* a watcher's may hold a file */
+#define MAX_TYPED   (512u << 10)
 
 struct csdk_events {
 	struct sbx_rest_stream base;
@@ -23,7 +24,7 @@ struct csdk_events {
 	struct csdk_wait wait;
 	char channel[160];
 	bool is_terminal, is_signals, paused;
-	char *input; /* for a terminal, until it can be sent */
+	struct sbx_buf input; /* for a terminal, until it can be sent */
 };
 
 static void events_release(struct sbx_rest_stream *base)
@@ -32,7 +33,7 @@ static void events_release(struct sbx_rest_stream *base)
 
 	csdk_unwait(&s->wait);
 	csdk_box_let_go(s->box);
-	free(s->input);
+	sbx_buf_release(&s->input);
 }
 
 static const struct sbx_rest_stream_type events_type = {
@@ -95,8 +96,8 @@ static int say(struct csdk_events *s, bool input)
 
 	sbx_buf_init(&b, 512 * 1024);
 	if (input)
-		sbx_csdk_put_input(&b, s->channel + 9, s->input,
-				   strlen(s->input));
+		sbx_csdk_put_input(&b, s->channel + 9, sbx_buf_at(&s->input),
+				   sbx_buf_len(&s->input));
 	else
 		sbx_csdk_put_subscribe(&b, s->channel);
 	r = b.err ? b.err
@@ -114,7 +115,7 @@ static void on_ws_open(void *arg)
 		return;
 	uv_timer_stop(&s->base.timer);
 	r = say(s, false);
-	if (r == 0 && s->input)
+	if (r == 0 && sbx_buf_len(&s->input))
 		r = say(s, true);
 	if (r < 0)
 		events_fail(s, -EIO, "it could not be asked for");
@@ -234,7 +235,12 @@ struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
 	sbx_rest_stream_init(&s->base, &events_type, &x->rest, PATIENCE_MS, h,
 			     arg);
 	s->box = csdk_box_hold(b);
-	s->input = len ? strndup(input, len) : NULL;
+	sbx_buf_init(&s->input, MAX_TYPED);
+	if (len && sbx_buf_add(&s->input, input, len) < 0) {
+		events_fail(s, s->input.err,
+			    "it is too much for a terminal at once");
+		return &s->base.base;
+	}
 	if (!events_of(s, path)) {
 		events_fail(s, -ENOENT, "there is no such thing");
 		return &s->base.base;

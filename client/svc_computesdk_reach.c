@@ -249,7 +249,11 @@ static void on_told(void *arg, const struct sbx_answer *answer)
 		return;
 	}
 	sbx_sandbox_release(&s);
-	reach_health(b);
+	if (b->place.url)
+		reach_health(b);
+	else /* destroyed meanwhile: the answer was older */
+		reach_fail(b, -ENOENT, SBX_RETRY_NEVER,
+			   "there is no such sandbox");
 }
 
 static void reach_begin(void *arg)

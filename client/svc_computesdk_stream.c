@@ -110,6 +110,7 @@ static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 	csdk_reach_forget(s->box);
 	s->base.request = sbx_request_cancel(s->base.request);
 	stream_farewell(s);
+	s->refusals += s->turned_down;
 	if (++s->attempts == MAX_ATTEMPTS && s->refusals == MAX_ATTEMPTS) {
 		stream_no_terminals(s, e);
 		return;
@@ -156,7 +157,7 @@ void csdk_stream_started(struct csdk_stream *s)
 static void stream_terminal_ended(struct csdk_stream *s)
 {
 	if (s->base.phase == CSDK_LAUNCH) {
-		s->refusals++;
+		s->turned_down = true;
 		stream_give_up_attempt(s, -EIO,
 				       "the shell in the sandbox did not start "
 				       "what it was told to");
@@ -307,8 +308,7 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	} else if (e.err == -EOPNOTSUPP || e.err == -EPROTO) {
 		sbx_rest_stream_end(&s->base, &e);
 	} else {
-		if (sbx_csdk_is_refusal(e.status))
-			s->refusals++;
+		s->turned_down = sbx_csdk_is_refusal(e.status);
 		stream_give_up_attempt(s, e.err, e.text);
 	}
 }
@@ -327,6 +327,7 @@ static void stream_make(struct csdk_stream *s)
 
 	s->base.phase = CSDK_MAKE;
 	s->why = (struct sbx_error){0};
+	s->turned_down = false;
 	uv_timer_start(&s->base.timer, on_late, MAKE_MS, 0);
 	stream_connect(s);
 	if (!s->base.ws) {

@@ -175,6 +175,26 @@ def token_of(s, box):
     return json.loads(out.stdout)['data']['token']
 
 
+def case_one_that_makes_no_sense_hides_no_other():
+    with Standin() as s, tempfile.TemporaryDirectory() as at:
+        with Drive(s, at=at) as d:
+            odd, other = made(d)['id'], made(d)['id']
+        with Drive(s, at=at) as d:
+            for kind in ('list', 'empty', 'html'):
+                s.fault(kind=kind, what='/v1/sandboxes/' + odd)
+            shown = good(d.ask('list'))['list']
+            assert [b['id'] for b in shown] == [other], shown
+
+
+def case_a_daemon_that_tells_nothing_of_itself():
+    with Standin('g1', 'alone') as s, Drive(s) as d:
+        box = made(d)
+        env = {'COMPUTESDK_ACCESS_TOKEN': token_of(s, box['id'])}
+        port = int(box['url'].rpartition(':')[2])
+        with Drive(port, key=None, env=env) as own:
+            assert len(good(own.ask('list'))['list']) == 1
+
+
 def case_a_daemon_without_a_gateway():
     for gen in ('g3', 'g2'):
         with Standin(gen, 'alone') as s, Drive(s) as d:

@@ -194,6 +194,10 @@ class OwnFiles(unittest.TestCase):
             read("term", ident, "info.json"))["id"], ident)
         s = self.stream("term", ident, "data", text="echo $((6*7))\n")
         s.until("42")
+        # what is written arrives whole, whatever the bytes
+        s = self.stream("term", ident, "data",
+                        text="od -An -tx1 -N3\nA\0\n")
+        s.until("41 00 0a")
         out = json.loads(tell("echo beside", "term", ident, "exec"))
         self.assertEqual(out["stdout"], "beside\n")
         os.rmdir(path("term", ident))

@@ -98,7 +98,10 @@ static void create_look_at(struct sbx_create *c, const json_t *obj)
 	if (!sbx_work_take(w, obj))
 		return;
 	now = w->call->list->state;
-	if (now == SBX_STATE_STARTING) {
+	if (strcmp(w->call->list->id, c->id) != 0) {
+		sbx_rest_wonder(w->rest, &e, "another sandbox in it");
+		sbx_create_give_up(c, &e);
+	} else if (now == SBX_STATE_STARTING) {
 		create_wait(c);
 	} else if (now != SBX_STATE_RUNNING) {
 		sbx_error_set(&e, -EIO,

@@ -47,16 +47,20 @@ static void snaps_drop(void *state)
 
 static void snaps_ask(struct sbx_work *w);
 
-static int add_page(struct snaps *s, const json_t *items)
+/* Those of other sandboxes are not the business of this one, whatever the
+ * service made of the query. */
+static int add_page(struct snaps *s, const char *sandbox, const json_t *items)
 {
-	const char *id;
+	const char *id, *of;
 	json_t *obj;
 	size_t i;
 
 	json_array_foreach((json_t *)(uintptr_t)items, i, obj)
 	{
 		id = sbx_json_str(obj, "id");
-		if (!sbx_is_id(id) || !strcmp(state_of(obj), "Deleting"))
+		of = sbx_json_str(obj, "sandboxId");
+		if (!sbx_is_id(id) || !strcmp(state_of(obj), "Deleting") ||
+		    (of && strcmp(of, sandbox) != 0))
 			continue;
 		if (json_object_set(s->all, id, obj) < 0)
 			return -ENOMEM;
@@ -75,7 +79,7 @@ static void on_page(struct sbx_work *w, const struct sbx_answer *answer)
 	if (!e.err && !items)
 		sbx_rest_wonder(w->rest, &e, "no list in it");
 	if (!e.err)
-		r = add_page(s, items);
+		r = add_page(s, w->call->id, items);
 	if (r == -E2BIG)
 		sbx_error_set(&e, -EPROTO,
 			      "%s lists more snapshots than can be shown",
@@ -262,7 +266,7 @@ static void on_making(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_json_object(answer->json, "status"), "message");
 	struct sbx_error e = answer->error;
 
-	if (!e.err && !sbx_is_id(id))
+	if (!e.err && (!sbx_is_id(id) || (s->sid && strcmp(id, s->sid) != 0)))
 		sbx_rest_wonder(w->rest, &e, "no snapshot in it");
 	if (!e.err && !s->sid && sbx_dup_text(&s->sid, id) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");

@@ -542,6 +542,23 @@ def case_snapshots():
         bad(d.ask('snapshot', made(d)['id'], 'x'), EOPNOTSUPP)
 
 
+def case_answers_about_others():
+    with Standin() as s, Drive(source(s)) as d:
+        box, other = made(d)['id'], made(d)['id']
+        good(d.ask('snapshot', box, 'mine'))
+        s.fault('mixed-up')
+        bad(d.ask('get', box), EPROTO)
+        bad(d.ask('create', '{}'), EPROTO)
+        assert good(d.ask('snapshots', other))['names'] == []
+        bad(d.ask('unsnapshot', other, 'mine'), ENOENT)
+        bad(d.ask('snapshot', other, 'x'), EPROTO)
+        s.fault('-mixed-up')
+        assert good(d.ask('snapshots', box))['names'] == ['mine']
+        # the one that was made is gone again
+        assert sorted(b['id'] for b in good(d.ask('list'))['list']) == sorted(
+            [box, other])
+
+
 def case_own_files_of_what_is_paused():
     with Standin() as s, Drive(source(s)) as d:
         box = made(d, '{"networkPolicy":{"egress":[]}}')['id']

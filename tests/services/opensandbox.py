@@ -32,6 +32,7 @@ TRAITs:
   busy               503 for the first two requests
   skew               the server's clock is 90 s ahead
   forget-pause       202, and nothing happens
+  mixed-up           sandboxes and snapshots are asked for, and others told
   hold-get           the next answer about one sandbox comes when the trait
                      "held", which it becomes, is taken away
   html half huge huge-header silent garbage redirect deep
@@ -267,7 +268,10 @@ class Server:
                            'hasNextPage': start + size < len(chosen)}}
 
     async def one(self, request, ident):
-        return 200, self.shown(self.get(ident))
+        out = self.shown(self.get(ident))
+        if self.has('mixed-up'):
+            out['id'] = 'other-1'
+        return 200, out
 
     async def delete(self, request, ident):
         b = self.get(ident)
@@ -416,14 +420,17 @@ class Server:
     async def snapshot_list(self, request):
         chosen = [s for s in self.snapshots.values()
                   if request.query.get('sandboxId', s['sandboxId'])
-                  == s['sandboxId']]
+                  == s['sandboxId'] or self.has('mixed-up')]
         return 200, {'items': [self.snapshot_shown(s) for s in chosen],
                      'pagination': {'page': 1, 'pageSize': 200, 'totalItems':
                                     len(chosen), 'totalPages': 1,
                                     'hasNextPage': False}}
 
     async def snapshot_one(self, request, sid):
-        return 200, self.snapshot_shown(self.snapshot(sid))
+        out = self.snapshot_shown(self.snapshot(sid))
+        if self.has('mixed-up'):
+            out['id'] = 'other-1'
+        return 200, out
 
     async def snapshot_delete(self, request, sid):
         s = self.snapshot(sid)

@@ -101,23 +101,23 @@ void sfs_cache_drop_pages(struct sfs_inode *i)
 	tell_inode(i, true);
 }
 
-/* workspace/ and root/ show one file as two: events tell the other of what we
- * do to this one, but only if it has looked where the name is. */
-static void other_view_is(struct sfs_inode *i, const struct sbx_attr *attr)
+struct sfs_inode *sfs_cache_other_view(const struct sfs_inode *i)
 {
-	struct sfs_inode *other =
-		i->files->root[!i->tree]
-			? sfs_inodes_find(&i->files->inodes, !i->tree, attr)
-			: NULL;
+	struct sbx_attr attr = {.mode = i->mode, .ino = i->ino};
+	struct sfs_files *f = i->files;
 
-	if (other && !sfs_inode_is_dir(other))
-		sfs_cache_attr(other, attr, 0);
+	if (!f->root[!i->tree] || sfs_inode_is_dir(i) ||
+	    i->flags & SFS_INODE_GONE)
+		return NULL;
+	attr.dev = sfs_inode_dev(i);
+	return sfs_inodes_find(&f->inodes, !i->tree, &attr);
 }
 
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how)
 {
 	uint64_t size = i->size;
+	struct sfs_inode *other;
 	unsigned int diff;
 
 	if ((attr->mode & S_IFMT) != (i->mode & S_IFMT))
@@ -136,9 +136,11 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 	i->attr_ms = (uint32_t)files_now(i->files);
 	if (!i->refresh)
 		i->attr_gen = i->files->gen;
-	if (how & SFS_PUT_OWN)
-		other_view_is(i, attr);
-	else if (diff)
+	/* events tell it, too, but only where it has looked */
+	other = how & SFS_PUT_OWN ? sfs_cache_other_view(i) : NULL;
+	if (other)
+		sfs_cache_attr(other, attr, 0);
+	if (diff && !(how & SFS_PUT_OWN))
 		sfs_cache_changed(i, diff);
 }
 

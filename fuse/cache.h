@@ -82,6 +82,9 @@ int sfs_dir_set_number(struct sfs_dir *d, uint64_t number);
 /* The other side need not remember it. */
 void sfs_number_forget(struct sfs_files *f, uint64_t number);
 
+/* workspace/ and root/ show one file as two: the one that the other shows, if
+ * it is known there; or NULL. */
+struct sfs_inode *sfs_cache_other_view(const struct sfs_inode *i);
 /* New attributes of an inode (how: enum sfs_put). */
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how);

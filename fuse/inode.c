@@ -24,6 +24,11 @@ static dev_t dev_unpack(uint32_t dev)
 	return makedev(dev >> 20, dev & 0xfffff);
 }
 
+uint64_t sfs_inode_dev(const struct sfs_inode *i)
+{
+	return dev_unpack(i->dev);
+}
+
 static uint64_t mix(uint64_t v)
 {
 	v ^= v >> 32;

@@ -129,6 +129,8 @@ struct sfs_owners {
 void sfs_inode_cut(struct sfs_inode *i);
 /* Somebody read it; out of range: as it was. */
 void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns);
+/* As the sandbox names it. */
+uint64_t sfs_inode_dev(const struct sfs_inode *i);
 void sfs_inode_stat(const struct sfs_inode *i, const struct sfs_owners *o,
 		    struct stat *ret);
 

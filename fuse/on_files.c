@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
 #include "fuse/handle.h"
+#include "fuse/list.h"
 #include "fuse/locks.h"
 #include "fuse/on.h"
+#include "fuse/shown.h"
 #include "fuse/written.h"
 
 /* ---- read, write ---- */
@@ -100,6 +103,23 @@ static int take_error(struct sfs_call *c)
 	return c->req ? sfs_handle_take_error(c->handle) : 0;
 }
 
+static void on_settled(void *arg)
+{
+	fuse_reply_err(arg, 0);
+}
+
+/* What was written by way of workspace/ is in root/ when it is closed. */
+static void on_attr(struct sfs_call *c, int err)
+{
+	struct sfs_files *f = c->files;
+	struct sfs_inode *other = sfs_cache_other_view(c->inode);
+
+	if (other && c->req && sfs_shown_is_on(other))
+		sfs_files_settle(f, on_settled, sfs_call_take(c));
+	else
+		sfs_call_err(c, 0);
+}
+
 static void on_flushed(struct sfs_call *c, int err)
 {
 	bool reads = (c->handle->flags & O_ACCMODE) == O_RDONLY;
@@ -109,7 +129,13 @@ static void on_flushed(struct sfs_call *c, int err)
 	sfs_file_waited(c->inode);
 	sfs_written_end(c->inode);
 	sfs_locks_drop(c->inode, c->rdev);
-	sfs_call_err(c, werr ? werr : err);
+	err = werr ? werr : err;
+	if (err || reads || !c->req || !sfs_cache_other_view(c->inode)) {
+		sfs_call_err(c, err);
+		return;
+	}
+	c->resume = on_attr;
+	sfs_attr_wait(c);
 }
 
 void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)

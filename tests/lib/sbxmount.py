@@ -54,6 +54,10 @@ def on_sigterm(signum, frame):
 
 
 signal.signal(signal.SIGTERM, on_sigterm)
+# a shell starts what runs in its background with these ignored, and so would
+# be the programs whose signals are tested
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class Mount:

@@ -24,6 +24,7 @@ struct sbx_exec_spec {
 	unsigned int timeout_ms; /* 0: none */
 	unsigned int flags;	 /* SBX_EXEC_* */
 	unsigned int cols, rows; /* of the terminal; 0: as usual */
+	bool is_object;		 /* it was written as JSON */
 };
 
 /*
@@ -32,13 +33,22 @@ struct sbx_exec_spec {
  */
 int sbx_exec_spec_parse(struct sbx_exec_spec *ret, const char *text, size_t len,
 			struct sbx_error *reterr);
+/* Where a JSON object that comes in pieces ends; zeroed before the first. */
+struct sbx_object_scan {
+	bool in_string, escaped;
+	size_t depth;
+};
+/* The next byte of it; true: the object ends with this one. */
+bool sbx_object_scan_byte(struct sbx_object_scan *scan, char c);
 /*
- * The same while it may still be cut off: 0 if nothing is wrong with it so
- * far.  Cheap: it is parsed when it may be complete.
+ * As sbx_exec_spec_parse, while it may still be cut off: 0 if nothing is wrong
+ * with it so far.  Cheap: it is parsed when it may be complete.
  */
 struct sbx_exec_scan {
-	bool began, opened, is_json, in_string, escaped;
-	size_t at, depth;
+	bool began, opened, is_json;
+	size_t at;
+	struct sbx_object_scan object;
+	bool complete; /* it is an object, and all of it */
 	char user[64]; /* that a complete object names, cut; "": none */
 };
 int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,

@@ -289,7 +289,7 @@ static int spec_try_json(struct sbx_exec_spec *spec, const char *text,
 	root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
 	if (!root && !spec_must_be_json(text, len))
 		return 0;
-	*ret_is_json = true;
+	*ret_is_json = spec->is_object = true;
 	if (!root)
 		return sbx_error_set(reterr, -EINVAL,
 				     "exec: not a JSON object: %s (line %d)",
@@ -337,8 +337,7 @@ int sbx_exec_spec_parse(struct sbx_exec_spec *ret, const char *text, size_t len,
 
 /* ---- while it is being written ---- */
 
-/* True: here a JSON object may end. */
-static bool scan_byte(struct sbx_exec_scan *scan, char c)
+bool sbx_object_scan_byte(struct sbx_object_scan *scan, char c)
 {
 	if (scan->escaped) {
 		scan->escaped = false;
@@ -361,6 +360,7 @@ static int scan_check(struct sbx_exec_scan *scan, const char *text, size_t len,
 	struct sbx_exec_spec spec;
 	int r = sbx_exec_spec_parse(&spec, text, len, reterr);
 
+	scan->complete = r == 0 && spec.is_object;
 	snprintf(scan->user, sizeof(scan->user), "%s",
 		 spec.user ? spec.user : "");
 	sbx_exec_spec_release(&spec);
@@ -400,7 +400,8 @@ int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,
 		if (!scan->is_json || isspace((unsigned char)c))
 			continue;
 		/* complete, or something behind what was */
-		check = scan_byte(scan, c) || !scan->depth;
+		check = sbx_object_scan_byte(&scan->object, c) ||
+			!scan->object.depth;
 	}
 	return check ? scan_check(scan, text, len, reterr) : 0;
 }

@@ -28,6 +28,18 @@ static void command_clear(struct sfs_command *c)
 	c->scan = (struct sbx_exec_scan){0};
 }
 
+/* Half a command is none. */
+static void command_refuse(struct sfs_command *c, int err)
+{
+	command_clear(c);
+	c->refused = err;
+}
+
+void sfs_command_end(struct sfs_command *c)
+{
+	c->refused = 0;
+}
+
 void sfs_command_release(struct sfs_command *c)
 {
 	sbx_buf_release(&c->text);
@@ -87,24 +99,36 @@ bool sfs_command_is_empty(struct sfs_command *c)
 	return !sbx_buf_len(&c->text);
 }
 
+static bool is_complete(const struct sfs_command *c)
+{
+	return c->on_complete && c->scan.complete;
+}
+
 static void on_user(void *arg, const struct sbx_error *error)
 {
 	struct sfs_command_asking *a = arg;
 	struct sfs_command *c = a->c;
+	struct ctl_op *op = a->op;
+	bool is_there = c->asking == a; /* else its text is not any more */
 
-	if (c->asking == a) { /* else its text is not there any more */
+	if (is_there) {
 		command_drop_interrupted(c);
 		c->asking = NULL;
-		if (error->err && !a->op->file->closed)
-			command_clear(c);
+		is_there = !op->file->closed && sbx_buf_len(&c->text);
 	}
-	ctl_op_finish(a->op, error);
 	free(a);
+	if (is_there && error->err)
+		command_refuse(c, error->err);
+	if (is_there && !error->err && is_complete(c))
+		c->on_complete(op);
+	else
+		ctl_op_finish(op, error);
 }
 
 static void command_ask(fuse_req_t req, struct ctl_file *f,
 			struct sfs_command *c, size_t size)
 {
+	static const struct sbx_error none;
 	struct sfs_command_asking *a = malloc(sizeof(*a));
 
 	if (!a) {
@@ -119,7 +143,10 @@ static void command_ask(fuse_req_t req, struct ctl_file *f,
 		return;
 	}
 	c->asking = a;
-	sfs_user_check(f->node->sb, c->scan.user, on_user, a);
+	if (*c->scan.user)
+		sfs_user_check(f->node->sb, c->scan.user, on_user, a);
+	else
+		on_user(a, &none);
 }
 
 void sfs_command_write(fuse_req_t req, struct ctl_file *f,
@@ -128,19 +155,30 @@ void sfs_command_write(fuse_req_t req, struct ctl_file *f,
 	struct sbx_error e = {0};
 
 	command_drop_interrupted(c);
-	if (command_add(f, c, data, size, &e) == 0) {
-		if (*c->scan.user)
-			command_ask(req, f, c, size);
-		else
-			fuse_reply_write(req, size);
-		return;
+	if (c->refused) {
+		fuse_reply_err(req, -c->refused);
+	} else if (command_add(f, c, data, size, &e) < 0) {
+		command_refuse(c, e.err);
+		ctl_note(f->node, &e);
+		fuse_reply_err(req, -e.err);
+	} else if (*c->scan.user || is_complete(c)) {
+		command_ask(req, f, c, size);
+	} else {
+		fuse_reply_write(req, size);
 	}
-	command_clear(c);
-	ctl_note(f->node, &e);
-	fuse_reply_err(req, -e.err);
 }
 
 /* ---- starting ---- */
+
+int sfs_command_take(struct sfs_command *c, struct sbx_exec_spec *ret,
+		     struct sbx_error *reterr)
+{
+	int r = sbx_exec_spec_parse(ret, (char *)sbx_buf_at(&c->text),
+				    sbx_buf_len(&c->text), reterr);
+
+	command_clear(c);
+	return r;
+}
 
 int sfs_command_start(struct ctl_file *f, struct sfs_command *c,
 		      struct sfs_job **ret, struct sbx_error *reterr)
@@ -150,9 +188,7 @@ int sfs_command_start(struct ctl_file *f, struct sfs_command *c,
 
 	if (ctl_node_check(f->node) < 0)
 		return sbx_error_set(reterr, -ESTALE, "the sandbox is gone");
-	r = sbx_exec_spec_parse(&spec, (char *)sbx_buf_at(&c->text),
-				sbx_buf_len(&c->text), reterr);
-	command_clear(c);
+	r = sfs_command_take(c, &spec, reterr);
 	if (r < 0)
 		return r;
 	r = sfs_jobs_start(f->node->sb, &spec, ret, reterr);

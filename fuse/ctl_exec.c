@@ -123,6 +123,7 @@ static bool exec_begin(fuse_req_t req, struct exec_file *ef,
 	struct sbx_error e = {0};
 
 	*ret = NULL;
+	sfs_command_end(&ef->command);
 	if (sfs_command_is_empty(&ef->command))
 		return true;
 	if (sfs_command_start(&ef->f, &ef->command, ret, &e) == 0 &&
@@ -171,13 +172,15 @@ static void exec_write(fuse_req_t req, struct ctl_file *f, const char *data,
 
 	/* what is refused is no reason to show it another's output */
 	ef->talked = true;
-	if (ef->nr_runs >= MAX_RUNS)
+	if (ef->nr_runs >= MAX_RUNS) {
+		ef->command.refused = -EBUSY;
 		ctl_fail(req, f->node, -EBUSY,
 			 "exec: read the output of the %d commands before "
 			 "first",
 			 MAX_RUNS);
-	else
+	} else {
 		sfs_command_write(req, f, &ef->command, data, size);
+	}
 }
 
 static void exec_flush(fuse_req_t req, struct ctl_file *f)

@@ -33,6 +33,7 @@ static struct sfs_job *new_start(struct new_file *nf, struct sbx_error *reterr)
 {
 	struct sfs_job *j = NULL;
 
+	sfs_command_end(&nf->command);
 	if (!sfs_command_is_empty(&nf->command) &&
 	    sfs_command_start(&nf->f, &nf->command, &j, reterr) == 0)
 		nf->number = j->number;

@@ -3,10 +3,12 @@
  * same open file.
  *
  * One write is one creation and returns when the sandbox can be used.  Only a
- * write of a single line may be but the first of several, because shells
- * write line by line: such lines are gathered, and the sandbox is made when a
- * descriptor is closed or the name is read.
+ * write of a single line, or one that fills a buffer, may be but the first of
+ * several, because shells write like that: such pieces are gathered, and the
+ * sandbox is made when a descriptor is closed or the name is read, or with
+ * the piece that completes a JSON object.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +19,19 @@
 
 struct new_file {
 	struct ctl_file f;
-	struct sbx_buf lines;	/* gathered so far */
+	struct sbx_buf text;	     /* gathered so far */
+	struct sbx_object_scan scan; /* of it */
+	/* what was written until now, since a descriptor was closed */
+	bool talked; /* something */
+	int refused; /* this was wrong with it, so no more is taken; or 0 */
 	struct sbx_box *box;	/* what was made last; counted, or NULL */
-	struct sbx_error error; /* why the gathered lines gave nothing */
+	struct sbx_error error; /* why what was gathered gave nothing */
 	unsigned int busy;	/* creations under way */
 	bool reading;		/* a load waits for them */
 };
+
+/* Buffers of shells and of standard output are multiples of it. */
+#define FULL_BUFFER 1024
 
 struct creation {
 	struct new_file *nf; /* its file is counted */
@@ -32,6 +41,12 @@ struct creation {
 static struct new_file *new_of(struct ctl_file *f)
 {
 	return (struct new_file *)f;
+}
+
+static void new_clear(struct new_file *nf)
+{
+	sbx_buf_clear(&nf->text);
+	nf->scan = (struct sbx_object_scan){0};
 }
 
 /* ---- making ---- */
@@ -98,28 +113,37 @@ static void new_create(struct new_file *nf, struct ctl_op *op,
 			  c);
 }
 
-/* What was gathered; it was found to be good line by line. */
-static void new_create_lines(struct new_file *nf, struct ctl_op *op)
+/* What was gathered. */
+static void new_create_text(struct new_file *nf, struct ctl_op *op)
 {
 	struct sbx_error e;
 	char *options, *name;
 	int r = sbx_create_spec_parse(&options, &name,
-				      (char *)sbx_buf_at(&nf->lines),
-				      sbx_buf_len(&nf->lines), &e);
+				      (char *)sbx_buf_at(&nf->text),
+				      sbx_buf_len(&nf->text), &e);
 
-	sbx_buf_clear(&nf->lines);
+	new_clear(nf);
 	if (r == 0) {
 		new_create(nf, op, options, name);
 		free(options);
 		free(name);
-	} else {
-		nf->error = e;
-		if (op)
-			ctl_op_finish(op, &e);
+		return;
 	}
+	nf->refused = r;
+	if (!op || op->size == 0)
+		nf->error = e;
+	if (op)
+		ctl_op_finish(op, &e);
 }
 
 /* ---- the file ---- */
+
+/* Nothing more comes of what was written. */
+static void new_end(struct new_file *nf)
+{
+	nf->talked = false;
+	nf->refused = 0;
+}
 
 static void new_load(struct ctl_file *f)
 {
@@ -127,86 +151,128 @@ static void new_load(struct ctl_file *f)
 
 	nf->reading = true;
 	nf->busy++; /* not to be loaded from within */
-	if (sbx_buf_len(&nf->lines))
-		new_create_lines(nf, NULL);
+	if (sbx_buf_len(&nf->text))
+		new_create_text(nf, NULL);
+	new_end(nf);
 	if (--nf->busy == 0)
 		new_loaded(nf);
 }
 
-/* Adds a line, and looks whether the options still make sense. */
-static int new_gather(struct new_file *nf, const char *data, size_t size,
-		      struct sbx_error *reterr)
+static bool is_blank(const char *data, size_t size)
 {
+	while (size && isspace((unsigned char)data[size - 1]))
+		size--;
+	return !size;
+}
+
+/* Whether more may follow it that belongs to it. */
+static bool is_piece(const char *data, size_t size)
+{
+	return memchr(data, '\n', size) == data + size - 1 ||
+	       size % FULL_BUFFER == 0;
+}
+
+/* Whether the lines make sense; the last one may be cut off. */
+static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
+{
+	const char *text = (char *)sbx_buf_at(&nf->text), *end;
 	char *options, *name;
 	int r;
 
-	sbx_buf_add(&nf->lines, data, size);
-	if (nf->lines.err)
-		r = sbx_error_set(reterr, -E2BIG,
-				  "new: at most 64 KiB of options");
-	else
-		r = sbx_create_spec_parse(&options, &name,
-					  (char *)sbx_buf_at(&nf->lines),
-					  sbx_buf_len(&nf->lines), reterr);
-	if (r < 0) {
-		sbx_buf_clear(&nf->lines);
+	end = memrchr(text, '\n', sbx_buf_len(&nf->text));
+	if (!end)
+		return 0;
+	r = sbx_create_spec_parse(&options, &name, text, (size_t)(end - text),
+				  reterr);
+	if (r < 0)
 		return r;
-	}
 	free(options);
 	free(name);
 	return 0;
 }
 
-static bool is_single_line(const char *data, size_t size)
+enum new_next { NEW_GATHER, NEW_CREATE };
+
+/* What to do with what was gathered; -errno: it is wrong. */
+static int new_look(struct new_file *nf, const char *data, size_t size,
+		    struct sbx_error *reterr)
 {
-	return memchr(data, '\n', size) == data + size - 1 && data[0] != '{';
+	const char *text = (char *)sbx_buf_at(&nf->text);
+	size_t len = sbx_buf_len(&nf->text), blank = 0;
+	bool gathers = len > size || is_piece(data, size), ended = false;
+
+	while (blank < len && isspace((unsigned char)text[blank]))
+		blank++;
+	if (blank == len || text[blank] != '{') {
+		if (!gathers)
+			return NEW_CREATE;
+		return new_check_lines(nf, reterr);
+	}
+	for (size_t i = 0; i < size; i++)
+		ended |= sbx_object_scan_byte(&nf->scan, data[i]);
+	return ended || !gathers ? NEW_CREATE : NEW_GATHER;
+}
+
+static int new_add(struct new_file *nf, const char *data, size_t size,
+		   struct sbx_error *reterr)
+{
+	/* the end of an object that was written line by line */
+	if (nf->talked && !sbx_buf_len(&nf->text) && is_blank(data, size))
+		return NEW_GATHER;
+	nf->talked = true;
+	if (sbx_buf_add(&nf->text, data, size) < 0)
+		return sbx_error_set(reterr,
+				     nf->text.err == -ENOMEM ? -ENOMEM : -E2BIG,
+				     "new: at most 64 KiB of options");
+	return new_look(nf, data, size, reterr);
 }
 
 static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		      size_t size)
 {
 	struct new_file *nf = new_of(f);
-	bool gather = sbx_buf_len(&nf->lines) || is_single_line(data, size);
 	struct sbx_error e;
 	struct ctl_op *op;
-	char *options, *name;
 	int r;
 
+	if (nf->refused) {
+		fuse_reply_err(req, -nf->refused);
+		return;
+	}
 	nf->error.err = 0;
-	r = gather ? new_gather(nf, data, size, &e)
-		   : sbx_create_spec_parse(&options, &name, data, size, &e);
+	r = new_add(nf, data, size, &e);
 	if (r < 0) {
+		new_clear(nf);
+		nf->refused = r;
 		ctl_fail(req, f->node, r, "%s", e.text);
-		return;
-	}
-	if (gather) {
+	} else if (r == NEW_GATHER) {
 		fuse_reply_write(req, size);
-		return;
+	} else {
+		op = ctl_op_new(req, f->node, f, size);
+		if (op)
+			new_create_text(nf, op);
+		else
+			new_clear(nf);
 	}
-	op = ctl_op_new(req, f->node, f, size);
-	if (op)
-		new_create(nf, op, options, name);
-	free(options);
-	free(name);
 }
 
 static void new_flush(fuse_req_t req, struct ctl_file *f)
 {
 	struct new_file *nf = new_of(f);
-	struct ctl_op *op;
+	struct ctl_op *op = NULL;
 
-	if (!sbx_buf_len(&nf->lines)) {
+	if (!sbx_buf_len(&nf->text))
 		fuse_reply_err(req, 0);
-		return;
-	}
-	op = ctl_op_new(req, f->node, f, 0);
+	else
+		op = ctl_op_new(req, f->node, f, 0);
 	if (op)
-		new_create_lines(nf, op);
+		new_create_text(nf, op);
+	new_end(nf);
 }
 
 static int new_open(struct ctl_file *f, int flags)
 {
-	sbx_buf_init(&new_of(f)->lines, SBX_SPEC_CREATE_MAX);
+	sbx_buf_init(&new_of(f)->text, SBX_SPEC_CREATE_MAX);
 	return 0;
 }
 
@@ -216,7 +282,7 @@ static void new_close(struct ctl_file *f)
 
 	sbx_box_unref(nf->box);
 	nf->box = NULL;
-	sbx_buf_release(&nf->lines);
+	sbx_buf_release(&nf->text);
 }
 
 static bool new_present(const struct ctl_node *dir)

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuse/command.h"
 #include "fuse/ctl_file.h"
 #include "fuse/ctl_job.h"
 #include "fuse/ctl_terminal.h"
 #include "fuse/limits.h"
 #include "fuse/sandbox.h"
 #include "fuse/text.h"
-#include "fuse/user.h"
 
 static const struct ctl_type terminal_dir, terminals_new;
 
@@ -106,7 +106,8 @@ static void terminals_list(struct ctl_node *n, struct ctl_list *list)
 				     terminal_dir.name, j->number));
 }
 
-static void on_made(void *arg, struct sfs_job *j, const struct sbx_error *error)
+static void on_made_dir(void *arg, struct sfs_job *j,
+			const struct sbx_error *error)
 {
 	struct ctl_op *op = arg;
 	struct ctl_node *n = op->node;
@@ -137,7 +138,7 @@ static void terminals_mkdir(fuse_req_t req, struct sfs_node *node,
 	} else {
 		op = ctl_op_new(req, n, NULL, 0);
 		if (op)
-			start(n->sb, name, NULL, on_made, op);
+			start(n->sb, name, NULL, on_made_dir, op);
 	}
 }
 
@@ -184,11 +185,13 @@ const struct ctl_type ctl_terminals = {
 
 /*
  * Starts one when it is first read, unless a command was written before, which
- * starts at once.  Who may only read gets nothing: a careless "grep -r" must
- * not start shells.
+ * starts when it is known to be complete: with the end of a JSON object, else
+ * when a descriptor is closed or the name is read.  Who may only read gets
+ * nothing: a careless "grep -r" must not start shells.
  */
 struct new_file {
 	struct ctl_file f;
+	struct sfs_command command;
 	struct sfs_job *job; /* counted; the newest of this open file */
 	bool may_start;
 };
@@ -196,12 +199,6 @@ struct new_file {
 static struct new_file *new_of(struct ctl_file *f)
 {
 	return (struct new_file *)f;
-}
-
-static int new_open(struct ctl_file *f, int flags)
-{
-	new_of(f)->may_start = (flags & O_ACCMODE) == O_RDWR;
-	return 0;
 }
 
 static void new_take(struct ctl_file *f, struct sfs_job *j)
@@ -224,20 +221,36 @@ static void on_made_to_read(void *arg, struct sfs_job *j,
 	ctl_file_loaded(f, error);
 }
 
+/* What was written, or without that a login shell. */
+static void new_start(struct ctl_file *f, start_fn *fn, void *arg)
+{
+	struct sfs_command *c = &new_of(f)->command;
+	struct sbx_exec_spec spec = {0};
+	struct sbx_error e = {0};
+	bool is_shell = sfs_command_is_empty(c);
+
+	if (!is_shell && sfs_command_take(c, &spec, &e) < 0)
+		fn(arg, NULL, &e);
+	else
+		start(f->node->sb, NULL, is_shell ? NULL : &spec, fn, arg);
+	sbx_exec_spec_release(&spec);
+}
+
 static void new_load(struct ctl_file *f)
 {
 	struct new_file *nf = new_of(f);
+	bool is_empty = sfs_command_is_empty(&nf->command);
 
-	if (nf->job)
+	sfs_command_end(&nf->command);
+	if (is_empty && nf->job)
 		sfs_text_printf(&f->text, "%s\n", nf->job->name);
-	if (nf->job || !nf->may_start)
+	if (is_empty && (nf->job || !nf->may_start))
 		ctl_file_loaded(f, NULL);
 	else
-		start(f->node->sb, NULL, NULL, on_made_to_read, f);
+		new_start(f, on_made_to_read, f);
 }
 
-static void on_made_by_write(void *arg, struct sfs_job *j,
-			     const struct sbx_error *error)
+static void on_made(void *arg, struct sfs_job *j, const struct sbx_error *error)
 {
 	struct ctl_op *op = arg;
 
@@ -246,55 +259,44 @@ static void on_made_by_write(void *arg, struct sfs_job *j,
 	ctl_op_finish(op, error);
 }
 
-/* What was written, while its user is being looked up. */
-struct writing {
-	struct ctl_op *op;
-	struct sbx_exec_spec spec;
-};
-
-static void on_user(void *arg, const struct sbx_error *error)
+static void on_complete(struct ctl_op *op)
 {
-	struct writing *w = arg;
-
-	if (error->err)
-		ctl_op_finish(w->op, error);
-	else
-		start(w->op->node->sb, NULL, &w->spec, on_made_by_write, w->op);
-	sbx_exec_spec_release(&w->spec);
-	free(w);
+	new_start(op->file, on_made, op);
 }
 
 static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		      size_t size)
 {
-	static const struct sbx_error none;
-	struct writing *w = calloc(1, sizeof(*w));
-	struct sbx_error e;
+	sfs_command_write(req, f, &new_of(f)->command, data, size);
+}
 
-	if (!w) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	if (sbx_exec_spec_parse(&w->spec, data, size, &e) < 0) {
-		ctl_fail(req, f->node, e.err, "%s", e.text);
-		free(w);
-		return;
-	}
-	w->op = ctl_op_new(req, f->node, f, size);
-	if (!w->op) {
-		sbx_exec_spec_release(&w->spec);
-		free(w);
-	} else if (w->spec.user) {
-		sfs_user_check(f->node->sb, w->spec.user, on_user, w);
-	} else {
-		on_user(w, &none);
-	}
+static void new_flush(fuse_req_t req, struct ctl_file *f)
+{
+	struct sfs_command *c = &new_of(f)->command;
+	struct ctl_op *op = NULL;
+
+	sfs_command_end(c);
+	if (sfs_command_is_empty(c))
+		fuse_reply_err(req, 0);
+	else
+		op = ctl_op_new(req, f->node, f, 0);
+	if (op)
+		new_start(f, on_made, op);
+}
+
+static int new_open(struct ctl_file *f, int flags)
+{
+	new_of(f)->may_start = (flags & O_ACCMODE) == O_RDWR;
+	sfs_command_init(&new_of(f)->command);
+	new_of(f)->command.on_complete = on_complete;
+	return 0;
 }
 
 static void new_close(struct ctl_file *f)
 {
 	sfs_job_unref(new_of(f)->job);
 	new_of(f)->job = NULL;
+	sfs_command_release(&new_of(f)->command);
 }
 
 static const struct ctl_file_type new_file = {
@@ -302,6 +304,7 @@ static const struct ctl_file_type new_file = {
 	.open = new_open,
 	.load = new_load,
 	.write = new_write,
+	.flush = new_flush,
 	.close = new_close,
 };
 

@@ -3,7 +3,7 @@
 up, and bounds; the screen is drawn by a terminal emulator and compared."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, hashlib, json, re, select, threading, time, unittest
+import errno, hashlib, json, re, select, subprocess, threading, time, unittest
 import pyte
 from sbxmount import Mount, wait_for
 
@@ -344,9 +344,29 @@ class Terminals(unittest.TestCase):
             self.assertRegex(f.read(), rb"\Ab\r\n/dev/pts/\d+\r\n\Z")
         fd = os.open(self.path("terminals", "new"), os.O_RDWR)
         self.fails(errno.ENOENT, os.write, fd, b'{"argv":["/nonexistent"]}')
-        self.fails(errno.EINVAL, os.write, fd, b'{"argv":')
+        os.write(fd, b'{"argv":')
+        self.fails(errno.EINVAL, os.read, fd, 10)
         os.close(fd)
         self.assertIn("not a JSON object", self.text("status"))
+
+    def test_new_takes_several_lines(self):
+        """written as shells do, one by one"""
+        before = set(os.listdir(self.path("terminals")))
+        for text in ("A=b\necho $A\nexit 3\n",
+                     '{"command":\n"echo $A; exit 3",\n"env": {"A": "b"}\n}\n'):
+            r = subprocess.run(
+                ["bash", "-c", 'exec 3<>new; printf "%s" "$1" >&3; read n <&3;'
+                 'echo $n; exec 3<>new; read n <&3; echo $n', "bash", text],
+                cwd=self.path("terminals"), stdout=subprocess.PIPE, timeout=60)
+            name, shell = r.stdout.decode().split()
+            self.addCleanup(self.gone, name)
+            self.assertEqual(set(os.listdir(self.path("terminals"))) - before,
+                             {name, shell})
+            os.rmdir(self.path("terminals", shell))
+            self.assertEqual(self.text("terminals", name, "exit_code"), "3\n")
+            with open(self.path("terminals", name, "data"), "rb") as f:
+                self.assertEqual(f.read(), b"b\r\n")
+            os.rmdir(self.path("terminals", name))
 
     def test_names_and_sizes(self):
         self.fails(errno.EEXIST, os.mkdir, self.path("terminals", "new"))

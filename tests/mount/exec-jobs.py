@@ -97,6 +97,31 @@ class Jobs(unittest.TestCase):
         self.assertEqual(os.read(fd, 100), b"ok\n")
         os.close(fd)
 
+    def test_what_follows_a_refused_piece_is_refused(self):
+        """half a script would be another one"""
+        n = self.start("true")
+        for name in "exec", "jobs/new":
+            for first, error in ((b"#" * (1 << 20), errno.E2BIG),
+                                 (b'{"command": 1}\n', errno.EINVAL)):
+                fd = os.open(self.path(name), os.O_RDWR)
+                if error == errno.E2BIG:
+                    os.write(fd, first)
+                    first = b"#\n"
+                self.fails(error, os.write, fd, first)
+                self.fails(error, os.write, fd, b"touch half\n")
+                os.close(fd)
+        # which is how a shell writes, and goes on
+        r = self.sh("printf -v s 'true %0200d\\n' {1..6000}; "
+                    "printf '%stouch half' \"$s\" >exec")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(b"Argument list too long", r.stderr)
+        self.assertEqual(self.start("test ! -e half"), str(int(n) + 1))
+        self.assertEqual(self.code(str(int(n) + 1)), 0)
+        # the next one is another matter
+        r = self.sh("exec 3<>exec; echo '{bad' >&3; echo 'echo good' >&3; "
+                    "cat <&3")
+        self.assertEqual(r.stdout, b"good\n")
+
     def test_a_mebibyte_in_pieces(self):
         fd = os.open(self.path("exec"), os.O_RDWR)
         text = b"echo begin\n" + b"#" * ((1 << 20) - 20)

@@ -298,6 +298,29 @@ class Control(unittest.TestCase):
         with open(self.m.path(".sbxfs", "errors")) as f:
             self.assertIn("nonsense", f.read())
 
+    def test_new_as_shells_write_it(self):
+        """line by line, whatever was said to the lines before"""
+        def bash(text):
+            script = 'printf "%s" "$1" >new'
+            return subprocess.run(["bash", "-c", script, "bash", text],
+                                  cwd=self.m.mnt,
+                                  stderr=subprocess.DEVNULL).returncode
+        before = set(os.listdir(self.m.mnt))
+        self.assertEqual(bash('{\n"name": "pretty",\n"metadata":\n'
+                              '{"a": "b"}\n}\n\n'), 0)
+        self.assertEqual(bash("# " + "x" * 5000 + "\nname=wide\n"), 0)
+        self.assertEqual(set(os.listdir(self.m.mnt)) - before,
+                         {"pretty", "wide"})
+        for bad in ('name=bad\nbogus\nmetadata.a=b\n',
+                    '{"name": "../bad"}\n\n',
+                    '{"name": "bad"} x\n{"name": "bad"}\n',
+                    '{"name": "wide"}\n\n'):
+            self.assertEqual(bash(bad), 1, bad)
+        self.assertEqual(set(os.listdir(self.m.mnt)) - before,
+                         {"pretty", "wide"})
+        for name in "pretty", "wide":
+            os.rmdir(self.m.path(name))
+
     def test_port_is_waited_for(self):
         port = b"%d" % free_port()
         fd = os.open(self.path("ports"), os.O_RDWR)

@@ -186,6 +186,25 @@ static void test_exec_is_refused_while_being_written(void **state)
 		}
 }
 
+static bool is_complete(const char *text)
+{
+	struct sbx_exec_scan s = {0};
+	struct sbx_error e;
+
+	assert_int_equal(sbx_exec_scan(&s, text, strlen(text), &e), 0);
+	return s.complete;
+}
+
+static void test_exec_knows_a_complete_object(void **state)
+{
+	assert_true(is_complete("{\"command\": \"}\",\n\"env\": {}}"));
+	assert_true(is_complete("{\"command\": \"x\"}\n\n"));
+	assert_false(is_complete("{\"command\": \"x\""));
+	/* what a shell groups may go on */
+	assert_false(is_complete("{ echo a; }"));
+	assert_false(is_complete("echo a"));
+}
+
 /* ---- new ---- */
 
 static void created(const char *text, const char *want_name,
@@ -325,6 +344,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exec_text_is_for_the_shell),
 		cmocka_unit_test(test_exec_is_refused_while_being_written),
+		cmocka_unit_test(test_exec_knows_a_complete_object),
 		cmocka_unit_test(test_exec_long_script_goes_to_the_input),
 		cmocka_unit_test(test_exec_json),
 		cmocka_unit_test(test_exec_refuses),

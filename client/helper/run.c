@@ -246,18 +246,30 @@ static void stream_read(struct stream *s)
 	stream_poll(s);
 }
 
+/* Of what waits in both streams nobody can tell which was first: output comes
+ * before complaints. */
+static void stream_give_way(struct stream *s)
+{
+	struct stream *first = &s->job->out[0];
+
+	if (s != first && first->credit && stream_waiting(first))
+		stream_read(first);
+}
+
 static void on_stream(void *arg, short revents)
 {
 	struct stream *s = arg;
 
-	if (peer_is_busy(s->job->h))
+	if (peer_is_busy(s->job->h)) {
 		stream_poll(s);
-	else if (s->credit)
+	} else if (s->credit) {
+		stream_give_way(s);
 		stream_read(s);
-	else if (stream_waiting(s))
+	} else if (stream_waiting(s)) {
 		stream_poll(s);
-	else if (revents & (POLLHUP | POLLERR))
+	} else if (revents & (POLLHUP | POLLERR)) {
 		stream_end(s);
+	}
 }
 
 void run_resume(struct helper *h)

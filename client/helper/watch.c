@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "client/helper/helper.h"
@@ -233,22 +234,24 @@ static void on_event(struct helper *h, const struct inotify_event *e)
 	}
 }
 
+/* All that has happened until now: what goes on meanwhile may have no end. */
 static void watch_read(struct helper *h)
 {
 	char buf[16384]
 		__attribute__((aligned(__alignof__(struct inotify_event))));
 	const struct inotify_event *e;
+	int left = 0;
 	ssize_t n;
 	char *p;
 
-	while (h->watch.fd >= 0 &&
-	       (n = read(h->watch.fd, buf, sizeof(buf))) > 0) {
+	if (h->watch.fd < 0 || ioctl(h->watch.fd, FIONREAD, &left) < 0)
+		return;
+	while (left > 0 && (n = read(h->watch.fd, buf, sizeof(buf))) > 0) {
+		left -= (int)n;
 		for (p = buf; p < buf + n; p += sizeof(*e) + e->len) {
 			e = (const struct inotify_event *)(const void *)p;
 			on_event(h, e);
 		}
-		if ((size_t)n < sizeof(buf) / 2)
-			break;
 	}
 }
 

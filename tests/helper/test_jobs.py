@@ -138,6 +138,15 @@ class Jobs(HelperTest):
         self.assertEqual(self.h.exit_of(1), (0, 0))
         self.assertEqual(len(self.h.output(1)), 10**6)
 
+    def test_output_comes_before_complaints(self):
+        """where both wait"""
+        self.h.sh(1, "echo e1 >&2; echo o1; echo e2 >&2; echo o2", credit=0)
+        self.h.call(CREDIT, 1, 100)
+        self.h.wait(lambda: self.h.ended(1, 1) and self.h.ended(1, 2))
+        self.assertEqual([m[3] for m in self.h.journal
+                          if m[0] == OUTPUT and m[3]],
+                         [b"o1\no2\n", b"e1\ne2\n"])
+
     def test_exit_is_told_without_credit(self):
         self.h.run(1, [b"echo", b"hello"], credit=0)
         self.assertEqual(self.h.exit_of(1), (0, 0))

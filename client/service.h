@@ -227,6 +227,9 @@ struct sbx_service_type {
 	void (*close)(struct sbx_service *svc, void (*on_closed)(void *arg),
 		      void *arg);
 	void (*submit)(struct sbx_service *svc, struct sbx_call *call);
+	/* What CREATE would say at once to these options, which may not be all
+	 * yet: 0 or -EINVAL.  Makes nothing. */
+	int (*options_check)(const char *options, struct sbx_error *reterr);
 
 	/*
 	 * Runs argv in the sandbox with a stdin.  Never fails at once: what

@@ -59,6 +59,7 @@ const struct sbx_service_type sbx_svc_computesdk = {
 	.open = csdk_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,
+	.options_check = sbx_csdk_options_check,
 	.stream_open = csdk_stream_open,
 	.stream_send = csdk_stream_send,
 	.stream_pause = csdk_stream_pause,

@@ -63,6 +63,8 @@ struct sbx_csdk_create {
  * -EINVAL with a sentence. */
 int sbx_csdk_create_parse(struct sbx_csdk_create *ret, const char *options,
 			  const char *marker, struct sbx_error *reterr);
+/* The same, of options that may not be all yet; nothing is made. */
+int sbx_csdk_options_check(const char *options, struct sbx_error *reterr);
 void sbx_csdk_create_release(struct sbx_csdk_create *c);
 /* {"namespace":..,"name":..}; NULL without memory */
 char *sbx_csdk_find_body(const char *namespace, const char *name);

@@ -132,6 +132,15 @@ int sbx_csdk_create_parse(struct sbx_csdk_create *ret, const char *options,
 	return r;
 }
 
+int sbx_csdk_options_check(const char *options, struct sbx_error *reterr)
+{
+	struct sbx_csdk_create c;
+	int r = sbx_csdk_create_parse(&c, options, "", reterr);
+
+	sbx_csdk_create_release(&c);
+	return r;
+}
+
 void sbx_csdk_create_release(struct sbx_csdk_create *c)
 {
 	sbx_wipe(c->body);

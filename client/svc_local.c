@@ -280,6 +280,7 @@ const struct sbx_service_type sbx_svc_local = {
 	.open = local_open,
 	.close = local_close,
 	.submit = local_submit,
+	.options_check = sbx_xgen_options_check,
 	.stream_open = local_stream_open,
 	.stream_send = xgen_stream_send,
 	.stream_pause = xgen_stream_pause,

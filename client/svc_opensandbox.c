@@ -50,6 +50,7 @@ const struct sbx_service_type sbx_svc_opensandbox = {
 	.open = osb_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,
+	.options_check = sbx_osb_options_check,
 	.stream_open = osb_stream_open,
 	.stream_send = osb_stream_send,
 	.stream_pause = osb_stream_pause,

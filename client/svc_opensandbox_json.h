@@ -46,6 +46,8 @@ struct sbx_osb_create {
  * -EINVAL with a sentence that names what is wrong. */
 int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
 			 const char *marker, struct sbx_error *reterr);
+/* The same, of options that may not be all yet; nothing is made. */
+int sbx_osb_options_check(const char *options, struct sbx_error *reterr);
 void sbx_osb_create_release(struct sbx_osb_create *c);
 
 #endif

@@ -213,6 +213,15 @@ int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
 	return r;
 }
 
+int sbx_osb_options_check(const char *options, struct sbx_error *reterr)
+{
+	struct sbx_osb_create c;
+	int r = sbx_osb_create_parse(&c, options, "", reterr);
+
+	sbx_osb_create_release(&c);
+	return r;
+}
+
 void sbx_osb_create_release(struct sbx_osb_create *c)
 {
 	sbx_wipe(c->body);

@@ -200,6 +200,16 @@ static int create_name(struct sbx_maker *m)
 	return *name ? 0 : sbx_maker_no_memory(m);
 }
 
+static int options_check(const char *options, struct sbx_error *reterr)
+{
+	char *name = NULL;
+	struct sbx_maker maker = {.own = &name, .reterr = reterr};
+	int r = sbx_maker_run(&maker, options, create_words, create_name);
+
+	free(name);
+	return r;
+}
+
 static void create_start(struct sbx_work *w)
 {
 	struct making *m = calloc(1, sizeof(*m));
@@ -309,6 +319,7 @@ const struct sbx_service_type sbx_svc_timetravel = {
 	.open = timetravel_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,
+	.options_check = options_check,
 	.run_limits = &run_limits,
 	.run = timetravel_run,
 	.run_cancel = timetravel_run_cancel,

@@ -89,6 +89,7 @@ const struct sbx_service_type sbx_svc_vtrix = {
 	.open = vtrix_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,
+	.options_check = sbx_vtrix_options_check,
 	.run_limits = &run_limits,
 	.run = vtrix_run,
 	.run_cancel = vtrix_run_cancel,

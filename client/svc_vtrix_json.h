@@ -47,6 +47,8 @@ const json_t *sbx_vtrix_created(const json_t *data);
  */
 char *sbx_vtrix_create_body(const char *options, const char *marker,
 			    struct sbx_error *reterr);
+/* The same, of options that may not be all yet; nothing is made. */
+int sbx_vtrix_options_check(const char *options, struct sbx_error *reterr);
 
 /* The body of a change to one that is there, from a JSON object: its spec and
  * image; or, configures, what is said to its pod, where no text is nothing.

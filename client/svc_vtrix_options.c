@@ -184,6 +184,15 @@ char *sbx_vtrix_create_body(const char *options, const char *marker,
 	return sbx_maker_run(&m, options, words, finish) < 0 ? NULL : w.body;
 }
 
+int sbx_vtrix_options_check(const char *options, struct sbx_error *reterr)
+{
+	char *body = sbx_vtrix_create_body(options, "", reterr);
+	int r = body ? 0 : reterr->err;
+
+	sbx_wipe(body);
+	return r;
+}
+
 /* ---- of one that is there ---- */
 
 static const struct sbx_maker_word update_words[] = {

@@ -113,6 +113,7 @@ const struct sbx_service_type sbx_svc_xgen = {
 	.open = xgen_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,
+	.options_check = sbx_xgen_options_check,
 	.stream_open = xgen_stream_open,
 	.stream_send = xgen_stream_send,
 	.stream_pause = xgen_stream_pause,

@@ -56,6 +56,8 @@ struct sbx_xgen_create {
  */
 int sbx_xgen_create_parse(struct sbx_xgen_create *ret, const char *options,
 			  const char *marker, struct sbx_error *reterr);
+/* The same, of options that may not be all yet; nothing is made. */
+int sbx_xgen_options_check(const char *options, struct sbx_error *reterr);
 void sbx_xgen_create_release(struct sbx_xgen_create *c);
 void sbx_xgen_env_free(char **env);
 

@@ -304,6 +304,15 @@ int sbx_xgen_create_parse(struct sbx_xgen_create *ret, const char *options,
 	return r;
 }
 
+int sbx_xgen_options_check(const char *options, struct sbx_error *reterr)
+{
+	struct sbx_xgen_create c;
+	int r = sbx_xgen_create_parse(&c, options, "", reterr);
+
+	sbx_xgen_create_release(&c);
+	return r;
+}
+
 void sbx_xgen_create_release(struct sbx_xgen_create *c)
 {
 	free(c->body_v1);

@@ -80,8 +80,12 @@ static void on_touched(void *arg, struct sbx_box *box,
 
 static void keepalive_touch(fuse_req_t req, struct ctl_node *n, bool now)
 {
-	struct ctl_op *op = ctl_op_new(req, n, NULL, 0);
+	struct ctl_op *op = NULL;
 
+	if (now)
+		op = ctl_op_new(req, n, NULL, 0);
+	else /* cannot be kept */
+		fuse_reply_err(req, EPERM);
 	if (op)
 		sbx_client_keepalive(n->place->client, n->sb->box, 0,
 				     on_touched, op);

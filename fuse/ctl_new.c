@@ -175,6 +175,7 @@ static bool is_piece(const char *data, size_t size)
 /* Whether the lines make sense; the last one may be cut off. */
 static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
 {
+	struct sbx_client *client = nf->f.node->place->client;
 	const char *text = (char *)sbx_buf_at(&nf->text), *end;
 	char *options, *name;
 	int r;
@@ -186,9 +187,10 @@ static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
 				  reterr);
 	if (r < 0)
 		return r;
+	r = sbx_client_service(client)->type->options_check(options, reterr);
 	free(options);
 	free(name);
-	return 0;
+	return r;
 }
 
 enum new_next { NEW_GATHER, NEW_CREATE };

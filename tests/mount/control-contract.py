@@ -77,6 +77,8 @@ TRANSCRIPT = (
     ("keepalive: expires and remaining; seconds, an empty line, touch",
      "echo 500 >keepalive; echo >keepalive; touch keepalive; "
      "cut -d: -f1 keepalive", "expires\nremaining_s\n"),
+    ("no time but now can be set", "touch -d 2001-01-01 keepalive status 2>&1 | "
+     "grep -c 'not permitted'", "2\n"),
     ("what the sandbox did is visible once its end can be seen",
      "for i in 1 2 3 4 5; do echo \"echo $i >n\" >exec; cat exec; cat workspace/n; done",
      "1\n2\n3\n4\n5\n"),

@@ -49,8 +49,10 @@ struct csdk_box {
 	bool gone;	    /* freed when nobody holds it any more */
 
 	/* svc_computesdk_reach.c */
-	bool ready; /* there can be used, as far as we know */
-	bool old;   /* its daemon is of the second generation */
+	bool ready;	   /* there can be used, as far as we know */
+	bool old;	   /* its daemon is of the second generation */
+	unsigned int deaf; /* terminals in a row that took no input */
+	uint64_t deaf_ms;  /* when the last of them was given up */
 	struct sbx_csdk_there there;
 	struct sbx_csdk_upload upload;
 	struct csdk_wait *waiting;
@@ -203,6 +205,7 @@ struct csdk_stream {
 	bool ws_is_open;
 	unsigned int attempts, refusals;
 	bool turned_down;     /* the attempt at hand, by the daemon itself */
+	bool deaf;	      /* the terminal takes no input */
 	struct sbx_error why; /* the attempt at hand fails */
 
 	/* svc_computesdk_carry.c */
@@ -225,6 +228,8 @@ struct csdk_stream {
 /* svc_computesdk_stream.c, for the other */
 /* What carries it is there, and can be told what to run. */
 void csdk_stream_started(struct csdk_stream *s);
+/* It was told. */
+void csdk_stream_heard(struct csdk_stream *s);
 /* svc_computesdk_carry.c */
 void csdk_carry_init(struct csdk_stream *s);
 void csdk_carry_release(struct csdk_stream *s);

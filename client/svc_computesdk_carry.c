@@ -214,6 +214,9 @@ static int on_line(void *arg, const struct sbx_line *line)
 	if (s->base.phase != CSDK_RUN)
 		return is_over(s);
 	switch (line->kind) {
+	case 'g':
+		csdk_stream_heard(s);
+		break;
 	case 'o':
 		output(s, 1, line);
 		break;

@@ -48,6 +48,7 @@ static const char carry_script[] =
 	"  case $l in \"<r0:\"*) a=$a${l#*:};; \"<g1:\"*) q=y; break;; "
 	"\"<g0:\"*) break;; esac\n"
 	"done\n"
+	"printf '~g0:\\n'\n"
 	"c=$(printf %s \"$a\" | base64 -d)\n"
 	"exec 3>&1\n"
 	"size() { z=$((${#1} / 4 * 3)); "

@@ -18,7 +18,9 @@
 #define PATIENCE_MS  60000 /* from stream_open until it runs */
 #define MAX_ATTEMPTS 4
 #define MAKE_MS	     15000
-#define LAUNCH_MS    15000
+#define DEAF_MS	     8000 /* from what is typed to an answer */
+#define MAX_DEAF     2
+#define DEAF_FOR_MS  300000 /* then one more terminal is tried */
 #define FAREWELL_MS  20000
 #define HURRY_MS     1500 /* when everything is being closed */
 /* The edge drops what is idle for a minute, and the daemon who answers no
@@ -41,7 +43,8 @@ static void on_farewell(void *arg, const struct sbx_answer *answer)
 	sbx_rest_let_go(rest);
 }
 
-/* The terminal stays until it is told to go. */
+/* The terminal stays until it is told to go.  Where it takes no input that
+ * would block all others; what was typed there ends it if it arrives. */
 static void stream_farewell(struct csdk_stream *s)
 {
 	struct sbx_rest *rest = s->base.rest;
@@ -55,13 +58,14 @@ static void stream_farewell(struct csdk_stream *s)
 		.to = s->box,
 	};
 
-	if (s->terminal && s->box->place.url &&
+	if (s->terminal && !s->deaf && s->box->place.url &&
 	    sbx_request_start(rest, &conf, on_farewell, s->box)) {
 		csdk_box_hold(s->box);
 		sbx_rest_hold(rest);
 	}
 	free(s->terminal);
 	s->terminal = NULL;
+	s->deaf = false;
 }
 
 static void stream_release(struct sbx_rest_stream *base)
@@ -144,9 +148,49 @@ static void on_late(uv_timer_t *timer)
 
 /* ---- words ---- */
 
-void csdk_stream_started(struct csdk_stream *s)
+/*
+ * There are daemons that hold what is typed until something is printed, but
+ * what is here waits for the other side to speak first.  A network may have
+ * stalled as well, so it takes more than one to tell.
+ */
+static bool box_is_deaf(const struct csdk_box *b)
+{
+	return b->deaf >= MAX_DEAF &&
+	       uv_now(b->x->rest.loop) - b->deaf_ms < DEAF_FOR_MS;
+}
+
+static void stream_fail_deaf(struct csdk_stream *s)
+{
+	bool certain = box_is_deaf(s->box);
+
+	sbx_rest_stream_fail(&s->base, certain ? -EOPNOTSUPP : -ETIMEDOUT,
+			     certain ? SBX_RETRY_NEVER : SBX_RETRY_CONNECTION,
+			     "no command can be run there: the daemon does not "
+			     "pass on what is typed at its terminals");
+}
+
+static void on_deaf(uv_timer_t *timer)
+{
+	struct csdk_stream *s = timer->data;
+
+	s->deaf = true;
+	s->box->deaf++;
+	s->box->deaf_ms = uv_now(timer->loop);
+	if (s->base.phase == CSDK_RUN)
+		stream_fail_deaf(s);
+	else
+		on_late(timer);
+}
+
+void csdk_stream_heard(struct csdk_stream *s)
 {
 	uv_timer_stop(&s->base.timer);
+	s->box->deaf = 0;
+}
+
+void csdk_stream_started(struct csdk_stream *s)
+{
+	uv_timer_start(&s->base.timer, on_deaf, DEAF_MS, 0);
 	s->base.phase = CSDK_RUN;
 	csdk_carry_start(s);
 	if (s->base.phase == CSDK_RUN)
@@ -240,7 +284,7 @@ static void stream_launch(struct csdk_stream *s)
 	if (!s->terminal || !s->ws_is_open)
 		return;
 	s->base.phase = CSDK_LAUNCH;
-	uv_timer_start(&s->base.timer, on_late, LAUNCH_MS, 0);
+	uv_timer_start(&s->base.timer, on_deaf, DEAF_MS, 0);
 	if (say_subscribe(s) < 0 || say_launch(s) < 0)
 		sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
 				     "the command could not be sent");
@@ -325,6 +369,10 @@ static void stream_make(struct csdk_stream *s)
 		.to = s->box,
 	};
 
+	if (box_is_deaf(s->box)) {
+		stream_fail_deaf(s);
+		return;
+	}
 	s->base.phase = CSDK_MAKE;
 	s->why = (struct sbx_error){0};
 	s->turned_down = false;

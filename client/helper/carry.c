@@ -155,6 +155,7 @@ static int on_line(void *arg, const struct sbx_line *line)
 			      : sbx_buf_add(&c->command, line->data, line->len);
 	case 'g':
 		c->quiet = line->number;
+		say(c, 'g', 0, NULL, 0);
 		return c->pid ? -EPROTO : command_start(c);
 	case 'i':
 		return c->pid ? take_stdin(c, line) : -EPROTO;

@@ -17,6 +17,7 @@
  *	b 0		its end was heard: that is all
  * From there (SBX_LINE_OUT):
  *	h version	it is there
+ *	g 0		it was told all of the command
  *	o e before	bytes of its stdout, stderr
  *	k taken		so many bytes of stdin have been taken
  *	x status	it ended so: 0 to 255

@@ -520,6 +520,27 @@ def case_no_terminals():
         assert not bad(r, EOPNOTSUPP, 'terminal')['opened'], r
 
 
+def case_terminals_that_take_no_input():
+    with Standin('coupled') as s, Drive(s) as d:
+        box = made(d)['id']
+        d.tell('exec', box, 'true')
+        r = d.answer()
+        if r['err'] == ETIMEDOUT:  # the first may have been the network
+            d.tell('exec', box, 'true')
+            r = d.answer()
+        bad(r, EOPNOTSUPP, 'typed')
+        began = time.monotonic()
+        d.tell('exec', box, 'true')
+        bad(d.answer(), EOPNOTSUPP, 'typed')
+        assert time.monotonic() - began < 5, 'it was known'
+        good(d.ask('files', box))
+        # ending such a terminal would block all others
+        asked = [(j.get('method'), j.get('path')) for j in s.journal()]
+        made_there = asked.count(('POST', '/terminals'))
+        assert made_there == 2, asked
+        assert not [a for a in asked if a[0] == 'DELETE'], asked
+
+
 def case_files_without_a_command():
     for gen in ('g1', 'g3'):
         with Standin(gen) as s, Drive(s) as d:

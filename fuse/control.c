@@ -12,6 +12,7 @@
 #include "fuse/ctl_file.h"
 #include "fuse/jobs.h"
 #include "fuse/limits.h"
+#include "fuse/notify.h"
 #include "fuse/own.h"
 #include "fuse/sandbox.h"
 
@@ -288,6 +289,34 @@ void ctl_reply_child(fuse_req_t req, struct ctl_node *dir,
 
 /* ---- operations of every node ---- */
 
+static void on_unpaged(void *arg)
+{
+	struct ctl_op *op = arg;
+	struct stat st;
+	fuse_req_t req;
+
+	ctl_node_attr(op->node, &st);
+	req = ctl_op_end(op);
+	if (req)
+		fuse_reply_attr(req, &st, 0);
+}
+
+/*
+ * sendfile(2) and the like read by way of pages, direct I/O or not.  The one
+ * in which a stream ended has zeros behind that, which would come in sight as
+ * soon as the kernel knew of a greater length.
+ */
+static void getattr_unpaged(fuse_req_t req, struct ctl_node *n)
+{
+	struct ctl_op *op = ctl_op_new(req, n, NULL, 0);
+
+	if (!op)
+		return;
+	n->paged = false;
+	sfs_notify_inode(n->sb->notify, sfs_node_ino(&n->m->fs, &n->n), true);
+	sfs_notify_after(n->sb->notify, on_unpaged, op);
+}
+
 void ctl_getattr(fuse_req_t req, struct sfs_node *node,
 		 struct fuse_file_info *fi)
 {
@@ -299,7 +328,10 @@ void ctl_getattr(fuse_req_t req, struct sfs_node *node,
 		return;
 	}
 	ctl_node_attr(n, &st);
-	fuse_reply_attr(req, &st, n->type->length ? 0 : SFS_FOREVER);
+	if (n->paged && n->type->length && n->sb && n->sb->notify)
+		getattr_unpaged(req, n);
+	else
+		fuse_reply_attr(req, &st, n->type->length ? 0 : SFS_FOREVER);
 }
 
 static bool times_are_now(int to_set)

@@ -83,6 +83,8 @@ struct ctl_node {
 	struct sfs_own *own;	       /* counted, or NULL: ctl_own.h */
 	unsigned int refs;
 	bool known; /* the kernel holds it: that is one reference */
+	bool paged; /* the kernel may hold pages of it since it was last shown
+		     */
 	struct ctl_node **list, *next;	     /* those of the same owner */
 	struct ctl_node *all_next, **all_at; /* those of the mount */
 };

@@ -9,6 +9,8 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#define PAGE 4096 /* of any kernel, or a part of one */
+
 struct ctl_file *ctl_file_new(struct ctl_node *n, size_t size)
 {
 	struct ctl_file *f = calloc(1, size > sizeof(*f) ? size : sizeof(*f));
@@ -265,6 +267,8 @@ static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
 
 	f->off = off;
 	f->nonblock = fi->flags & O_NONBLOCK;
+	if (off % PAGE == 0 && size % PAGE == 0)
+		f->node->paged = true;
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else if (f->type->read)

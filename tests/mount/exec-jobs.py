@@ -390,6 +390,24 @@ class Jobs(unittest.TestCase):
         tail.wait()
         tail.stdout.close()
 
+    def test_sendfile_of_a_growing_stream(self):
+        """has no zeros where more came"""
+        n = self.start("printf abc; read x; printf def; cat", stdin=True)
+        path = self.path("jobs", n, "stdout")
+        wait_for(lambda: os.stat(path).st_size == 3)
+        fd = os.open(path, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        with open(self.m.dir + "/sent", "w+b", buffering=0) as to:
+            self.assertEqual(os.sendfile(to.fileno(), fd, 0, 100), 3)
+            with open(self.path("jobs", n, "stdin"), "ab") as f:
+                f.write(b"\n")
+            wait_for(lambda: os.fstat(fd).st_size == 6)
+            self.assertEqual(os.sendfile(to.fileno(), fd, 3, 100), 3)
+            to.seek(0)
+            self.assertEqual(to.read(), b"abcdef")
+        open(self.path("jobs", n, "stdin"), "w").close()
+        self.assertEqual(self.code(n), 0)
+
     def test_any_offset_of_a_running_stream(self):
         n = self.start("echo 0123456789; cat", stdin=True)
         fd = os.open(self.path("jobs", n, "stdout"), os.O_RDONLY)

@@ -277,6 +277,18 @@ def rows_push(fs, work, out):
     out("a change there is seen after", max(0, time.time() - float(text)))
 
 
+def many_at_once(jobs, n):
+    """starts them all, then waits for the end of each"""
+    numbers = []
+    for _ in range(n):
+        with open(jobs + "/new", "r+b", buffering=0) as f:
+            f.write(b"true")
+            numbers.append(f.read().decode().strip())
+    for number in numbers:
+        with open("%s/%s/exit_code" % (jobs, number)) as f:
+            assert f.read() == "0\n"
+
+
 def rows_exec(fs, work, out):
     if not isinstance(fs, Sbxfs):
         return
@@ -292,6 +304,14 @@ def rows_exec(fs, work, out):
         subprocess.run([program, "true"], cwd=fs.top, check=True,
                        stdin=subprocess.DEVNULL)
     out("sbxrun true", (time.monotonic() - begin) / 50)
+    begin = time.monotonic()
+    many_at_once(fs.m.path("bench", "jobs"), 50)
+    out("50 commands at once", time.monotonic() - begin)
+    begin = time.monotonic()
+    for p in [subprocess.Popen([program, "true"], cwd=fs.top,
+                               stdin=subprocess.DEVNULL) for _ in range(50)]:
+        assert p.wait() == 0
+    out("50 sbxrun at once", time.monotonic() - begin)
     out("sbxrun reads 256 MiB, MB/s", 268.4 / seconds(
         "%s head -c 268435456 /dev/zero | cat" % program, fs.top), "%.0f")
     out("sbxrun writes 256 MiB, MB/s", 268.4 / seconds(
@@ -377,7 +397,7 @@ def main():
     for n in names:
         print("%-32s" % n + "".join(
             "%14s" % table.get((n, k.name), "-") for k in kinds))
-    if not args.rtt and (not args.rows or "bulk" in args.rows):
+    if not args.rtt and (not args.rows or {"bulk", "exec"} & set(args.rows)):
         bare_stream()
 
 

@@ -560,6 +560,8 @@ void sbx_channel_look_again(struct sbx_channel *c)
 {
 	struct sbx_error why = {0};
 
+	if (c->exchange)
+		sbx_exchange_look_again(c->exchange);
 	if (c->plain || c->exchange)
 		return;
 	sbx_error_set(&why, -ETIMEDOUT, "it was paused or resumed");

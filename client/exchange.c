@@ -26,7 +26,8 @@ void exchange_tell_down(struct sbx_exchange *x, const struct sbx_error *why,
 		x->started = false;
 		x->failures = x->nonsense = 0;
 	}
-	if (x->told_down && retrying)
+	/* what is said again and again fails who has come meanwhile */
+	if (x->told_down && retrying && why->retry != SBX_RETRY_RESUME)
 		return;
 	x->told_down = true;
 	x->h->on_down(x->arg, why, retrying);
@@ -52,7 +53,7 @@ void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why)
 
 	if (why->err == -ECANCELED || x->closing)
 		return;
-	if (!retry || x->failures)
+	if (!retry || x->failures || why->retry == SBX_RETRY_RESUME)
 		exchange_tell_down(x, why, retry);
 	if (!retry || x->closing)
 		return;
@@ -229,6 +230,12 @@ void sbx_exchange_renew(struct sbx_exchange *x)
 	x->more = true;
 	x->heard_ms = 0;
 	exchange_plan(x);
+}
+
+void sbx_exchange_look_again(struct sbx_exchange *x)
+{
+	if (x->started && x->pausing && !x->closing)
+		uv_timer_start(&x->due, on_due, 0, 0);
 }
 
 static void on_freed(uv_handle_t *handle)

@@ -38,6 +38,8 @@ void sbx_exchange_refuse(struct sbx_exchange *x, const char *why);
 void sbx_exchange_start(struct sbx_exchange *x);
 /* Starts over with a new session; the old helper is ended by the next run. */
 void sbx_exchange_renew(struct sbx_exchange *x);
+/* What waits to be tried again is tried at once. */
+void sbx_exchange_look_again(struct sbx_exchange *x);
 /* Asks the helper to end, waits a second at most for that, frees x (NULL is
  * fine) and calls on_closed.  No handler is called any more. */
 void sbx_exchange_close(struct sbx_exchange *x, void (*on_closed)(void *arg),

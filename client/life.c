@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* w->step, once it was seen elsewhere than where it is to get */
+#define LIFE_MOVED 1
+
 static void life_look(struct sbx_work *w);
 
 static void life_wait(struct sbx_work *w, const struct sbx_aim *aim)
@@ -47,7 +50,12 @@ static void on_looked(struct sbx_work *w, const struct sbx_answer *answer)
 	if (!sbx_work_take(w, answer->json))
 		return;
 	word = aim->word_of(answer->json);
-	if (!strcmp(word, aim->word)) {
+	if (strcmp(word, aim->word) != 0)
+		w->step = LIFE_MOVED;
+	if (!strcmp(word, aim->word) && w->step != LIFE_MOVED &&
+	    w->looks < aim->doubts) {
+		life_wait(w, aim);
+	} else if (!strcmp(word, aim->word)) {
 		w->call->error = (struct sbx_error){0};
 		sbx_work_done(w, NULL);
 	} else if (w->call->error.err && !strcmp(word, aim->from)) {

@@ -17,6 +17,9 @@ struct sbx_aim {
 	const char *word, *from, *between;
 	/* where it does not get there from; NULL: from nowhere else */
 	const char *lost;
+	/* so many answers with the word are not believed, since what it was
+	 * told may not have begun; one with another word ends the doubt */
+	unsigned int doubts;
 	void (*told)(struct sbx_work *w); /* it has heard; may be absent */
 	unsigned int poll_first_ms, poll_max_ms; /* pauses, which double */
 };

@@ -86,8 +86,8 @@ void sbx_remote_die(struct sbx_remote *r);
 void sbx_remote_renew(struct sbx_remote *r);
 
 /*
- * The sandbox was paused, or resumed: who is connected finds out anew whether
- * it can be reached, and who waits to try again tries at once.
+ * The sandbox was paused or stopped, or goes on: who is connected finds out
+ * anew whether it can be reached, and who waits to try again tries at once.
  */
 void sbx_remote_look_again(struct sbx_remote *r);
 

@@ -165,8 +165,10 @@ static const struct sbx_aim stopping = {AIM, .path = "/%s/stop",
 					.word = "stopped", .from = "active"};
 static const struct sbx_aim starting = {AIM, .path = "/%s/start",
 					.word = "active", .from = "stopped"};
+/* It is active before it, too: some three seconds are given to begin. */
 static const struct sbx_aim restarting = {AIM, .path = "/%s/restart",
-					  .word = "active", .from = "stopped"};
+					  .word = "active", .from = "stopped",
+					  .doubts = 5};
 
 static void stop_start(struct sbx_work *w)
 {

@@ -441,7 +441,9 @@ static void on_looked(void *arg, const struct sbx_answer *answer)
 	else if (!e.err && s.state != SBX_STATE_RUNNING) {
 		sbx_error_set(&e, -EAGAIN, "the sandbox is %s",
 			      sbx_state_name(s.state));
-		e.retry = SBX_RETRY_LATER;
+		/* somebody must start it: it is not worth waiting for */
+		e.retry = s.state == SBX_STATE_STOPPED ? SBX_RETRY_RESUME
+						       : SBX_RETRY_LATER;
 	}
 	sbx_sandbox_release(&s);
 	if (e.err)

@@ -2,7 +2,7 @@
  * The files that Vtrix alone has, in each sandbox's folder:
  *
  *	update		its spec; what is written changes it, or the image
- *	configure	what is written is said to its pod
+ *	configure	what is written is said to its pod; empty until then
  *
  * Both may make a new pod, which takes minutes, and of which nobody may know
  * for a while.
@@ -19,15 +19,18 @@
 #define CHANGE_MS   300000
 #define STALE_TRIES 8
 #define POLL_MAX_MS 4000
+/* So many answers "active" are not believed: it is that before, too. */
+#define DOUBTS 2
 
 const struct sbx_own vtrix_own[] = {
 	{"update", SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_FLUSH},
-	{"configure", SBX_OWN_WRITE | SBX_OWN_FLUSH},
+	{"configure", SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_FLUSH},
 	{0},
 };
 
 struct change {
 	bool configures;
+	bool begun; /* it was seen not to be active since */
 	unsigned int tries;
 	char *body;
 };
@@ -84,18 +87,22 @@ static void look(struct sbx_work *w);
 static void on_looked(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	const char *word = sbx_vtrix_state_word(answer->json);
+	bool is_active = !strcmp(word, "active");
+	struct change *c = w->state;
 	struct sbx_error e = answer->error;
 
+	if (!e.err && !is_active)
+		c->begun = true;
 	if (!e.err && (!strcmp(word, "failed") || !strcmp(word, "stopped")))
 		sbx_error_set(&e, -EIO, "the sandbox is \"%s\" after this",
 			      word);
-	if (!e.err && strcmp(word, "active") != 0 &&
+	if (!e.err && !is_active &&
 	    uv_now(w->rest->loop) + POLL_MAX_MS > w->deadline)
 		sbx_error_set(&e, -ETIMEDOUT,
 			      "the sandbox was not active again in time");
 	if (e.err)
 		sbx_work_done(w, &e);
-	else if (strcmp(word, "active") != 0)
+	else if (!is_active || (!c->begun && w->looks < DOUBTS))
 		sbx_work_pause(w, pause_ms(w), look);
 	else
 		give_spec(w, answer->json);
@@ -170,6 +177,8 @@ void vtrix_own_start(struct sbx_work *w)
 {
 	if (w->call->kind == SBX_CALL_OWN_WRITE)
 		change_start(w);
+	else if (is_configure(w))
+		sbx_work_done(w, NULL); /* nothing was asked of it */
 	else
 		sbx_work_get(w, w->call->id, on_read);
 }

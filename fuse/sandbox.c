@@ -274,14 +274,15 @@ static void on_reap(uv_timer_t *t)
 void sfs_sandbox_on_changed(void *arg, struct sbx_box *box)
 {
 	struct sfs_sandbox *sb = box->user;
-	bool paused = box->sb.state == SBX_STATE_PAUSED;
+	bool halted = box->sb.state == SBX_STATE_PAUSED ||
+		      box->sb.state == SBX_STATE_STOPPED;
 
 	if (!sb || sb->gone)
 		return;
 	sfs_feed_state(sb);
-	if (sb->paused == paused)
+	if (sb->halted == halted)
 		return;
-	sb->paused = paused;
+	sb->halted = halted;
 	if (sb->remote)
 		sbx_remote_look_again(sb->remote);
 }

@@ -28,7 +28,7 @@ struct sfs_sandbox {
 	unsigned int refs;
 	bool gone;    /* everything is ESTALE */
 	bool closing; /* the parts below are being closed */
-	bool paused;  /* as it was told last */
+	bool halted;  /* paused or stopped, as it was told last */
 	struct ctl_node *nodes;
 	struct sbx_error last_error;
 

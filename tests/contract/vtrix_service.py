@@ -11,8 +11,8 @@ import time
 
 import service_lib
 from service_lib import (CONNECTION, EACCES, EAGAIN, EINVAL, EIO, ENOENT,
-                         EOPNOTSUPP, EPROTO, ETIMEDOUT, LATER, bad, good, main,
-                         made)
+                         EOPNOTSUPP, EPROTO, ETIMEDOUT, LATER, RESUME, bad,
+                         good, main, made)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NEVER = 0
@@ -230,7 +230,7 @@ def case_stop_start_restart():
             # a connection to it would prove nothing, and is not tried
             before = len(s.requests())
             r = bad(d.ask("run", box["id"], "true"), EAGAIN, "stopped")
-            assert not r["maybe"] and r["retry"] == LATER, r
+            assert not r["maybe"] and r["retry"] == RESUME, r
             assert not any(p.endswith("/connect")
                            for p in s.requests()[before:])
             bad(d.ask("restart", box["id"]), EAGAIN)
@@ -310,6 +310,22 @@ def case_secrets_stay_secret():
         assert "vtrix" in text or "service" in text, text
         for word in ("right-token", "in-the-env", "preview.example"):
             assert word not in text, text
+
+
+def case_a_restart_that_begins_late():
+    """"active" is no proof: it was that before, too."""
+    with Standin("late-restart") as s, Drive(s.source) as d:
+        box = made(d)
+
+        def begun():
+            return s.ask("/_test/folder",
+                         json.dumps({"id": box["id"]}))["begun"]
+        good(d.ask("restart", box["id"]))
+        assert begun() == 1
+        good(d.ask("own write", box["id"], "update", '{"cpu":2}'))
+        assert begun() == 2
+        # nor is it waited for where nothing begins
+        good(d.ask("own write", box["id"], "configure", "\n"))
 
 
 def case_previews():

@@ -8,6 +8,7 @@ service's stand-in instead, which knows the fault "cut" alone.
 """
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -201,13 +202,13 @@ class Mount:
 
     def helpers(self):
         """Process ids of the helpers, to stop them and let them go on."""
-        parent = {}
+        parent, session = {}, {}
         for p in os.listdir("/proc"):
             if p.isdigit():
                 try:
                     with open("/proc/%s/stat" % p) as f:
-                        parent[int(p)] = int(
-                            f.read().rpartition(")")[2].split()[1])
+                        words = f.read().rpartition(")")[2].split()
+                    parent[int(p)], session[int(p)] = map(int, words[1:4:2])
                 except OSError:
                     pass
         out = []
@@ -219,10 +220,13 @@ class Mount:
                 continue
             try:
                 with open("/proc/%d/cmdline" % p) as f:
-                    if "/sbxfs/helper-" in f.read().split("\0")[0]:
-                        out.append(p)
+                    words = f.read().split("\0")
             except OSError:
-                pass
+                continue
+            # of those that run for an exchange, the one that stays
+            if re.search("/sbxfs(-[0-9]+)?/helper-", words[0]) and (
+                    "--batch" not in words or session[p] == p):
+                out.append(p)
         return out
 
     @staticmethod

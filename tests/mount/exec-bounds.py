@@ -67,6 +67,11 @@ class Bounds(unittest.TestCase):
         with open("/proc/%d/maps" % self.m.daemon.pid) as f:
             return "asan" in f.read()
 
+    def open_in_helpers(self):
+        """The most descriptors that one of them has."""
+        return max(len(os.listdir("/proc/%d/fd" % h))
+                   for h in self.m.helpers())
+
     def resident(self):
         self.clear_marks()
         return {p: self.memory(p, "VmRSS")
@@ -151,7 +156,7 @@ class Bounds(unittest.TestCase):
         held = [self.start("exec sleep 1000") for i in range(MOST)]
         wait_for(lambda: all("running" in self.text("jobs", n, "status")
                              for n in held))
-        helper = [len(os.listdir("/proc/%d/fd" % h)) for h in self.m.helpers()]
+        helper = self.open_in_helpers()
         n = self.start("echo one too many")
         self.assertEqual(self.ends(n), -errno.EBUSY)
         self.assertIn("too many run there", self.text("status"))
@@ -176,8 +181,7 @@ class Bounds(unittest.TestCase):
                 self.assertEqual(e.errno, errno.EBUSY)
         wait_for(is_well)
         # nothing of them is left there
-        left = [len(os.listdir("/proc/%d/fd" % h)) for h in self.m.helpers()]
-        self.assertLess(max(left), max(helper) - MOST)
+        self.assertLess(self.open_in_helpers(), helper - MOST)
 
     def test_a_thousand_one_after_the_other(self):
         for i in range(20):  # what is used for the first time

@@ -3,8 +3,10 @@
 import os, sys
 os.environ["SBXFS_SERVICE"] = "vtrix"
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, json, subprocess, unittest
+import errno, json, subprocess, time, unittest
 from sbxmount import Mount, wait_for
+
+SOON = 20  # a call that waits for a lost connection waits for 30 s
 
 
 class Vtrix(unittest.TestCase):
@@ -107,6 +109,39 @@ class Vtrix(unittest.TestCase):
         self.write(self.file("new"), b"new\n")
         self.assertEqual(self.m.run("t", "cat kept new"), b"kept\nnew\n")
 
+    def test_what_is_stopped_is_told_at_once(self):
+        self.m.create("t")
+        self.write(self.file("kept"), b"kept\n")
+        self.tell("status", "stop\n")
+        for what in (lambda: self.write(self.file("new"), b""),
+                     lambda: os.listdir(self.path("root", "usr")),
+                     lambda: self.tell("exec", "true")):
+            start = time.monotonic()
+            with self.assertRaises(OSError) as e:
+                what()
+            self.assertEqual(e.exception.errno, errno.EAGAIN)
+            self.assertLess(time.monotonic() - start, SOON)
+        self.assertIn("stopped", self.status("last_error"))
+        self.tell("status", "start\n")
+        self.assertEqual(self.m.run("t", "cat kept"), b"kept\n")
+
+    def test_without_a_helper_there_are_no_files(self):
+        self.m.unmount()
+        self.m.start(("helper=off",))
+        self.m.create("t")
+        for what in (lambda: os.listdir(self.file()),
+                     lambda: self.write(self.file("x"), b""),
+                     lambda: os.listdir(self.path("root")),
+                     lambda: self.m.run("t", "true"),
+                     lambda: self.read(self.path("ports"))):
+            with self.assertRaises(OSError) as e:
+                what()
+            self.assertEqual(e.exception.errno, errno.EOPNOTSUPP)
+        self.assertIn("needs the helper", self.status("helper"))
+        self.tell("keepalive", "80000\n")
+        self.tell("status", "stop\n")
+        self.assertEqual(self.status("state"), "stopped")
+
     def test_cut_again_and_again(self):
         self.m.create("t")
         self.m.cut_every(0.3)
@@ -144,6 +179,7 @@ class Vtrix(unittest.TestCase):
         self.assertEqual(self.read(self.file("kept")), b"kept\n")
         self.assertEqual(json.loads(self.read(self.path("update"))),
                          {"memory": "2Gi", "cpu": "2"})
+        self.assertEqual(self.read(self.path("configure")), b"")
         for name, text in (("update", "{}"), ("update", '{"x":1}'),
                            ("update", "\n"), ("configure", '{"payloads":1}')):
             with self.assertRaises(OSError) as e:

@@ -28,6 +28,8 @@ TRAITs:
   create-fails    the state becomes failed
   null-times      files have no times, sandboxes empty ones
   stale-start     502 for the first two connections of what was started
+  late-restart    the pod is there for a while after a restart or an update, and
+                  active, before a new one is made
   always-200      HTTP says 200, whatever the code
   html            503 with a page for people
   pages=N         at most N sandboxes in one answer
@@ -46,7 +48,7 @@ What tests ask of it, without a token:
     POST /_test/cut {}             every WebSocket breaks
     POST /_test/vanish {"id": I}   its pod is gone, its connections stay
     POST /_test/recreate {"id": I} as an update does: the pod is a new one
-    POST /_test/folder {"id": I}   -> {"folder": path}
+    POST /_test/folder {"id": I}   -> {"folder": path, "begun": how often}
 """
 import argparse
 import asyncio
@@ -81,7 +83,7 @@ class Box:
         self.spec = body.get("spec")
         self.folder = os.path.join(top, self.id)
         self.pod = Pod(self.folder)
-        self.status, self.stale = "creating", 0
+        self.status, self.stale, self.begun = "creating", 0, 0
         self.created = now()
         self.expires = self.created + (body.get("ttl_hours") or 12) * 3600
         self.commands, self.connections = {}, set()
@@ -310,8 +312,18 @@ class Service:
         else:
             await stopped()
 
+    async def begin_anew(self, box):
+        async def begin():
+            await box.lose_pod()
+            await self.begin(box)
+        if "late-restart" in self.traits:
+            self.later(0.5, begin)
+        else:
+            await begin()
+
     async def begin(self, box):
         box.status = "creating"
+        box.begun += 1
         box.stale = 2 if "stale-start" in self.traits else 0
 
         async def active():
@@ -322,9 +334,7 @@ class Service:
         await self.begin(self.box(request, "stopped"))
 
     async def restart(self, request):
-        box = self.box(request, "active")
-        await box.lose_pod()
-        await self.begin(box)
+        await self.begin_anew(self.box(request, "active"))
 
     async def extend(self, request):
         box, body = self.box(request), await self.body(request)
@@ -344,8 +354,7 @@ class Service:
         if not body:
             raise Refusal(400, "nothing to update")
         box.spec = dict(box.spec or {}, **body.get("spec", {}))
-        await box.lose_pod()
-        await self.begin(box)
+        await self.begin_anew(box)
 
     async def configure(self, request):
         box = self.box(request, "active")
@@ -394,7 +403,7 @@ class Service:
 
     async def test_folder(self, request):
         box = self.boxes[(await request.json())["id"]]
-        return web.json_response({"folder": box.folder})
+        return web.json_response({"folder": box.folder, "begun": box.begun})
 
     async def health(self, _request):
         return web.json_response({"status": "ok"})

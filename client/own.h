@@ -27,7 +27,8 @@
 /* any */
 #define SBX_OWN_FLUSH                                                          \
 	(1u << 7)		/* about the sandbox's files: what was written \
-				   to them is there before it is asked */
+				   to them is there before it is asked, and    \
+				   what a write does to them is seen behind it */
 #define SBX_OWN_PLACE (1u << 8) /* beside the sandboxes: of the account */
 
 /* One row.  The folders on the way to it need none. */

@@ -8,6 +8,7 @@
  *				  create
  *	svc_opensandbox_snaps.c   snapshots
  *	svc_opensandbox_own.c     files that no other service has
+ *	..._contexts.c            code contexts among them
  *	..._errand.c              a question to an execd, for those
  *	..._flow.c                one of them that has no end
  *	svc_opensandbox_reach.c   where the execd of a sandbox is
@@ -101,14 +102,18 @@ void osb_unsnapshot_start(struct sbx_work *w);
 /* A question to execd, or to what is behind a port. */
 struct osb_errand {
 	const char *method, *path;
-	unsigned int port;  /* 0: execd itself; or OSB_EGRESS_PORT */
-	bool is_safe;	    /* changes nothing: may be asked twice */
+	const char *name;  /* in place of %s in path; copied; or NULL */
+	unsigned int port; /* 0: execd itself; or OSB_EGRESS_PORT */
+	bool is_safe;	   /* changes nothing: may be asked twice */
+	/* it does not answer at once: how long it is waited for, and the
+	 * answer's body is text, of SBX_HTTP_MAX_BODY at most; or 0 */
+	unsigned int longest_ms;
 	char *query, *body; /* taken over; or NULL */
 	sbx_answer_fn *fn;  /* ends the call, or asks more */
 };
 #define OSB_EGRESS_PORT 18080
 #define OSB_EGRESS_PATH "/sandboxes/%s/endpoints/18080"
-/* Uses the work's state and drop. */
+/* Uses the work's state and drop; what was there before is dropped. */
 void osb_errand_start(struct sbx_work *w, const struct osb_errand *what);
 
 /* ---- files of its own ---- */
@@ -117,6 +122,21 @@ extern const struct sbx_own osb_own[];
 bool osb_own_has(struct sbx_service *svc, const char *id,
 		 const struct sbx_own *row, const char *path);
 void osb_own_start(struct sbx_work *w);
+/* Ends of their calls.  text is taken over; NULL: no memory. */
+void osb_give_text(struct sbx_work *w, char *text);
+void osb_give_line(struct sbx_work *w, const char *text);
+void osb_give_json(struct sbx_work *w, const json_t *value);
+void osb_give_missing(struct sbx_work *w);
+void osb_give_done(struct sbx_work *w, const struct sbx_answer *answer);
+/* For a list: room for n names, of which none is there yet; false: the call
+ * has ended. */
+bool osb_make_names(struct sbx_work *w, size_t n);
+void osb_add_name(struct sbx_work *w, const char *name);
+/* svc_opensandbox_contexts.c: paths below "contexts" */
+void osb_contexts_read(struct sbx_work *w);
+void osb_contexts_write(struct sbx_work *w);
+void osb_contexts_list(struct sbx_work *w);
+void osb_contexts_remove(struct sbx_work *w);
 struct sbx_stream *osb_flow_open(struct sbx_service *svc, const char *id,
 				 const char *path, const char *input,
 				 size_t len, const struct sbx_stream_handler *h,

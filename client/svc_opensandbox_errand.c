@@ -6,7 +6,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "client/limits.h"
 #include "client/svc_opensandbox.h"
 
 /* After this it is looked whether the sandbox is paused. */
@@ -18,6 +20,9 @@ struct errand {
 	struct osb_reach_wait wait;
 	struct osb_reach other; /* where what.port is; not among the reaches */
 	bool again;
+	/* of one that takes long */
+	struct sbx_buf text;
+	struct sbx_alarm *alarm;
 };
 
 static void errand_go(struct sbx_work *w);
@@ -26,6 +31,9 @@ static void errand_drop(void *state)
 {
 	struct errand *e = state;
 
+	sbx_alarm_cancel(e->alarm);
+	sbx_buf_release(&e->text);
+	free((char *)(uintptr_t)e->what.name);
 	osb_reach_unwait(&e->wait);
 	osb_reach_let_go(e->reach);
 	sbx_osb_endpoint_release(&e->other.endpoint);
@@ -57,17 +65,98 @@ static void on_answer(struct sbx_work *w, const struct sbx_answer *answer)
 	e->what.fn(w, answer);
 }
 
+/* ---- one that takes long ---- */
+
+/* It would go on for ever, or come to more than anybody wants. */
+static void on_long_enough(void *arg)
+{
+	struct sbx_work *w = arg;
+	struct errand *e = w->state;
+	struct sbx_answer answer = {.body = "", .maybe_done = true};
+
+	e->alarm = NULL;
+	w->request = sbx_request_cancel(w->request);
+	osb_reach_forget(e->reach); /* it may be paused */
+	if (e->text.err)
+		sbx_error_set(&answer.error,
+			      e->text.err == -ENOMEM ? -ENOMEM : -EMSGSIZE,
+			      "%.60s: more came of it than can be kept",
+			      w->call->path);
+	else
+		sbx_error_set(&answer.error, -ETIMEDOUT,
+			      "%.60s: no answer in %u s", w->call->path,
+			      e->what.longest_ms / 1000);
+	e->what.fn(w, &answer);
+}
+
+static void on_piece(void *arg, const char *data, size_t len)
+{
+	struct sbx_work *w = arg;
+	struct errand *e = w->state;
+
+	if (e->text.err || sbx_buf_add(&e->text, data, len) == 0)
+		return;
+	/* not from within */
+	sbx_alarm_cancel(e->alarm);
+	e->alarm = sbx_alarm_set(w->rest, 0, on_long_enough, w);
+}
+
+static void on_whole(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct errand *e = w->state;
+	struct sbx_answer whole = *answer;
+
+	e->alarm = sbx_alarm_cancel(e->alarm);
+	if (e->text.err) {
+		on_long_enough(w);
+		return;
+	}
+	if (!whole.error.err && sbx_buf_len(&e->text)) {
+		whole.body = (const char *)sbx_buf_at(&e->text);
+		whole.len = sbx_buf_len(&e->text);
+	}
+	on_answer(w, &whole);
+}
+
+static void errand_ask_long(struct sbx_work *w)
+{
+	struct errand *e = w->state;
+
+	sbx_buf_clear(&e->text);
+	e->alarm =
+		sbx_alarm_set(w->rest, e->what.longest_ms, on_long_enough, w);
+	if (!e->alarm) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = e->what.method,
+						   .path = e->what.path,
+						   .id = e->what.name,
+						   .body = e->what.body,
+						   .to = e->reach,
+						   .on_piece = on_piece},
+			 on_whole);
+}
+
+/* ---- asking ---- */
+
 static void errand_ask(struct sbx_work *w)
 {
 	struct errand *e = w->state;
 	uint64_t doubt = uv_now(w->rest->loop) + DOUBT_MS;
 
+	if (e->what.longest_ms) {
+		errand_ask_long(w);
+		return;
+	}
 	/* not repeated behind our back: one that is frozen takes the longest
 	 * time each time */
 	sbx_work_request(w,
 			 (struct sbx_request_conf){
 				 .method = e->what.method,
 				 .path = e->what.path,
+				 .id = e->what.name,
 				 .query = e->what.query,
 				 .body = e->what.body,
 				 .deadline = e->again || doubt > w->deadline
@@ -130,16 +219,23 @@ void osb_errand_start(struct sbx_work *w, const struct osb_errand *what)
 {
 	struct osb_reach *r = osb_reach_of((struct osb *)w->rest, w->call->id);
 	struct errand *e = r ? calloc(1, sizeof(*e)) : NULL;
+	char *name = what->name ? strdup(what->name) : NULL;
 
-	if (!e) {
+	if (!e || (what->name && !name)) {
+		free(e);
+		free(name);
 		free(what->query);
 		free(what->body);
 		sbx_work_no_memory(w);
 		return;
 	}
+	if (w->drop)
+		w->drop(w->state);
 	e->what = *what;
+	e->what.name = name;
 	e->reach = osb_reach_hold(r);
 	e->other.is_other = true;
+	sbx_buf_init(&e->text, SBX_HTTP_MAX_BODY);
 	w->state = e;
 	w->drop = errand_drop;
 	errand_go(w);

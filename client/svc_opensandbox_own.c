@@ -1,6 +1,7 @@
 /*
  * The files that OpenSandbox alone has, in each sandbox's folder:
  *
+ *	contexts/		where code is run, with what it remembers
  *	endpoints/PORT		where a port is reached, whatever the port
  *	metadata.json		all labels; what is written is merged
  *	metadata/KEY		one of them
@@ -24,6 +25,11 @@
 #define POLICY	  "policy.json"
 
 const struct sbx_own osb_own[] = {
+	{"contexts/new", SBX_OWN_READ | SBX_OWN_WRITE},
+	{"contexts/+", SBX_OWN_DIR | SBX_OWN_REMOVE},
+	{"contexts/+/ctl", SBX_OWN_WRITE},
+	{"contexts/+/exec", SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_FLUSH},
+	{"contexts/+/info.json", SBX_OWN_READ},
 	{"endpoints/+", SBX_OWN_READ | SBX_OWN_ANY},
 	{"metadata.json", SBX_OWN_READ | SBX_OWN_WRITE},
 	{"metadata/+",
@@ -52,8 +58,7 @@ bool osb_own_has(struct sbx_service *svc, const char *id,
 
 /* ---- results ---- */
 
-/* Takes over text; NULL: no memory. */
-static void give_text(struct sbx_work *w, char *text)
+void osb_give_text(struct sbx_work *w, char *text)
 {
 	if (!text) {
 		sbx_work_no_memory(w);
@@ -64,24 +69,24 @@ static void give_text(struct sbx_work *w, char *text)
 	sbx_work_done(w, NULL);
 }
 
-static void give_line(struct sbx_work *w, const char *text)
+void osb_give_line(struct sbx_work *w, const char *text)
 {
 	char *line = NULL;
 
-	give_text(w, asprintf(&line, "%s\n", text) < 0 ? NULL : line);
+	osb_give_text(w, asprintf(&line, "%s\n", text) < 0 ? NULL : line);
 }
 
-static void give_json(struct sbx_work *w, const json_t *value)
+void osb_give_json(struct sbx_work *w, const json_t *value)
 {
 	SBX_FREE char *text = sbx_json_text(value, true);
 
 	if (text)
-		give_line(w, text);
+		osb_give_line(w, text);
 	else
 		sbx_work_no_memory(w);
 }
 
-static void give_missing(struct sbx_work *w)
+void osb_give_missing(struct sbx_work *w)
 {
 	struct sbx_error e;
 
@@ -89,8 +94,7 @@ static void give_missing(struct sbx_work *w)
 	sbx_work_done(w, &e);
 }
 
-/* Room for n names, of which none is there yet. */
-static bool make_names(struct sbx_work *w, size_t n)
+bool osb_make_names(struct sbx_work *w, size_t n)
 {
 	w->call->files = calloc(n + 1, sizeof(*w->call->files));
 	if (!w->call->files)
@@ -98,7 +102,7 @@ static bool make_names(struct sbx_work *w, size_t n)
 	return w->call->files;
 }
 
-static void add_name(struct sbx_work *w, const char *name)
+void osb_add_name(struct sbx_work *w, const char *name)
 {
 	struct sbx_file *f = &w->call->files[w->call->nr_files];
 
@@ -109,13 +113,12 @@ static void add_name(struct sbx_work *w, const char *name)
 
 static void list_none(struct sbx_work *w)
 {
-	if (make_names(w, 0))
+	if (osb_make_names(w, 0))
 		sbx_work_done(w, NULL);
 }
 
-static void on_done(struct sbx_work *w, const struct sbx_answer *answer)
+void osb_give_done(struct sbx_work *w, const struct sbx_answer *answer)
 {
-
 	sbx_work_done(w, &answer->error);
 }
 
@@ -140,7 +143,7 @@ static void on_endpoint(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		give_text(w, text);
+		osb_give_text(w, text);
 }
 
 static void endpoint_read(struct sbx_work *w)
@@ -150,7 +153,7 @@ static void endpoint_read(struct sbx_work *w)
 	char *path = NULL;
 
 	if (!port) {
-		give_missing(w);
+		osb_give_missing(w);
 		return;
 	}
 	if (!r || asprintf(&path, "/sandboxes/%%s/endpoints/%u", port) < 0) {
@@ -179,9 +182,9 @@ static void on_metadata(struct sbx_work *w, const struct sbx_answer *answer)
 	if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else if (!value)
-		give_missing(w);
+		osb_give_missing(w);
 	else
-		give_line(w, value);
+		osb_give_line(w, value);
 }
 
 static void metadata_read(struct sbx_work *w)
@@ -197,7 +200,7 @@ static void on_all_metadata(struct sbx_work *w, const struct sbx_answer *answer)
 	if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else
-		give_json(w, all ? all : none);
+		osb_give_json(w, all ? all : none);
 }
 
 static void all_metadata_read(struct sbx_work *w)
@@ -216,13 +219,13 @@ static void on_metadata_to_list(struct sbx_work *w,
 		sbx_work_done(w, &answer->error);
 		return;
 	}
-	if (!make_names(w, json_object_size(all)))
+	if (!osb_make_names(w, json_object_size(all)))
 		return;
 	/* those with a prefix and '/' are in metadata.json alone */
 	json_object_foreach((json_t *)(uintptr_t)all, key,
 			    v) if (sbx_is_file_name(key) &&
 				   w->call->nr_files < SBX_OWN_MAX_NAMES)
-		add_name(w, key);
+		osb_add_name(w, key);
 	sbx_work_done(w, NULL);
 }
 
@@ -245,7 +248,7 @@ static void metadata_send(struct sbx_work *w, int r, char *body,
 					 .id = w->call->id,
 					 .body = body,
 					 .repeatable = true},
-				 on_done);
+				 osb_give_done);
 	free(body);
 }
 
@@ -310,7 +313,7 @@ static void on_metrics(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		give_line(w, answer->body);
+		osb_give_line(w, answer->body);
 }
 
 static void metrics_read(struct sbx_work *w)
@@ -342,10 +345,10 @@ static void on_policy_to_list(struct sbx_work *w,
 			      const struct sbx_answer *answer)
 {
 
-	if (!make_names(w, 1))
+	if (!osb_make_names(w, 1))
 		return;
 	if (is_policy(answer))
-		add_name(w, POLICY);
+		osb_add_name(w, POLICY);
 	sbx_work_done(w, NULL);
 }
 
@@ -358,17 +361,17 @@ static void on_policy(struct sbx_work *w, const struct sbx_answer *answer)
 {
 
 	if (is_policy(answer))
-		give_json(w, answer->json);
+		osb_give_json(w, answer->json);
 	else if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else
-		give_missing(w);
+		osb_give_missing(w);
 }
 
 static void policy_read(struct sbx_work *w)
 {
 	if (strcmp(name_of(w->call->path), POLICY) != 0)
-		give_missing(w);
+		osb_give_missing(w);
 	else
 		policy_ask(w, on_policy);
 }
@@ -387,7 +390,7 @@ static void policy_write(struct sbx_work *w)
 						      .path = "/policy",
 						      .port = OSB_EGRESS_PORT,
 						      .body = change.body,
-						      .fn = on_done});
+						      .fn = osb_give_done});
 }
 
 /* ---- search ---- */
@@ -404,7 +407,7 @@ static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
 		return;
 	}
 	(void)sbx_osb_search_text(&text, answer->json, WORKSPACE);
-	give_text(w, text);
+	osb_give_text(w, text);
 }
 
 static void search_read(struct sbx_work *w)
@@ -432,6 +435,8 @@ static const struct {
 	const char *begins; /* its paths */
 	start_fn *read, *write, *list, *make, *remove;
 } files[] = {
+	{"contexts", .read = osb_contexts_read, .write = osb_contexts_write,
+	 .list = osb_contexts_list, .remove = osb_contexts_remove},
 	{"endpoints", .read = endpoint_read, .list = list_none},
 	{"metadata.json", .read = all_metadata_read,
 	 .write = all_metadata_write},
@@ -465,5 +470,5 @@ void osb_own_start(struct sbx_work *w)
 	if (start)
 		start(w);
 	else
-		give_missing(w);
+		osb_give_missing(w);
 }

@@ -10,8 +10,9 @@
 #include "client/labels.h"
 #include "client/wire/buf.h"
 
-#define MAX_TARGET 255
-#define MAX_TEXT   (16u << 20)
+#define MAX_TARGET   255
+#define MAX_LANGUAGE 32
+#define MAX_TEXT     (16u << 20)
 
 /* ---- metadata ---- */
 
@@ -194,6 +195,176 @@ int sbx_osb_policy_parse(struct sbx_osb_policy_change *ret, const char *text,
 	if (!lines)
 		return sbx_error_set(reterr, -ENOMEM, "out of memory");
 	return rules_from_lines(ret, lines, reterr);
+}
+
+/* ---- code ---- */
+
+/* What it becomes a kernel of. */
+static bool is_language(const char *word)
+{
+	size_t i;
+
+	if (!word)
+		return false;
+	for (i = 0; word[i]; i++)
+		if (!isalnum((unsigned char)word[i]) &&
+		    !strchr("+#_-", word[i]))
+			return false;
+	/* of these no context is made that anybody could see */
+	return i > 0 && i <= MAX_LANGUAGE && strcmp(word, "bash") != 0 &&
+	       strcmp(word, "sql") != 0 && strcmp(word, "command") != 0;
+}
+
+static int no_context(struct sbx_error *reterr)
+{
+	return sbx_error_set(
+		reterr, -EINVAL,
+		"contexts: a language is wanted, as \"python\", or "
+		"a JSON object with \"language\" and \"cwd\"; for "
+		"bash there is exec");
+}
+
+static bool is_wish(const json_t *obj)
+{
+	const char *key, *cwd = sbx_json_str(obj, "cwd");
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)obj, key,
+			    v) if (strcmp(key, "language") != 0 &&
+				   strcmp(key, "cwd") != 0) return false;
+	return is_language(sbx_json_str(obj, "language")) &&
+	       (!json_object_get(obj, "cwd") || (cwd && cwd[0] == '/'));
+}
+
+int sbx_osb_context_body(char **ret_body, const char *text, size_t len,
+			 const char *dir, struct sbx_error *reterr)
+{
+	SBX_JSON json_t *obj = sbx_json_parse(text, len);
+	SBX_FREE char *word = obj ? NULL : strndup(text, len);
+	char *save = NULL;
+
+	if (!obj && word && !memchr(text, '\0', len))
+		obj = json_pack("{s:s?}", "language",
+				strtok_r(word, " \t\r\n", &save));
+	if (!is_wish(obj) || (word && strtok_r(NULL, " \t\r\n", &save)))
+		return no_context(reterr);
+	if (!json_object_get(obj, "cwd") &&
+	    json_object_set_new(obj, "cwd", json_string(dir)) < 0)
+		return put_body(ret_body, NULL, reterr);
+	return put_body(ret_body, obj, reterr);
+}
+
+int sbx_osb_code_body(char **ret_body, const char *id, const char *language,
+		      const char *code, size_t len, struct sbx_error *reterr)
+{
+	json_t *text = json_stringn(code, len);
+	SBX_JSON json_t *body = NULL;
+
+	if (!text)
+		return sbx_error_set(reterr, -EINVAL, "code must be UTF-8");
+	body = json_pack("{s:o,s:{s:s,s:s}}", "code", text, "context", "id", id,
+			 "language", language);
+	return put_body(ret_body, body, reterr);
+}
+
+static void add_string(struct sbx_buf *to, const json_t *v)
+{
+	if (json_is_string(v))
+		sbx_buf_add(to, json_string_value(v), json_string_length(v));
+}
+
+static void add_line_of(struct sbx_buf *to, const json_t *v)
+{
+	if (!json_is_string(v))
+		return;
+	add_string(to, v);
+	sbx_buf_add(to, "\n", 1);
+}
+
+/* The traceback has it all; who has none says its last line. */
+static void add_failure(struct sbx_buf *to, const json_t *e)
+{
+	const json_t *lines = sbx_json_array(e, "traceback");
+	size_t i;
+
+	for (i = 0; i < json_array_size(lines); i++)
+		add_line_of(to, json_array_get(lines, i));
+	if (i)
+		return;
+	add_string(to, json_object_get(e, "ename"));
+	sbx_buf_add(to, ": ", 2);
+	add_line_of(to, json_object_get(e, "evalue"));
+}
+
+static int add_event(struct sbx_buf *to, const char *line, size_t len,
+		     const char *url, bool *ended, struct sbx_error *reterr)
+{
+	SBX_JSON json_t *event = sbx_json_parse_nul(line, len);
+	const char *type = sbx_json_str(event, "type");
+
+	if (type &&
+	    (!strcmp(type, "execution_complete") || !strcmp(type, "error")))
+		*ended = true;
+	if (type && (!strcmp(type, "stdout") || !strcmp(type, "stderr")))
+		add_string(to, json_object_get(event, "text"));
+	else if (type && !strcmp(type, "result"))
+		add_line_of(to,
+			    json_object_get(sbx_json_object(event, "results"),
+					    "text"));
+	else if (type && !strcmp(type, "error"))
+		add_failure(to, sbx_json_object(event, "error"));
+	else if (!type && sbx_json_str(event, "code"))
+		/* said too late for a status */
+		return sbx_osb_error_from_http(reterr, 500, line, len, url);
+	else if (!type)
+		return sbx_error_wonder(reterr, url, SBX_OSB_PRODUCT,
+					"events in it that are none");
+	return 0;
+}
+
+/* Bare JSON, or as server-sent events have it. */
+static const char *event_of(const char *line, size_t *len)
+{
+	static const char *const others[] = {":", "event:", "id:", "retry:"};
+	size_t i;
+
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (*len >= strlen(others[i]) &&
+		    !memcmp(line, others[i], strlen(others[i])))
+			return NULL;
+	if (*len >= 5 && !memcmp(line, "data:", 5)) {
+		line += 5;
+		*len -= 5;
+	}
+	while (*len && isspace((unsigned char)line[*len - 1]))
+		--*len;
+	return *len ? line : NULL;
+}
+
+int sbx_osb_code_output(struct sbx_buf *to, const char *body, size_t len,
+			const char *url, struct sbx_error *reterr)
+{
+	const char *end = body + len, *next, *event;
+	bool ended = false;
+	size_t n;
+	int r = 0;
+
+	for (; body < end && r == 0; body = next) {
+		next = memchr(body, '\n', (size_t)(end - body));
+		next = next ? next + 1 : end;
+		n = (size_t)(next - body);
+		event = event_of(body, &n);
+		if (event)
+			r = add_event(to, event, n, url, &ended, reterr);
+	}
+	if (r == 0 && !ended)
+		r = sbx_error_set(reterr, -EIO,
+				  "code ran, and %s did not say how it ended",
+				  url);
+	if (r == 0 && to->err)
+		r = sbx_error_set(reterr, to->err,
+				  "more came of it than can be kept");
+	return r;
 }
 
 /* ---- answers ---- */

@@ -70,7 +70,16 @@ struct writing {
 	char data[];
 };
 
-/* What the service said to it is what is read next. */
+/* That it was done is certain, whatever is known of the files. */
+static void on_seen(void *arg, const struct sbx_error *error)
+{
+	static const struct sbx_error none;
+
+	ctl_op_finish(arg, &none);
+}
+
+/* What the service said to it is what is read next; and what it did to the
+ * sandbox's files is seen by then. */
 static void on_written(void *arg, struct sbx_call *call)
 {
 	struct ctl_op *op = arg;
@@ -79,7 +88,10 @@ static void on_written(void *arg, struct sbx_call *call)
 	sfs_own_stale(ctl_own_owner(f->node));
 	if (!call->error.err && call->data && f->state == CTL_UNREAD)
 		ctl_file_give(f, call->data, call->len);
-	ctl_op_finish(op, &call->error);
+	if (!call->error.err && flushes(f->node))
+		sfs_sandbox_flush(f->node->sb, on_seen, op);
+	else
+		ctl_op_finish(op, &call->error);
 }
 
 static void on_write_flushed(void *arg, const struct sbx_error *error)

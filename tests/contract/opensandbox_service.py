@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EEXIST, EINVAL, EIO,
+from service_lib import (E2BIG, EACCES, EAGAIN, EBUSY, ECANCELED, EEXIST, EINVAL, EIO,
                          ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION, RESUME,
                          LATER, bad, good, main, made, wait_until)
 import service_lib
@@ -508,6 +508,86 @@ def case_search():
                 r = good(d.ask('own read', box, 'search/' + pattern.replace(
                     ' ', '?')))['data']
                 assert sorted(r.splitlines()) == found, (pattern, r)
+
+
+def case_contexts():
+    with Standin('jupyter') as s, Drive(source(s)) as d:
+        box = made(d)['id']
+
+        def listed():
+            return good(d.ask('own list', box, 'contexts'))['names']
+
+        def write(path, text):
+            return d.ask('own write', box, 'contexts/' + path, text)
+
+        def ran(path, text):
+            return good(write(path + '/exec', text))['data']
+        assert listed() == []
+        one = good(write('new', 'python'))['data'].strip()
+        two = good(write('new', '{"language":"python","cwd":"/workspace/d"}'))[
+            'data'].strip()
+        assert sorted(listed()) == sorted([one, two])
+        # what it is told stays, and only there
+        assert ran(one, 'x = 6') == ''
+        assert ran(one, 'import os; print(x, end=""); x * 7') == '642\n'
+        assert ran(one, 'os.getcwd()') == "'/workspace'\n"
+        assert ran(two, 'import os; os.getcwd()') == "'/workspace/d'\n"
+        r = ran(two, 'x')
+        assert r.startswith('Traceback') and 'NameError' in r, r
+        # what comes after the end counts
+        assert ran(one, 'import sys; print("e", file=sys.stderr); 1') == \
+            '1\ne\n'
+        assert len(ran(one, 'print("x" * 3000000)')) == 3000001
+        assert json.loads(good(d.ask('own read', box, 'contexts/%s/info.json'
+                                     % one))['data'])['language'] == 'python'
+        for path in ('new', one + '/exec'):  # nothing comes of reading
+            assert good(d.ask('own read', box, 'contexts/' + path)).get(
+                'data', '') == ''
+        good(d.ask('own remove', box, 'contexts/' + one))
+        bad(d.ask('own remove', box, 'contexts/' + one), ENOENT)
+        bad(write(one + '/exec', '1'), ENOENT)
+        bad(d.ask('own read', box, 'contexts/%s/info.json' % one), ENOENT)
+        assert listed() == [two]
+        s.journal()
+        for text in ('', 'python 3', 'bash', 'sql', '[]', '{}', '{"language":1}',
+                     '{"language":"python","cwd":"x"}',
+                     '{"language":"python","x":1}', 'a"b'):
+            bad(write('new', text), EINVAL, 'language')
+        bad(write(two + '/ctl', 'stop'), EINVAL, 'interrupt')
+        bad(write('a.b/ctl', 'interrupt'), ENOENT)
+        assert not s.journal()
+
+
+def case_a_context_that_is_busy():
+    with Standin('jupyter') as s, Drive(source(s)) as d, \
+            Drive(source(s)) as other:
+        box = made(d)['id']
+        one = 'contexts/' + good(d.ask('own write', box, 'contexts/new',
+                                       'python'))['data'].strip()
+        d.tell('own write', box, one + '/exec', 'import time; time.sleep(600)')
+        wait_until(lambda: any('sleep' in j.get('body', '')
+                               for j in s.journal()))
+        wait_until(lambda: other.ask('own write', box, one + '/exec',
+                                     '1')['err'] == EBUSY)
+        good(other.ask('own write', box, one + '/ctl', 'interrupt'))
+        r = good(d.answer())['data']
+        assert 'KeyboardInterrupt' in r, r
+        assert good(other.ask('own write', box, one + '/exec', '1'))[
+            'data'] == '1\n'
+
+
+def case_no_contexts():
+    """Whoever asks for one there would wait for hours."""
+    for late in (False, True):
+        with Standin() as s, Drive(source(s)) as d:
+            box = made(d)['id']
+            if late:
+                s.fault('execd late-errors')
+            assert good(d.ask('own list', box, 'contexts'))['names'] == []
+            bad(d.ask('own write', box, 'contexts/new', 'python'), EOPNOTSUPP,
+                'interpreter')
+            assert not any(j.get('path') == '/code/context'
+                           for j in s.journal())
 
 
 def case_snapshots():

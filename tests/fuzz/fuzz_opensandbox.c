@@ -1,7 +1,8 @@
 /*
  * Any bytes as what an OpenSandbox server or execd may send: a sandbox, an
- * endpoint, an error, frames, output with a mark, what was found; and as what
- * a user may write for a new sandbox, a network policy or metadata.  The first
+ * endpoint, an error, frames, output with a mark or of code, what was found;
+ * and as what a user may write for a new sandbox, a network policy, metadata
+ * or a code context.  The first
  * byte says which.
  */
 #include "client/svc_opensandbox_json.h"
@@ -80,6 +81,22 @@ static void as_found(const uint8_t *data, size_t len)
 		free(text);
 }
 
+static void as_code(const uint8_t *data, size_t len)
+{
+	const char *text = (const char *)data;
+	struct sbx_error e = {0};
+	struct sbx_buf b;
+	char *body = NULL;
+
+	sbx_buf_init(&b, 1 << 20);
+	fuzz_check_error(sbx_osb_code_output(&b, text, len, "http://h", &e),
+			 &e);
+	sbx_buf_release(&b);
+	e = (struct sbx_error){0};
+	fuzz_check_body(sbx_osb_context_body(&body, text, len, "/", &e), body,
+			&e);
+}
+
 static void count(void *arg, const void *data, size_t len)
 {
 	if (!len)
@@ -117,11 +134,17 @@ static void as_text_frame(const uint8_t *data, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const struct fuzz_kind kinds[] = {
-		{'s', as_sandbox},    {'e', as_endpoint},
-		{'o', as_options},    {'b', as_frame},
-		{'t', as_text_frame}, {'p', as_policy},
-		{'k', as_metadata},   {'f', as_found},
-		{'m', as_output},     {0},
+		{'s', as_sandbox},
+		{'e', as_endpoint},
+		{'o', as_options},
+		{'b', as_frame},
+		{'t', as_text_frame},
+		{'p', as_policy},
+		{'k', as_metadata},
+		{'f', as_found},
+		{'m', as_output},
+		{'c', as_code},
+		{0},
 	};
 
 	return fuzz_by_first(kinds, sbx_osb_error_from_http, data, len);

@@ -10,8 +10,8 @@ from sbxmount import Mount, wait_for
 # what is claimed, what is typed in the sandbox's folder, what comes
 TRANSCRIPT = (
     ("all of them are there",
-     "ls -d endpoints metadata metadata.json metrics network search snapshots "
-     "| wc -l; ls metrics network", "7\nmetrics:\nnow.json\nstream\n\n"
+     "ls -d contexts endpoints metadata metadata.json metrics network search "
+     "snapshots | wc -l; ls metrics network", "8\nmetrics:\nnow.json\nstream\n\n"
      "network:\npolicy.json\n"),
     ("size 0, 0600, or 0400 if read-only",
      "stat -c '%s %a' metadata.json metadata/team metrics/now.json "
@@ -58,6 +58,10 @@ TRANSCRIPT = (
     ("a search finds what was just written",
      "mkdir workspace/d; for i in 1 2; do echo >workspace/d/n$i.py; "
      "cat 'search/n*.py' | wc -l; done; ls search", "1\n2\n"),
+    ("code contexts where there is no interpreter",
+     "ls contexts; echo python 2>&1 >contexts/new; "
+     "grep -c '^last_error: contexts: .* no interpreter' status",
+     "new\nsh: 1: echo: echo: I/O error\n1\n"),
     ("snapshots: made, listed, deleted",
      "mkdir 'snapshots/one two' snapshots/b; ls snapshots; "
      "mkdir snapshots/b 2>&1 | grep -c exists; rmdir snapshots/b; "
@@ -95,6 +99,39 @@ class Own(unittest.TestCase):
     def test_every_claim(self):
         for words, typed, want in TRANSCRIPT:
             r = subprocess.run(["sh", "-c", typed], cwd=self.m.path("t"),
+                               stdin=subprocess.DEVNULL, timeout=100,
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+            with self.subTest(words):
+                self.assertEqual(r.stdout.decode(), want)
+
+    def test_code_contexts(self):
+        self.m.standin("_standin/fault", b"jupyter")
+        with open(self.m.path("new"), "w") as f:
+            f.write('{"name": "j"}')
+        for words, typed, want in (
+                ("one is made, and stays where it is told",
+                 "exec 3<>contexts/new; echo python >&3; read id <&3; "
+                 "ls contexts | grep -c $id; jq -r .language "
+                 "contexts/$id/info.json; cd contexts/$id; ls; "
+                 "echo 'x = 6' >exec; exec 3<>exec; echo 'x * 7' >&3; cat <&3",
+                 "1\npython\nctl\nexec\ninfo.json\n42\n"),
+                ("its folder is the workspace",
+                 "echo in >workspace/f; cd contexts/[0-9a-f]*; exec 3<>exec; "
+                 "echo 'print(open(\"f\").read(), end=\"\"); "
+                 "n = open(\"g\", \"w\").write(\"out\")' >&3; cat <&3; "
+                 "cat ../../workspace/g", "in\nout"),
+                ("what fails says why",
+                 "cd contexts/[0-9a-f]*; exec 3<>exec; echo 1/0 >&3; "
+                 "tail -n 1 <&3", "ZeroDivisionError: division by zero\n"),
+                ("what runs can be interrupted",
+                 "cd contexts/[0-9a-f]*; (exec 3<>exec; echo 'open(\"s\", "
+                 "\"w\"); import time; time.sleep(600)' >&3; tail -n 1 <&3) & "
+                 "until [ -e ../../workspace/s ]; do sleep .05; done; "
+                 "echo interrupt >ctl; wait", "KeyboardInterrupt\n"),
+                ("and it is ended", "rmdir contexts/[0-9a-f]*; ls contexts",
+                 "new\n")):
+            r = subprocess.run(["sh", "-c", typed], cwd=self.m.path("j"),
                                stdin=subprocess.DEVNULL, timeout=100,
                                stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT)

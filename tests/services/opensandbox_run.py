@@ -257,9 +257,13 @@ async def command_interrupt(request):
 async def code(request):
     """POST /code: shell text, or a language where there is a Jupyter"""
     app, body = request.app, await request.app['body'](request)
-    context = body.get('context') or {}
-    if context.get('language') or context.get('id'):
-        return await code_in_context(request, body, context)
+    if body.get('context'):
+        return await code_in_context(request, body, body['context'])
+    return await shell_code(request, body)
+
+
+async def shell_code(request, body):
+    app = request.app
     c = Command(body.get('code', ''))
     app['commands'][c.id] = c
     await c.start()
@@ -270,49 +274,84 @@ async def code(request):
 
 # ---- code contexts ----
 
+KERNEL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                      'opensandbox_kernel.py')
+NO_JUPYTER = ('error running codes language runtime server not configured, '
+              'please check your image runtime')
+
+
 async def code_in_context(request, body, context):
+    """Without a language it would be taken for a shell's."""
     app = request.app
-    known = app['contexts'].get(context.get('id'))
-    if not app['jupyter']:
-        return app['fail'](500, 'RUNTIME_ERROR', 'no Jupyter server')
-    if context.get('id') and not known:
-        return app['fail'](404, 'CONTEXT_NOT_FOUND', 'context not found')
-    if (known or context)['language'] != 'python':
-        return app['fail'](500, 'RUNTIME_ERROR', 'no such kernel')
-    history = known['_code'] if known else []
-    c = Command('')
-    script = ''.join(history) + 'print("\\0")\n' + body.get('code', '') + '\n'
-    proc = await asyncio.create_subprocess_exec(
-        'python3', '-c', script, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL)
-    out, err = await proc.communicate()
+    c = app['contexts'].get(context.get('id'))
+    if not context.get('language'):
+        return await shell_code(request, body)
+    if not app['jupyter'] and 'late-errors' not in app['faults']:
+        return app['fail'](500, 'RUNTIME_ERROR', NO_JUPYTER)
     events = Events(request)
-    await events.start()
-    await events.send('init', text=known['id'] if known else c.id)
-    if proc.returncode:
-        await events.send('error', error={
-            'ename': 'Exception', 'evalue': err.decode().strip()[-80:],
-            'traceback': err.decode().splitlines()})
+    await events.start()  # from here on errors come in the stream
+    if not c:
+        await in_stream(events, 'error running codes context not found'
+                        if app['jupyter'] else NO_JUPYTER)
     else:
-        history.append(body.get('code', '') + '\n')
-        await events.send('execution_complete', execution_time=1)
-    # in code runs output may come after the terminal event
-    for line in out.rpartition(b'\0\n')[2].decode().splitlines():
-        await events.send('stdout', text=line)
+        await events.send('init', text=c['id'])
+        await events.send('ping', text='pong')
+        if c['_busy']:
+            await in_stream(events, 'error running codes session is busy')
+        else:
+            await run_in(c, events, body.get('code', ''))
     return await finish(events)
+
+
+async def in_stream(events, message):
+    await events.response.write(json.dumps({
+        'code': 'RUNTIME_ERROR', 'message': message}).encode())
+
+
+async def run_in(c, events, code):
+    """As the kernel tells it; what it prints may come after the end."""
+    c['_busy'], late = True, []
+    try:
+        c['_kernel'].stdin.write(json.dumps({'code': code}).encode() + b'\n')
+        while True:
+            line = await c['_kernel'].stdout.readline()
+            event = json.loads(line or b'{"done":true}')
+            if 'done' in event:
+                break
+            kind = event.pop('type')
+            if kind == 'stderr':
+                late.append(event)
+            else:
+                await events.send(kind, **event)
+        for event in late:
+            await events.send('stderr', **event)
+    finally:
+        c['_busy'] = False
+
+
+async def code_interrupt(request):
+    c = request.app['contexts'].get(request.query.get('id'))
+    if not c:
+        return request.app['fail'](500, 'RUNTIME_ERROR',
+                                   'error interruptting code context')
+    c['_kernel'].send_signal(signal.SIGINT)
+    return web.Response()
 
 
 async def context_create(request):
     app = request.app
-    if not app['jupyter']:
-        await asyncio.sleep(3600)  # as the real one: no answer for hours
     body = await app['body'](request)
-    c = {'id': str(uuid.uuid4()), 'language': body.get('language', 'python'),
-         '_code': []}
+    if not app['jupyter'] or body.get('language') != 'python':
+        await asyncio.sleep(3600)  # as the real one: no answer for hours
+    c = {'id': uuid.uuid4().hex, 'language': body['language'], '_busy': False}
     if body.get('cwd'):
-        c['cwd'] = body['cwd']
+        os.makedirs(body['cwd'], exist_ok=True)
+    c['_kernel'] = await asyncio.create_subprocess_exec(
+        KERNEL, stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, cwd=body.get('cwd'), limit=1 << 24)
+    await c['_kernel'].stdout.readline()
     app['contexts'][c['id']] = c
-    return app['answer'](context_shown(c))
+    return app['answer']({**context_shown(c), 'cwd': body.get('cwd')})
 
 
 def context_shown(c):
@@ -324,9 +363,10 @@ async def contexts(request):
     chosen = [c for c in app['contexts'].values()
               if not language or c['language'] == language]
     if request.method == 'GET':
-        return app['answer']([context_shown(c) for c in chosen])
+        # some twice, as the real one does with a language's default
+        return app['answer']([context_shown(c) for c in chosen + chosen[:1]])
     for c in chosen:
-        del app['contexts'][c['id']]
+        app['contexts'].pop(c['id'])['_kernel'].kill()
     return web.Response()
 
 
@@ -336,7 +376,7 @@ async def context_one(request, ident):
         return app['fail'](404, 'CONTEXT_NOT_FOUND', 'context not found')
     if request.method == 'GET':
         return app['answer'](context_shown(app['contexts'][ident]))
-    del app['contexts'][ident]
+    app['contexts'].pop(ident)['_kernel'].kill()
     return web.Response()
 
 

@@ -304,6 +304,86 @@ static void opensandbox_ports_and_paths(void **state)
 	free(text);
 }
 
+static int code_output(const char *body, char text[256])
+{
+	struct sbx_error e = {0};
+	struct sbx_buf b;
+	int r;
+
+	sbx_buf_init(&b, 255);
+	r = sbx_osb_code_output(&b, body, strlen(body), "http://h", &e);
+	snprintf(text, 256, "%.*s", (int)sbx_buf_len(&b),
+		 sbx_buf_len(&b) ? (char *)sbx_buf_at(&b) : "");
+	assert_int_equal(e.err, r);
+	assert_true(r == 0 || e.text[0]);
+	sbx_buf_release(&b);
+	return r;
+}
+
+#define COMPLETE "{\"type\":\"execution_complete\"}\n\n"
+
+static void opensandbox_output_of_code(void **state)
+{
+	char text[256], big[600];
+
+	/* bare, or as events; what comes after the end counts */
+	assert_int_equal(
+		code_output(":x\nevent: y\ndata: {\"type\":\"stdout\",\"text\":"
+			    "\"a\"}\r\n\n" COMPLETE
+			    "{\"type\":\"stderr\",\"text\":\"b\\n\"}\n"
+			    "{\"type\":\"result\",\"results\":{\"text\":\"7\","
+			    "\"image/png\":\"x\"}}\n{\"type\":\"new\"}",
+			    text),
+		0);
+	assert_string_equal(text, "ab\n7\n");
+	assert_int_equal(
+		code_output("{\"type\":\"error\",\"error\":{\"ename\":"
+			    "\"E\",\"evalue\":\"v\",\"traceback\":[]}}",
+			    text),
+		0);
+	assert_string_equal(text, "E: v\n");
+	assert_int_equal(code_output("", text), -EIO);
+	assert_int_equal(code_output("{\"code\":\"CONTEXT_NOT_FOUND\"}", text),
+			 -ENOENT);
+	assert_int_equal(code_output("<html>\n" COMPLETE, text), -EPROTO);
+	memset(big, 'x', sizeof(big));
+	memcpy(big, "{\"type\":\"stdout\",\"text\":\"", 26);
+	strcpy(big + 500, "\"}\n" COMPLETE);
+	assert_true(code_output(big, text) < 0);
+}
+
+static void opensandbox_wishes_for_contexts(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"python 3",
+		"bash",
+		"[]",
+		"{}",
+		"{\"language\":\"a b\"}",
+		"{\"language\":\"r\",\"cwd\":\"x\"}",
+		"{\"language\":\"r\",\"x\":1}",
+	};
+	struct sbx_error e;
+	char *body;
+	size_t i;
+
+	assert_int_equal(sbx_osb_context_body(&body, "r\n", 2, "/w", &e), 0);
+	assert_string_equal(body, "{\"language\":\"r\",\"cwd\":\"/w\"}");
+	free(body);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(sbx_osb_context_body(&body, bad[i],
+						      strlen(bad[i]), "/w", &e),
+				 -EINVAL);
+	assert_int_equal(sbx_osb_code_body(&body, "i", "r", "\xff", 1, &e),
+			 -EINVAL);
+	assert_int_equal(sbx_osb_code_body(&body, "i", "r", "\"", 1, &e), 0);
+	assert_string_equal(body,
+			    "{\"code\":\"\\\"\",\"context\":{\"id\":\"i\","
+			    "\"language\":\"r\"}}");
+	free(body);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +396,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(opensandbox_policies),
 		cmocka_unit_test(opensandbox_metadata),
 		cmocka_unit_test(opensandbox_ports_and_paths),
+		cmocka_unit_test(opensandbox_output_of_code),
+		cmocka_unit_test(opensandbox_wishes_for_contexts),
 	};
 
 	if (argc < 2)

@@ -245,10 +245,15 @@ void ctl_file_create(fuse_req_t req, struct ctl_node *n,
 {
 	struct ctl_file *f = ctl_file_new(n, n->type->file->size);
 	struct fuse_entry_param e;
+	int r = -ENOMEM;
 
-	if (!f) {
+	if (f)
+		r = f->type->open ? f->type->open(f, fi->flags) : 0;
+	if (r < 0) {
+		if (f)
+			ctl_file_close(f);
 		ctl_node_unref(n);
-		fuse_reply_err(req, ENOMEM);
+		fuse_reply_err(req, -r);
 		return;
 	}
 	ctl_node_entry(n, 0, &e);

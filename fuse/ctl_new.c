@@ -30,9 +30,6 @@ struct new_file {
 	bool reading;		/* a load waits for them */
 };
 
-/* Buffers of shells and of standard output are multiples of it. */
-#define FULL_BUFFER 1024
-
 struct creation {
 	struct new_file *nf; /* its file is counted */
 	struct ctl_op *op;   /* who waits for it; NULL: a reader */
@@ -158,20 +155,6 @@ static void new_load(struct ctl_file *f)
 		new_loaded(nf);
 }
 
-static bool is_blank(const char *data, size_t size)
-{
-	while (size && isspace((unsigned char)data[size - 1]))
-		size--;
-	return !size;
-}
-
-/* Whether more may follow it that belongs to it. */
-static bool is_piece(const char *data, size_t size)
-{
-	return memchr(data, '\n', size) == data + size - 1 ||
-	       size % FULL_BUFFER == 0;
-}
-
 /* Whether the lines make sense; the last one may be cut off. */
 static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
 {
@@ -201,7 +184,8 @@ static int new_look(struct new_file *nf, const char *data, size_t size,
 {
 	const char *text = (char *)sbx_buf_at(&nf->text);
 	size_t len = sbx_buf_len(&nf->text), blank = 0;
-	bool gathers = len > size || is_piece(data, size), ended = false;
+	bool gathers = len > size || sfs_text_is_piece(data, size),
+	     ended = false;
 
 	while (blank < len && isspace((unsigned char)text[blank]))
 		blank++;
@@ -219,7 +203,8 @@ static int new_add(struct new_file *nf, const char *data, size_t size,
 		   struct sbx_error *reterr)
 {
 	/* the end of an object that was written line by line */
-	if (nf->talked && !sbx_buf_len(&nf->text) && is_blank(data, size))
+	if (nf->talked && !sbx_buf_len(&nf->text) &&
+	    sfs_text_is_blank(data, size))
 		return NEW_GATHER;
 	nf->talked = true;
 	if (sbx_buf_add(&nf->text, data, size) < 0)

@@ -8,14 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/spec.h"
 #include "fuse/ctl_file.h"
 #include "fuse/ctl_own.h"
 #include "fuse/sandbox.h"
+#include "fuse/text.h"
 
 /* A reader who is behind by this is waited for ... */
 #define HOLD_SIZE (256 * 1024)
 /* ... and what comes all the same is more than one message of any service. */
 #define HOLD_MAX CTL_TEXT_MAX
+/* A JSON text that is written in pieces. */
+#define VALUE_MAX (8 * 1024 * 1024)
 /* What may be written before a stream is read. */
 #define INPUT_MAX (64 * 1024)
 
@@ -106,14 +110,11 @@ static void on_write_flushed(void *arg, const struct sbx_error *error)
 	free(w);
 }
 
-static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
-			size_t size)
+static void value_send(struct ctl_op *op, const char *data, size_t size)
 {
-	struct ctl_op *op = ctl_op_new(req, f->node, f, size);
+	struct ctl_file *f = op->file;
 	struct writing *w;
 
-	if (!op)
-		return;
 	if (!flushes(f->node)) {
 		ask(f, SBX_CALL_OWN_WRITE, data, size, on_written, op);
 		return;
@@ -128,6 +129,94 @@ static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
 	w->len = size;
 	memcpy(w->data, data, size);
 	sfs_sandbox_flush(f->node->sb, on_write_flushed, w);
+}
+
+/*
+ * Each write is sent, but for a JSON object or array that comes in pieces, as
+ * shells write one of several lines: it goes when it is complete, or when a
+ * descriptor is closed.
+ */
+struct value_file {
+	struct ctl_file f;
+	struct sbx_buf text; /* gathered */
+	struct sbx_object_scan scan;
+	bool had_object; /* the end of its last line may follow */
+};
+
+static struct value_file *value_of(struct ctl_file *f)
+{
+	return (struct value_file *)f;
+}
+
+static void value_send_text(struct value_file *v, fuse_req_t req, size_t size)
+{
+	struct ctl_op *op = ctl_op_new(req, v->f.node, &v->f, size);
+
+	if (op)
+		value_send(op, (char *)sbx_buf_at(&v->text),
+			   sbx_buf_len(&v->text));
+	sbx_buf_clear(&v->text);
+	v->scan = (struct sbx_object_scan){0};
+}
+
+static void value_gather(fuse_req_t req, struct value_file *v, const char *data,
+			 size_t size)
+{
+	bool ended = false, first = !sbx_buf_len(&v->text);
+
+	if (sbx_buf_add(&v->text, data, size) < 0) {
+		sbx_buf_clear(&v->text);
+		ctl_fail(req, v->f.node, -E2BIG, "%s: that is too much",
+			 v->f.node->own->path);
+		return;
+	}
+	for (size_t i = 0; i < size; i++)
+		ended |= sbx_object_scan_byte(&v->scan, data[i]);
+	v->had_object = ended;
+	if (ended || (first && !sfs_text_is_piece(data, size)))
+		value_send_text(v, req, size);
+	else
+		fuse_reply_write(req, size);
+}
+
+static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
+			size_t size)
+{
+	struct value_file *v = value_of(f);
+	struct ctl_op *op;
+
+	if (v->had_object && sfs_text_is_blank(data, size)) {
+		fuse_reply_write(req, size);
+	} else if (sbx_buf_len(&v->text) || data[0] == '{' || data[0] == '[') {
+		value_gather(req, v, data, size);
+	} else {
+		v->had_object = false;
+		op = ctl_op_new(req, f->node, f, size);
+		if (op)
+			value_send(op, data, size);
+	}
+}
+
+static void value_flush(fuse_req_t req, struct ctl_file *f)
+{
+	struct value_file *v = value_of(f);
+
+	v->had_object = false;
+	if (sbx_buf_len(&v->text))
+		value_send_text(v, req, 0);
+	else
+		fuse_reply_err(req, 0);
+}
+
+static int value_open(struct ctl_file *f, int flags)
+{
+	sbx_buf_init(&value_of(f)->text, VALUE_MAX);
+	return 0;
+}
+
+static void value_close(struct ctl_file *f)
+{
+	sbx_buf_release(&value_of(f)->text);
 }
 
 /* ---- streams ---- */
@@ -365,10 +454,20 @@ void ctl_own_gone(struct sfs_sandbox *sb)
 /* ---- what there is ---- */
 
 static const struct ctl_file_type value_r = {.load = value_load};
-static const struct ctl_file_type value_w = {.write = value_write};
+static const struct ctl_file_type value_w = {
+	.size = sizeof(struct value_file),
+	.open = value_open,
+	.write = value_write,
+	.flush = value_flush,
+	.close = value_close,
+};
 static const struct ctl_file_type value_rw = {
+	.size = sizeof(struct value_file),
+	.open = value_open,
 	.load = value_load,
 	.write = value_write,
+	.flush = value_flush,
+	.close = value_close,
 };
 static const struct ctl_file_type stream_r = {
 	.size = sizeof(struct stream_file),

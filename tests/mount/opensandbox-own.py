@@ -30,6 +30,11 @@ TRANSCRIPT = (
      "cat metadata/a; touch -d @1 metadata/a 2>&1 | grep -c permitted; "
      "touch metrics/now.json 2>&1 | grep -c permitted; rm metadata/a",
      "x\n1\n1\n"),
+    ("JSON in several writes, as bash does with lines",
+     "{ echo '{'; echo '\"b\":\"x\",'; echo '\"c\":\"d\"'; echo '}'; echo; } "
+     ">metadata.json; cat metadata/b metadata/c; "
+     "{ echo '{'; echo '\"b\":'; } >metadata.json; cat metadata/b; "
+     "rm metadata/b metadata/c", "x\nd\nx\n"),
     ("metadata.json: all of them, merged",
      "echo '{\"b\":\"c\",\"d\":\"e\"}' >metadata.json; ls metadata | "
      "grep -v sbxfs; echo '{\"b\":null}' >metadata.json; "

@@ -267,7 +267,8 @@ static void exchange_nonsense(struct sbx_exchange *x, const struct sbx_run *run)
 			      "the sandbox answered nonsense in place of the "
 			      "helper (exit status %d): %.60s",
 			      run->exit_code, run->err ? run->err : "");
-	if (e.err == -EPROTO && ++x->nonsense < MAX_NONSENSE)
+	/* one that was cut off while it started is started again */
+	if (++x->nonsense < MAX_NONSENSE)
 		e.retry = SBX_RETRY_LATER;
 	exchange_failed(x, &e);
 }

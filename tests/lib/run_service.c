@@ -7,6 +7,8 @@
 
 #include "client/wire/buf.h"
 
+#define NOT_STARTED 95 /* client/helper/batch_call.h */
+
 struct run_service {
 	struct sbx_service base;
 	struct sbx_service_type type;
@@ -68,7 +70,7 @@ static void finish(struct one *o)
 		sbx_buf_add(&o->text[0], "\nbye\n", 5);
 	if (o->svc->cap && sbx_buf_len(&o->text[0]) > o->svc->cap)
 		sbx_buf_truncate(&o->text[0], o->svc->cap);
-	run->exit_code = o->status;
+	run->exit_code = o->fault == RUN_NOT_STARTED ? NOT_STARTED : o->status;
 	if (!run->error.err) {
 		take(&o->text[0], &run->out, &run->out_len);
 		take(&o->text[1], &run->err, &run->err_len);
@@ -197,7 +199,8 @@ static void service_run(struct sbx_service *base, const char *id,
 		sbx_buf_add(&o->text[0], "welcome\n", 8);
 	o->process.data = o->in.data = o->out.data = o->err.data = o;
 	o->timer.data = o;
-	if (o->fault == RUN_LOST_BEFORE || o->fault == RUN_REFUSED) {
+	if (o->fault == RUN_LOST_BEFORE || o->fault == RUN_REFUSED ||
+	    o->fault == RUN_NOT_STARTED) {
 		uv_timer_init(svc->loop, &o->timer);
 		uv_timer_start(&o->timer, on_timer, 0, 0);
 		return;

@@ -13,6 +13,7 @@ enum run_fault {
 	RUN_LOST_AFTER,	 /* run, and the answer lost */
 	RUN_REFUSED,	 /* certainly not run */
 	RUN_CUT,	 /* the second half of its output is missing */
+	RUN_NOT_STARTED, /* as the helper says that it could not be */
 	RUN_NOISE,	 /* something else is printed around it */
 };
 

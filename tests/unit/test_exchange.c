@@ -327,8 +327,8 @@ static void nothing_runs_while_nobody_asks(void **state)
 static void a_fault_loses_and_doubles_nothing(void **state)
 {
 	static const enum run_fault faults[] = {RUN_LOST_BEFORE, RUN_LOST_AFTER,
-						RUN_REFUSED, RUN_CUT,
-						RUN_NOISE};
+						RUN_REFUSED,	 RUN_CUT,
+						RUN_NOT_STARTED, RUN_NOISE};
 	struct fixture *f = *state;
 	char name[32];
 	size_t i;

@@ -116,6 +116,8 @@ class Mount:
              os.path.join(HERE, "../services", self.service + ".py"), "--stay",
              "--dir", os.path.join(self.dir, "sandboxes"),
              "--port", str(self.port)]
+            # copies after each of some thousand runs would take their time
+            + ["--records"] * (self.service == "timetravel")
             + os.environ.get("STANDIN_TRAITS", "").split(),
             env=dict(os.environ, STANDIN_KEY="test-key"),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -2,10 +2,12 @@
 """A stand-in for the time-travel service (generation 1), traps included.
 
 usage: timetravel.py [--dir DIR] [--port N] [--agent] [--slow MS] [--stay]
+                     [--records]
 
 Each VM is a folder; commands run for real, under bubblewrap where that is
 there, with the folder's workspace as /workspace and a /tmp and home of its own.
-A snapshot is a copy of the workspace.  Prints "ready PORT".  Ends, with all
+A snapshot is a copy of the workspace; with --records, of a run, a record only,
+which takes as little time as with Btrfs and cannot be restored.  Prints "ready PORT".  Ends, with all
 that its commands left behind, at the end of its stdin, unless it is to stay.  The
 key is in STANDIN_KEY, or a usual one.
 
@@ -145,10 +147,11 @@ class Service:
             if s["vm_id"] == vm.number and s["snapshot_name"] == name:
                 raise RuntimeError("UNIQUE constraint failed: "
                                    "snapshots.vm_id, snapshots.snapshot_name")
-        shutil.copytree(vm.path("workspace"), vm.path("snapshots", name),
-                        symlinks=True, ignore_dangling_symlinks=True,
-                        ignore=lambda d, names: [
-                            n for n in names if not self.can_copy(d, n)])
+        if command is None or not self.args.records:
+            shutil.copytree(vm.path("workspace"), vm.path("snapshots", name),
+                            symlinks=True, ignore_dangling_symlinks=True,
+                            ignore=lambda d, names: [
+                                n for n in names if not self.can_copy(d, n)])
         self.snapshot_number += 1
         self.snapshots.append({
             "id": self.snapshot_number, "vm_id": vm.number,
@@ -498,6 +501,7 @@ def main():
     p.add_argument("--agent", action="store_true")
     p.add_argument("--slow", type=int, default=0)
     p.add_argument("--stay", action="store_true")
+    p.add_argument("--records", action="store_true")
     asyncio.run(serve(p.parse_args()))
 
 

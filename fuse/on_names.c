@@ -106,14 +106,15 @@ static void on_child_known(struct sfs_call *c, int err)
 		sfs_call_go(c); /* renamed or removed meanwhile */
 }
 
-/* An OPEN of what is told all the time came too late: it will again unless the
- * helper is asked, who then holds what it says until it is opened. */
-static bool is_in_doubt(const struct sfs_inode *i)
+/* Told before an OPEN of what is told all the time came too late: it will
+ * again if it is not told anew. */
+static bool is_of_before(const struct sfs_inode *i)
 {
 	const struct sfs_files *f = i->files;
 
 	return sfs_inode_is_file(i) && f->stale_ms &&
-	       files_now(f) - f->stale_ms < SFS_BRIEF_MS;
+	       files_now(f) - f->stale_ms < SFS_BRIEF_MS &&
+	       (int32_t)(i->attr_ms - (uint32_t)f->stale_ms) <= 0;
 }
 
 static void lookup_answer(struct sfs_call *c);
@@ -151,7 +152,7 @@ static void lookup_answer(struct sfs_call *c)
 	}
 	if (e && e->inode &&
 	    (sfs_inode_is_known(e->inode) || sfs_inode_is_recent(e->inode))) {
-		if (is_in_doubt(e->inode))
+		if (is_of_before(e->inode))
 			sfs_call_go(c);
 		else if (!lookup_is_unsure(c))
 			sfs_call_entry(c, i->dir, e->inode);

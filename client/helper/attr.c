@@ -56,6 +56,21 @@ int attr_of_entry(struct helper *h, const char *name, struct sbx_attr *ret)
 	return 0;
 }
 
+static int attr_and_keep(struct helper *h, const struct dir *d,
+			 const char *name, struct sbx_attr *ret)
+{
+	int fd = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return errno == ENOENT ? -errno : attr_of_entry(h, name, ret);
+	r = attr_of_fd(h, fd, ret);
+	if (r < 0)
+		close(fd);
+	else
+		recent_keep(h, d, name, fd, ret);
+	return r;
+}
+
 int attr_of_name(struct helper *h, struct dir *d, const char *name,
 		 uint64_t ino, struct sbx_attr *ret)
 {
@@ -68,7 +83,8 @@ int attr_of_name(struct helper *h, struct dir *d, const char *name,
 	} else {
 		r = dirs_enter(h, d);
 		if (!r)
-			r = attr_of_entry(h, name, ret);
+			r = recent_is_on(h) ? attr_and_keep(h, d, name, ret)
+					    : attr_of_entry(h, name, ret);
 	}
 	if (r < 0)
 		return r;

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "client/helper/at.h"
-#include "client/helper/attr.h"
 #include "client/helper/content.h"
 #include "client/helper/creds.h"
 #include "client/helper/handles.h"
@@ -36,26 +35,6 @@ int op_getattr(struct req *q)
 	return r < 0 ? r : at_put_attr(q, &at);
 }
 
-/* ... and it can be opened though another gets the name. */
-static int attr_and_keep(struct helper *h, const struct at *at,
-			 struct sbx_attr *ret)
-{
-	int r = dirs_enter(h, at->dir), fd;
-
-	if (r < 0)
-		return r;
-	fd = open(at->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -errno
-				       : attr_of_entry(h, at->name, ret);
-	r = attr_of_fd(h, fd, ret);
-	if (r < 0)
-		close(fd);
-	else
-		recent_keep(h, at->dir, at->name, fd, ret);
-	return r;
-}
-
 int op_lookup(struct req *q)
 {
 	struct sbx_attr attr;
@@ -66,9 +45,7 @@ int op_lookup(struct req *q)
 	r = at_get(q, &at);
 	content = sbx_get_u32(&q->rd);
 	if (!r)
-		r = recent_is_on(q->h) && at.dir && at.name[0]
-			    ? attr_and_keep(q->h, &at, &attr)
-			    : at_attr(q->h, &at, &attr);
+		r = at_attr(q->h, &at, &attr);
 	if (r < 0)
 		return r;
 	sbx_put_attr(q->out, &attr);

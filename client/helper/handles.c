@@ -277,8 +277,8 @@ static int open_found(struct helper *h, struct at *at, int flags)
 		close(fd);
 		fd = -ESTALE;
 	}
-	/* (nothing, a link, a directory or a socket has the name) */
-	if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO || fd == -ENOENT)
+	/* (a link, a directory or a socket has the name) */
+	if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO)
 		fd = at->handle || !at->ino ? fd : -ESTALE;
 	return fd == -ESTALE && at->dir && at->name[0]
 		       ? open_recent(h, at, flags)

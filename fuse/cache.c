@@ -257,6 +257,15 @@ static struct sfs_inode *dir_elsewhere(struct sfs_inode *i,
 	return i;
 }
 
+void sfs_cache_retire(struct sfs_files *f, uint8_t tree,
+		      const struct sbx_attr *attr)
+{
+	struct sfs_inode *i = sfs_inodes_find(&f->inodes, tree, attr);
+
+	if (i && (attr->nlink <= 1 || S_ISDIR(attr->mode)))
+		i->flags |= SFS_INODE_GONE;
+}
+
 /* The inode for attributes that a name was found with. */
 static struct sfs_inode *
 inode_for(struct sfs_dir *d, const struct sbx_attr *attr, unsigned int how)
@@ -265,10 +274,9 @@ inode_for(struct sfs_dir *d, const struct sbx_attr *attr, unsigned int how)
 	uint8_t tree = d->inode->tree;
 	struct sfs_inode *i = sfs_inodes_find(&f->inodes, tree, attr);
 
-	if (i && how & SFS_PUT_NEW &&
-	    (attr->nlink <= 1 || S_ISDIR(attr->mode))) {
-		i->flags |= SFS_INODE_GONE;
-		i = NULL;
+	if (i && how & SFS_PUT_NEW) {
+		sfs_cache_retire(f, tree, attr);
+		i = sfs_inodes_find(&f->inodes, tree, attr);
 	}
 	if (i && sfs_inode_is_dir(i))
 		return dir_elsewhere(i, attr, how);

@@ -85,6 +85,9 @@ void sfs_number_forget(struct sfs_files *f, uint64_t number);
 /* workspace/ and root/ show one file as two: the one that the other shows, if
  * it is known there; or NULL. */
 struct sfs_inode *sfs_cache_other_view(const struct sfs_inode *i);
+/* What has these attributes is new: what is known by its number is gone. */
+void sfs_cache_retire(struct sfs_files *f, uint8_t tree,
+		      const struct sbx_attr *attr);
 /* New attributes of an inode (how: enum sfs_put). */
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how);

@@ -158,7 +158,8 @@ void ctl_forget_all(struct sfs_mount *m)
 
 void ctl_forget(struct sfs_node *n)
 {
-	node_forget(node_of(n));
+	if (!n->nlookup)
+		node_forget(node_of(n));
 }
 
 int ctl_node_check(const struct ctl_node *n)

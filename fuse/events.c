@@ -55,6 +55,30 @@ static void other_name_is(struct sfs_files *f, uint8_t tree,
 		sfs_cache_attr(i, attr, how);
 }
 
+/*
+ * Whether it is another file though it has the number of one that is known: a
+ * number is given again as soon as its file is gone.  What was just made has
+ * one name, so what is known under another was replaced or removed, which will
+ * be told next.  What was renamed to here is not what was here.
+ */
+static bool is_another(const struct sfs_dir *d, const struct sfs_entry *e,
+		       unsigned int what, const struct sbx_attr *attr)
+{
+	const struct sfs_inode *i;
+
+	if (!S_ISREG(attr->mode) || attr->nlink > 1)
+		return false;
+	i = sfs_inodes_find(&d->inode->files->inodes, d->inode->tree, attr);
+	if (!i || !i->names)
+		return false;
+	if (e && e->inode == i)
+		return (what & (NAME_CHANGES | SBX_CHANGE_DATA)) ==
+			       SBX_CHANGE_MOVED_TO &&
+		       sfs_inode_differs(i, attr);
+	what &= SBX_CHANGE_CREATED | SBX_CHANGE_MOVED_TO;
+	return what == SBX_CHANGE_CREATED;
+}
+
 static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 		     unsigned int what, const struct sbx_attr *attr)
 {
@@ -64,7 +88,8 @@ static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 
 	if (what & SBX_CHANGE_DATA)
 		how |= SFS_PUT_DATA;
-	if (what & SBX_CHANGE_DELETED && what & SBX_CHANGE_CREATED)
+	if ((what & SBX_CHANGE_DELETED && what & SBX_CHANGE_CREATED) ||
+	    is_another(d, e, what, attr))
 		how |= SFS_PUT_NEW;
 	if (what & SBX_CHANGE_MOVED_TO)
 		how |= SFS_PUT_ARRIVED;
@@ -80,7 +105,10 @@ static void entry_is(struct sfs_dir *d, const char *name, size_t len,
 		sfs_cache_put(d, name, len, attr, how);
 		return;
 	}
-	other_name_is(d->inode->files, d->inode->tree, attr, how);
+	if (how & SFS_PUT_NEW)
+		sfs_cache_retire(d->inode->files, d->inode->tree, attr);
+	else
+		other_name_is(d->inode->files, d->inode->tree, attr, how);
 	if (what & NAME_CHANGES) {
 		/* not worth remembering, but the kernel may know that there
 		 * was no such name */

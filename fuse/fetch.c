@@ -32,6 +32,7 @@ struct sfs_fetch {
 	bool ahead; /* counted in sfs.readahead */
 	bool unwanted;
 	bool quiet; /* the sandbox does not count it as read */
+	bool last;  /* adopted: there may be no other if OPEN fails */
 	bool done, eof;
 	int err;
 	uint8_t *data;
@@ -55,10 +56,12 @@ static void fetch_free(struct sfs_fetch *f)
 	free(f);
 }
 
-/* Whether it was sent after everything that the read must see. */
+/* Whether it was sent after everything that the read must see, or the file was
+ * out of reach before it could be opened there. */
 static bool fetch_is_new(const struct sfs_fetch *f, const struct sfs_call *c)
 {
-	return f->gen >= c->gen && f->doubt >= c->doubt;
+	return (f->gen >= c->gen && f->doubt >= c->doubt) ||
+	       (f->last && f->h->open_err && f->h->open_err != -ERESTART);
 }
 
 static bool fetch_is_stale(const struct sfs_fetch *f)
@@ -96,8 +99,9 @@ static void fetches_tidy(struct sfs_handle *h)
 
 	for (f = h->fetches; f; f = next) {
 		next = f->next;
-		if (f->done && (f->unwanted || f->err || f->served >= f->got ||
-				fetch_is_stale(f)))
+		if (f->done && !f->last &&
+		    (f->unwanted || f->err || f->served >= f->got ||
+		     fetch_is_stale(f)))
 			fetch_free(f);
 	}
 }
@@ -519,7 +523,7 @@ bool sfs_fetch_adopt(struct sfs_handle *h, uint8_t *data, size_t len,
 	f->gen = h->inode->file->gen;
 	f->doubt = h->inode->files->gen;
 	f->answered = answered;
-	f->ahead = f->quiet = f->done = f->eof = true;
+	f->ahead = f->quiet = f->last = f->done = f->eof = true;
 	f->data = data;
 	f->next = h->fetches;
 	h->fetches = f;
@@ -527,6 +531,15 @@ bool sfs_fetch_adopt(struct sfs_handle *h, uint8_t *data, size_t len,
 	h->ahead = f->len;
 	h->inode->files->fs->readahead += f->len;
 	return true;
+}
+
+void sfs_fetch_opened(struct sfs_handle *h)
+{
+	struct sfs_fetch *f;
+
+	for (f = h->fetches; f; f = f->next)
+		f->last = false;
+	fetches_tidy(h);
 }
 
 void sfs_fetch_read(struct sfs_call *c)
@@ -580,6 +593,7 @@ void sfs_fetch_end(struct sfs_handle *h)
 	uint32_t number;
 
 	sfs_handle_ref(h);
+	sfs_fetch_opened(h);
 	sfs_fetch_drop(h);
 	while ((f = fetch_under_way(h))) {
 		number = f->number;

@@ -63,6 +63,8 @@ static void dead_forget(struct sfs_node *n)
 	struct sfs_inode *i = sfs_inode_of(n);
 	struct sfs_files *f = i->files;
 
+	if (n->nlookup)
+		return;
 	sfs_inodes_free(&f->inodes, i);
 	if (f->inodes.nr)
 		return;

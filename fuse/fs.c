@@ -40,7 +40,7 @@ void sfs_node_forget(struct sfs *fs, fuse_ino_t ino, uint64_t n)
 	if (node == fs->root)
 		return;
 	node->nlookup = n < node->nlookup ? node->nlookup - n : 0;
-	if (!node->nlookup && node->ops->forget)
+	if (node->ops->forget)
 		node->ops->forget(node);
 }
 

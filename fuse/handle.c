@@ -184,6 +184,8 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 	}
 	if (!err && sbx_get_attr(rd, &attr))
 		sfs_cache_attr(h->inode, &attr, 0);
+	if (!err)
+		sfs_fetch_opened(h);
 	if (c && h->number == o->number) {
 		h->opener = NULL;
 		sbx_remote_waited(h->inode->files->remote,

@@ -134,9 +134,13 @@ void sfs_fetch_read(struct sfs_call *c);
 /* Asks for the beginning of a file that is just being opened. */
 void sfs_fetch_first(struct sfs_handle *h);
 /* Has the whole content (len bytes, taken unless it fails) at hand, which the
- * sandbox does not count as read yet. */
+ * sandbox does not count as read yet, before the file is opened there.  If it
+ * cannot be any more, since another has its name by now, that is what is read:
+ * opening it here went well. */
 bool sfs_fetch_adopt(struct sfs_handle *h, uint8_t *data, size_t len,
 		     uint64_t answered);
+/* It is opened there. */
+void sfs_fetch_opened(struct sfs_handle *h);
 /* How many bytes may be read ahead in the whole mount. */
 size_t sfs_fetch_ahead_max(const struct sfs *fs);
 /* What the handle fetched and nobody waits for. */

@@ -229,7 +229,9 @@ void sfs_inode_forget(struct sfs_node *n)
 {
 	struct sfs_inode *i = sfs_inode_of(n);
 
-	if (!sfs_inode_is_held(i))
+	/* what it held of it is gone even if it has looked it up again */
+	i->flags &= (uint8_t)~SFS_INODE_WHOLE;
+	if (n->nlookup || !sfs_inode_is_held(i))
 		return;
 	if (i->flags & SFS_INODE_ASKED)
 		sfs_cache_forgotten(i);

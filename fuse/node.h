@@ -24,7 +24,8 @@ struct sfs_node;
 
 /* Parameters named as in fuse_lowlevel_ops; "n" is the node of "ino". */
 struct sfs_node_ops {
-	/* all n->nlookup references are gone (called once per reaching 0) */
+	/* the kernel let go of its inode and of all pages; n->nlookup says
+	 * whether it has looked it up again meanwhile */
 	void (*forget)(struct sfs_node *n);
 	/* absent: ENOTDIR */
 	void (*lookup)(fuse_req_t req, struct sfs_node *n, const char *name);

@@ -148,6 +148,49 @@ static void test_changed_content_is_not_used(void **state)
 	n->ops->release(end, n, &r->fi);
 }
 
+/* Another file has the name before it could be opened there: opening it went
+ * well, so what came with the look-up is what is read. */
+static void test_content_of_a_file_that_was_replaced(void **state)
+{
+	struct sbx_attr b = fake_attr(S_IFREG | 0644, 11);
+	struct sfs_node *n = found_with_content(rig_root());
+	fuse_req_t r = rig_req(), rd = rig_req(), again = rig_req();
+	struct fuse_file_info fi = {0};
+
+	n->ops->open(r, n, &fi);
+	assert_int_equal(r->replies, 1);
+	fake_change(f, SBX_DIR_WORKSPACE, "f", SBX_CHANGE_MOVED_TO, &b);
+	n->ops->read(rd, n, 4096, 0, &r->fi);
+	fake_answer(f, SBX_OP_OPEN, -ESTALE, NULL);
+	while (!fake_is_idle(f))
+		fake_answer(f, SBX_OP_READ, -ESTALE, NULL);
+	assert_int_equal(rd->replies, 1);
+	assert_int_equal(rd->err, 0);
+	assert_int_equal(rd->len, 4);
+	n->ops->read(again, n, 4096, 0, &r->fi);
+	assert_int_equal(again->len, 4);
+	n->ops->release(rig_req(), n, &r->fi);
+	assert_int_equal(f->fs.readahead, 0);
+}
+
+/* A number is given again at once: what is made is another file. */
+static void test_a_file_that_is_made_is_another(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	struct sfs_node *top = rig_root(), *n;
+	fuse_req_t r = rig_lookup(top, "f"), made;
+
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	n = rig_node_of(r);
+	a.size = 0;
+	a.mtime_s++;
+	made = rig_lookup(top, "new");
+	fake_change(f, SBX_DIR_WORKSPACE, "new",
+		    SBX_CHANGE_CREATED | SBX_CHANGE_MOVED_FROM, &a);
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	assert_ptr_not_equal(rig_node_of(made), n);
+}
+
 /* What a change of ours that is under way will make of it is not known. */
 static void test_content_is_not_older_than_a_change(void **state)
 {
@@ -172,6 +215,8 @@ int main(void)
 		T(test_restart_keeps_the_order_of_writes),
 		T(test_content_comes_with_a_lookup),
 		T(test_changed_content_is_not_used),
+		T(test_content_of_a_file_that_was_replaced),
+		T(test_a_file_that_is_made_is_another),
 		T(test_content_is_not_older_than_a_change),
 	};
 

@@ -63,6 +63,7 @@ static void stream_end(struct sbx_rest_stream *s, int exit_code,
 	s->exit_code = exit_code;
 	s->error = *error;
 	s->phase = SBX_STREAM_ENDED;
+	uv_timer_stop(&s->timer);
 	if (s->ws)
 		sbx_ws_close(s->ws); /* its on_close finishes */
 	else
@@ -95,6 +96,25 @@ void sbx_rest_stream_fail(struct sbx_rest_stream *s, int err,
 void sbx_rest_stream_no_memory(struct sbx_rest_stream *s)
 {
 	sbx_rest_stream_fail(s, -ENOMEM, SBX_RETRY_LATER, "out of memory");
+}
+
+static void on_answer(void *arg, const struct sbx_answer *answer)
+{
+	struct sbx_rest_stream *s = arg;
+
+	s->request = NULL;
+	if (!sbx_rest_stream_is_over(s))
+		s->answered(s, answer);
+}
+
+void sbx_rest_stream_request(struct sbx_rest_stream *s,
+			     const struct sbx_request_conf *conf,
+			     sbx_request_fn *fn)
+{
+	s->answered = fn;
+	s->request = sbx_request_start(s->rest, conf, on_answer, s);
+	if (!s->request)
+		sbx_rest_stream_no_memory(s);
 }
 
 void sbx_rest_stream_close(struct sbx_stream *stream)

@@ -31,8 +31,9 @@ struct sbx_rest_stream {
 	unsigned int phase;	     /* the service's, but for the last */
 	struct sbx_ws *ws;	     /* closed at its end, if there is one */
 	struct sbx_request *request; /* cancelled likewise */
-	uv_timer_t timer;	     /* the service's, until the end */
-	uint64_t give_up;	     /* uv_now */
+	sbx_request_fn *answered;
+	uv_timer_t timer; /* the service's, until the end */
+	uint64_t give_up; /* uv_now */
 	struct sbx_backoff backoff;
 
 	int exit_code;
@@ -55,6 +56,13 @@ void sbx_rest_stream_end(struct sbx_rest_stream *s,
 void sbx_rest_stream_fail(struct sbx_rest_stream *s, int err,
 			  enum sbx_retry retry, const char *text);
 void sbx_rest_stream_no_memory(struct sbx_rest_stream *s);
+/*
+ * Asks for it, in s->request, one at a time.  fn(s, answer) is called unless
+ * the stream is over by then; without memory it ends.
+ */
+void sbx_rest_stream_request(struct sbx_rest_stream *s,
+			     const struct sbx_request_conf *conf,
+			     sbx_request_fn *fn);
 /* stream_close of struct sbx_service_type */
 void sbx_rest_stream_close(struct sbx_stream *s);
 static inline bool sbx_rest_stream_is_over(const struct sbx_rest_stream *s)

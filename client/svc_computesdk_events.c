@@ -166,7 +166,6 @@ static void on_signals(void *arg, const struct sbx_answer *answer)
 {
 	struct csdk_events *s = arg;
 
-	s->base.request = NULL;
 	/* 500: it is active already */
 	if (answer->error.err && answer->error.status != 500)
 		sbx_rest_stream_end(&s->base, &answer->error);
@@ -191,10 +190,7 @@ static void on_reached(void *arg, const struct sbx_error *error)
 	} else if (!s->is_signals) {
 		events_connect(s);
 	} else {
-		s->base.request =
-			sbx_request_start(s->base.rest, &conf, on_signals, s);
-		if (!s->base.request)
-			sbx_rest_stream_no_memory(&s->base);
+		sbx_rest_stream_request(&s->base, &conf, on_signals);
 	}
 }
 

@@ -339,7 +339,6 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	const char *id = sbx_json_str(sbx_csdk_data(answer->json), "id");
 	struct sbx_error e = answer->error;
 
-	s->base.request = NULL;
 	if (!e.err && !sbx_csdk_thing_is_valid(id))
 		sbx_error_wonder(&e, s->box->place.url, "a ComputeSDK daemon",
 				 "it made no terminal");
@@ -383,9 +382,7 @@ static void stream_make(struct csdk_stream *s)
 				     "no more connections can be made now");
 		return;
 	}
-	s->base.request = sbx_request_start(s->base.rest, &conf, on_made, s);
-	if (!s->base.request)
-		sbx_rest_stream_no_memory(&s->base);
+	sbx_rest_stream_request(&s->base, &conf, on_made);
 }
 
 static void on_reached(void *arg, const struct sbx_error *error)

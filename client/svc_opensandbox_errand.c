@@ -229,11 +229,12 @@ void osb_errand_start(struct sbx_work *w, const struct osb_errand *what)
 		sbx_work_no_memory(w);
 		return;
 	}
-	if (w->drop)
-		w->drop(w->state);
 	e->what = *what;
 	e->what.name = name;
+	/* before what was there lets go of it: nobody else may have it */
 	e->reach = osb_reach_hold(r);
+	if (w->drop)
+		w->drop(w->state);
 	e->other.is_other = true;
 	sbx_buf_init(&e->text, SBX_HTTP_MAX_BODY);
 	w->state = e;

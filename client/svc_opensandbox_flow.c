@@ -56,10 +56,9 @@ static void on_answer(void *arg, const struct sbx_answer *answer)
 {
 	struct osb_flow *f = arg;
 
-	f->base.request = NULL;
 	if (answer->error.err)
 		osb_reach_forget(f->reach);
-	else if (!is_over(f))
+	else
 		flow_open(f);
 	sbx_rest_stream_end(&f->base, &answer->error);
 }
@@ -67,23 +66,22 @@ static void on_answer(void *arg, const struct sbx_answer *answer)
 static void on_reached(void *arg, const struct sbx_error *error)
 {
 	struct osb_flow *f = arg;
-	struct sbx_error e = *error;
 
-	if (!e.err) {
-		f->base.request = sbx_request_start(
-			f->base.rest,
-			&(struct sbx_request_conf){.method = "GET",
-						   .path = "/metrics/watch",
-						   .to = f->reach,
-						   .on_piece = on_piece},
-			on_answer, f);
-		if (!f->base.request)
-			sbx_error_set(&e, -ENOMEM, "out of memory");
-		else
-			sbx_request_pause(f->base.request, f->paused);
+	if (is_over(f))
+		return;
+	if (error->err) {
+		sbx_rest_stream_end(&f->base, error);
+		return;
 	}
-	if (e.err)
-		sbx_rest_stream_end(&f->base, &e);
+	sbx_rest_stream_request(
+		&f->base,
+		&(struct sbx_request_conf){.method = "GET",
+					   .path = "/metrics/watch",
+					   .to = f->reach,
+					   .on_piece = on_piece},
+		on_answer);
+	if (f->base.request)
+		sbx_request_pause(f->base.request, f->paused);
 }
 
 struct sbx_stream *osb_flow_open(struct sbx_service *svc, const char *id,

@@ -98,7 +98,6 @@ static void on_session(void *arg, const struct sbx_answer *answer)
 	const json_t *obj = answer->json;
 	int64_t offset = sbx_json_int(obj, "output_offset", -1);
 
-	s->base.request = NULL;
 	if (answer->error.err == -ENOENT) {
 		resume_fail(s); /* execd was started anew */
 	} else if (answer->error.err) {
@@ -139,9 +138,7 @@ static void on_reached(void *arg, const struct sbx_error *error)
 		sbx_rest_stream_end(&s->base, error);
 		return;
 	}
-	s->base.request = sbx_request_start(s->base.rest, &conf, on_session, s);
-	if (!s->base.request)
-		resume_fail(s);
+	sbx_rest_stream_request(&s->base, &conf, on_session);
 }
 
 static void resume_look(struct osb_stream *s)

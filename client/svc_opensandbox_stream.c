@@ -292,7 +292,6 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	const char *id = sbx_json_str(answer->json, "session_id");
 	struct sbx_error e = answer->error;
 
-	s->base.request = NULL;
 	/* two JSON bodies in a row: the status is what counts */
 	if (e.status == 500 && !s->no_cwd) {
 		s->no_cwd = true;
@@ -332,9 +331,7 @@ static void stream_make(struct osb_stream *s)
 	};
 
 	s->base.phase = OSB_MAKE;
-	s->base.request = sbx_request_start(s->base.rest, &conf, on_made, s);
-	if (!s->base.request)
-		sbx_rest_stream_no_memory(&s->base);
+	sbx_rest_stream_request(&s->base, &conf, on_made);
 }
 
 static void on_reached(void *arg, const struct sbx_error *error)

@@ -343,7 +343,7 @@ static void on_credentials(void *arg, const struct sbx_error *error)
 
 	if (error->err)
 		sbx_rest_stream_end(&s->base, error);
-	else
+	else if (!sbx_rest_stream_is_over(&s->base))
 		stream_connect(s);
 }
 

@@ -195,13 +195,10 @@ static void read_need(const char *words, struct sbx_csdk_upload *u)
 	strcpy(u->folder, words + at);
 }
 
-static void read_got(const char *number, struct sbx_csdk_there *t,
-		     struct sbx_csdk_upload *u)
+static void read_got(const char *number, struct sbx_csdk_upload *u)
 {
 	if (u->plant.blob && !sbx_plant_got(&u->plant, number))
 		u->plant.rounds = MAX_ROUNDS + 1;
-	if (u->plant.blob && u->plant.rounds > MAX_ROUNDS)
-		set_why(t, u, "the sandbox did not store the helper");
 }
 
 /* One line of ours. */
@@ -219,10 +216,12 @@ static void read_line(const char *line, struct sbx_csdk_there *t,
 	} else if (!strncmp(line, "need ", 5)) {
 		read_need(line + 5, u);
 	} else if (!strncmp(line, "got ", 4)) {
-		read_got(line + 4, t, u);
+		read_got(line + 4, u);
 	} else if (sbx_plant_why(line, &e)) {
 		set_why(t, u, e.text);
 	}
+	if (u->plant.blob && u->plant.rounds > MAX_ROUNDS)
+		set_why(t, u, "the sandbox did not store the helper");
 }
 
 enum sbx_csdk_said sbx_csdk_read_look(const char *out, const char *mark,

@@ -108,8 +108,9 @@ static enum exchange_said said_word(const char *words,
 {
 	if (!strncmp(words, "need ", 5))
 		return said_need(words + 5, u, reterr);
-	if (!strncmp(words, "have ", 5))
-		return EXCHANGE_SAID_DONE;
+	if (!strncmp(words, "have ", 5)) /* of what was brought only */
+		return u->plant.blob ? EXCHANGE_SAID_DONE
+				     : EXCHANGE_SAID_NOTHING;
 	if (!strncmp(words, "got ", 4))
 		return u->plant.blob && sbx_plant_got(&u->plant, words + 4)
 			       ? EXCHANGE_SAID_GOT

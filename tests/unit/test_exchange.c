@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/exchange_int.h"
 #include "client/job.h"
 #include "client/remote.h"
 #include "client/wire/base64.h"
@@ -679,6 +680,22 @@ static void without_a_helper_there_is_nothing(void **state)
 	assert_non_null(strstr(sbx_remote_error(f->r)->text, "turned off"));
 }
 
+/* Who says so of each run would be asked again at once, for ever. */
+static void what_was_not_brought_is_not_there(void **state)
+{
+	static const char out[] = "M have /tmp/helper\n";
+	struct exchange_upload u = {0};
+	struct sbx_error e;
+	uint8_t *data;
+	size_t len;
+
+	assert_int_equal(exchange_parse(out, "M", &u, &data, &len, &e),
+			 EXCHANGE_SAID_NOTHING);
+	u.plant.blob = sbx_helper_blobs;
+	assert_int_equal(exchange_parse(out, "M", &u, &data, &len, &e),
+			 EXCHANGE_SAID_DONE);
+}
+
 static void a_parked_run_brings_changes_by_itself(void **state)
 {
 	struct fixture *f = *state;
@@ -708,6 +725,7 @@ int main(void)
 #define P(fn) cmocka_unit_test_setup_teardown(fn, setup_parking, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(base64_goes_both_ways),
+		cmocka_unit_test(what_was_not_brought_is_not_there),
 		T(brings_the_helper_once),
 		T(many_requests_are_one_run),
 		T(nothing_runs_while_nobody_asks),

@@ -62,6 +62,31 @@ static void one_ask(struct sbx_work *w, const char *method, sbx_answer_fn *fn)
 							 .fn = fn});
 }
 
+/* What code that ran has to say, to be freed; NULL: *e says why there is
+ * nothing. */
+static char *output_of(const struct sbx_work *w,
+		       const struct sbx_answer *answer, size_t *ret_len,
+		       struct sbx_error *e)
+{
+	struct sbx_buf out;
+	char *text = NULL;
+	size_t len;
+
+	*e = answer->error;
+	sbx_buf_init(&out, SBX_HTTP_MAX_BODY);
+	if (!e->err)
+		sbx_osb_code_output(&out, answer->body, answer->len,
+				    w->rest->url, e);
+	len = sbx_buf_len(&out);
+	if (!e->err && !(text = malloc(len + 1)))
+		sbx_error_set(e, -ENOMEM, "out of memory");
+	if (text && len)
+		memcpy(text, sbx_buf_at(&out), len);
+	sbx_buf_release(&out);
+	*ret_len = len;
+	return text;
+}
+
 /* ---- making one ---- */
 
 static void on_made(struct sbx_work *w, const struct sbx_answer *answer)
@@ -97,15 +122,11 @@ static void make(struct sbx_work *w)
 
 static void on_probed(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	struct sbx_error e = answer->error;
-	struct sbx_buf none;
+	struct sbx_error e;
+	size_t len;
+	SBX_FREE char *nothing = output_of(w, answer, &len, &e);
 
-	sbx_buf_init(&none, SBX_HTTP_MAX_BODY);
-	if (!e.err)
-		sbx_osb_code_output(&none, answer->body, answer->len,
-				    w->rest->url, &e);
-	sbx_buf_release(&none);
-	if (!e.err || e.err == -ENOENT ||
+	if (nothing || e.err == -ENOENT ||
 	    strcasestr(e.text, "context not found")) {
 		make(w);
 		return;
@@ -145,26 +166,13 @@ static void new_write(struct sbx_work *w)
 
 static void on_ran(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	struct sbx_error e = answer->error;
-	struct sbx_buf out;
-	char *text = NULL;
+	struct sbx_error e;
 	size_t len;
+	char *text = output_of(w, answer, &len, &e);
 
-	sbx_buf_init(&out, SBX_HTTP_MAX_BODY);
-	if (!e.err)
-		sbx_osb_code_output(&out, answer->body, answer->len,
-				    w->rest->url, &e);
-	len = sbx_buf_len(&out);
-	if (!e.err)
-		text = malloc(len + 1);
-	if (text && len)
-		memcpy(text, sbx_buf_at(&out), len);
-	sbx_buf_release(&out);
-	if (strstr(e.text, "session is busy"))
-		e.err = -EBUSY;
-	if (e.err || !text) {
-		if (!e.err)
-			sbx_error_set(&e, -ENOMEM, "out of memory");
+	if (!text) {
+		if (strstr(e.text, "session is busy"))
+			e.err = -EBUSY;
 		sbx_work_done(w, &e);
 		return;
 	}

@@ -272,7 +272,7 @@ void sfs_attr_left(struct sfs_inode *i)
 
 	if (!sfs_inode_is_file(i) || !sfs_inode_is_held(i) || is_remembered(i))
 		return;
-	sfs_shown_keep(i);
+	sfs_shown_hold(i);
 	r = refresh_new(i, NULL, &err);
 	if (r)
 		r->left = true;

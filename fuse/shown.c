@@ -29,6 +29,7 @@ struct sfs_shown {
 	struct times then; /* when the pages now being dropped were named */
 	uint64_t since;	   /* the moment of the first change not shown */
 	uint64_t more_since;
+	uint64_t held_since;
 	uint64_t due_ms; /* when they are dropped once more; 0: not */
 	bool begun;
 	uint8_t tries;
@@ -37,6 +38,7 @@ struct sfs_shown {
 	bool given;    /* to the kernel, since it was told to drop them */
 	bool more;     /* changed again since then */
 	bool own;      /* ... by ourselves */
+	bool held;     /* it will begin (again): sfs_shown_hold */
 };
 
 static struct times times_of(const struct sfs_inode *i)
@@ -185,6 +187,13 @@ static void on_dropped(void *arg)
 		s->asked = s->tries = 0;
 		drop(s);
 		sfs_settlers_run(f);
+	} else if (s->held) {
+		if (!s->own)
+			s->as = s->then;
+		s->since = s->held_since;
+		s->asked = s->tries = 0;
+		s->begun = false;
+		sfs_settlers_run(f);
 	} else {
 		shown_end(s);
 		free(s);
@@ -197,12 +206,25 @@ void sfs_shown_begin(struct sfs_inode *i)
 
 	if (!s)
 		return;
-	if (!s->begun) {
-		drop(s);
-	} else if (!s->more) {
+	if (s->begun && !s->more) {
 		s->more = true;
-		s->more_since = i->files->moment;
+		s->more_since = s->held ? s->held_since : i->files->moment;
 	}
+	s->held = false;
+	if (!s->begun)
+		drop(s);
+}
+
+void sfs_shown_hold(struct sfs_inode *i)
+{
+	struct sfs_shown *s;
+
+	sfs_shown_keep(i);
+	s = shown_of(i);
+	if (!s || s->held)
+		return;
+	s->held = true;
+	s->held_since = i->files->moment;
 }
 
 void sfs_shown_own(struct sfs_inode *i)

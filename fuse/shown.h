@@ -25,6 +25,9 @@ void sfs_shown_keep(struct sfs_inode *i);
  * sfs_shown_keep.
  */
 void sfs_shown_begin(struct sfs_inode *i);
+/* What has become of it is being asked for, and sfs_shown_begin follows: until
+ * then it is not over, whatever was being dropped for an earlier change. */
+void sfs_shown_hold(struct sfs_inode *i);
 /* The kernel is shown nothing older than the attributes known now: a change of
  * our own brought them, of which it knows, or the file came by a new name. */
 void sfs_shown_own(struct sfs_inode *i);

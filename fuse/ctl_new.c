@@ -8,22 +8,18 @@
  * sandbox is made when a descriptor is closed or the name is read, or with
  * the piece that completes a JSON object.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/spec.h"
 #include "fuse/ctl_file.h"
+#include "fuse/pieces.h"
 #include "fuse/text.h"
 
 struct new_file {
 	struct ctl_file f;
-	struct sbx_buf text;	     /* gathered so far */
-	struct sbx_object_scan scan; /* of it */
-	/* what was written until now, since a descriptor was closed */
-	bool talked; /* something */
-	int refused; /* this was wrong with it, so no more is taken; or 0 */
+	struct sfs_pieces pieces;
 	struct sbx_box *box;	/* what was made last; counted, or NULL */
 	struct sbx_error error; /* why what was gathered gave nothing */
 	unsigned int busy;	/* creations under way */
@@ -38,12 +34,6 @@ struct creation {
 static struct new_file *new_of(struct ctl_file *f)
 {
 	return (struct new_file *)f;
-}
-
-static void new_clear(struct new_file *nf)
-{
-	sbx_buf_clear(&nf->text);
-	nf->scan = (struct sbx_object_scan){0};
 }
 
 /* ---- making ---- */
@@ -116,17 +106,17 @@ static void new_create_text(struct new_file *nf, struct ctl_op *op)
 	struct sbx_error e;
 	char *options, *name;
 	int r = sbx_create_spec_parse(&options, &name,
-				      (char *)sbx_buf_at(&nf->text),
-				      sbx_buf_len(&nf->text), &e);
+				      (char *)sbx_buf_at(&nf->pieces.text),
+				      sbx_buf_len(&nf->pieces.text), &e);
 
-	new_clear(nf);
+	sfs_pieces_clear(&nf->pieces);
 	if (r == 0) {
 		new_create(nf, op, options, name);
 		free(options);
 		free(name);
 		return;
 	}
-	nf->refused = r;
+	sfs_pieces_refuse(&nf->pieces, r);
 	if (!op || op->size == 0)
 		nf->error = e;
 	if (op)
@@ -135,22 +125,15 @@ static void new_create_text(struct new_file *nf, struct ctl_op *op)
 
 /* ---- the file ---- */
 
-/* Nothing more comes of what was written. */
-static void new_end(struct new_file *nf)
-{
-	nf->talked = false;
-	nf->refused = 0;
-}
-
 static void new_load(struct ctl_file *f)
 {
 	struct new_file *nf = new_of(f);
 
 	nf->reading = true;
 	nf->busy++; /* not to be loaded from within */
-	if (sbx_buf_len(&nf->text))
+	if (sbx_buf_len(&nf->pieces.text))
 		new_create_text(nf, NULL);
-	new_end(nf);
+	sfs_pieces_end(&nf->pieces);
 	if (--nf->busy == 0)
 		new_loaded(nf);
 }
@@ -159,12 +142,12 @@ static void new_load(struct ctl_file *f)
 static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
 {
 	struct sbx_client *client = nf->f.node->place->client;
-	const char *text = (char *)sbx_buf_at(&nf->text), *end;
+	const char *text = (char *)sbx_buf_at(&nf->pieces.text), *end;
 	char *options, *name;
 	int r;
 
-	end = memrchr(text, '\n', sbx_buf_len(&nf->text));
-	if (!end)
+	end = memrchr(text, '\n', sbx_buf_len(&nf->pieces.text));
+	if (!end || nf->pieces.is_json)
 		return 0;
 	r = sbx_create_spec_parse(&options, &name, text, (size_t)(end - text),
 				  reterr);
@@ -176,44 +159,6 @@ static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
 	return r;
 }
 
-enum new_next { NEW_GATHER, NEW_CREATE };
-
-/* What to do with what was gathered; -errno: it is wrong. */
-static int new_look(struct new_file *nf, const char *data, size_t size,
-		    struct sbx_error *reterr)
-{
-	const char *text = (char *)sbx_buf_at(&nf->text);
-	size_t len = sbx_buf_len(&nf->text), blank = 0;
-	bool gathers = len > size || sfs_text_is_piece(data, size),
-	     ended = false;
-
-	while (blank < len && isspace((unsigned char)text[blank]))
-		blank++;
-	if (blank == len || text[blank] != '{') {
-		if (!gathers)
-			return NEW_CREATE;
-		return new_check_lines(nf, reterr);
-	}
-	for (size_t i = 0; i < size; i++)
-		ended |= sbx_object_scan_byte(&nf->scan, data[i]);
-	return ended || !gathers ? NEW_CREATE : NEW_GATHER;
-}
-
-static int new_add(struct new_file *nf, const char *data, size_t size,
-		   struct sbx_error *reterr)
-{
-	/* the end of an object that was written line by line */
-	if (nf->talked && !sbx_buf_len(&nf->text) &&
-	    sfs_text_is_blank(data, size))
-		return NEW_GATHER;
-	nf->talked = true;
-	if (sbx_buf_add(&nf->text, data, size) < 0)
-		return sbx_error_set(reterr,
-				     nf->text.err == -ENOMEM ? -ENOMEM : -E2BIG,
-				     "new: at most 64 KiB of options");
-	return new_look(nf, data, size, reterr);
-}
-
 static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		      size_t size)
 {
@@ -222,25 +167,28 @@ static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 	struct ctl_op *op;
 	int r;
 
-	if (nf->refused) {
-		fuse_reply_err(req, -nf->refused);
+	if (nf->pieces.refused) {
+		fuse_reply_err(req, -nf->pieces.refused);
 		return;
 	}
 	nf->error.err = 0;
-	r = new_add(nf, data, size, &e);
-	if (r < 0) {
-		new_clear(nf);
-		nf->refused = r;
-		ctl_fail(req, f->node, r, "%s", e.text);
-	} else if (r == NEW_GATHER) {
-		fuse_reply_write(req, size);
-	} else {
+	r = sfs_pieces_add(&nf->pieces, data, size, &e);
+	if (r == SFS_PIECES_WHOLE) {
 		op = ctl_op_new(req, f->node, f, size);
 		if (op)
 			new_create_text(nf, op);
 		else
-			new_clear(nf);
+			sfs_pieces_refuse(&nf->pieces, -ENOMEM);
+		return;
 	}
+	if (r == SFS_PIECES_MORE)
+		r = new_check_lines(nf, &e);
+	if (r == 0) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	sfs_pieces_refuse(&nf->pieces, r);
+	ctl_fail(req, f->node, r, "%s", e.text);
 }
 
 static void new_flush(fuse_req_t req, struct ctl_file *f)
@@ -248,18 +196,18 @@ static void new_flush(fuse_req_t req, struct ctl_file *f)
 	struct new_file *nf = new_of(f);
 	struct ctl_op *op = NULL;
 
-	if (!sbx_buf_len(&nf->text))
+	if (!sbx_buf_len(&nf->pieces.text))
 		fuse_reply_err(req, 0);
 	else
 		op = ctl_op_new(req, f->node, f, 0);
 	if (op)
 		new_create_text(nf, op);
-	new_end(nf);
+	sfs_pieces_end(&nf->pieces);
 }
 
 static int new_open(struct ctl_file *f, int flags)
 {
-	sbx_buf_init(&new_of(f)->text, SBX_SPEC_CREATE_MAX);
+	sfs_pieces_init(&new_of(f)->pieces, SBX_SPEC_CREATE_MAX);
 	return 0;
 }
 
@@ -269,7 +217,7 @@ static void new_close(struct ctl_file *f)
 
 	sbx_box_unref(nf->box);
 	nf->box = NULL;
-	sbx_buf_release(&nf->text);
+	sfs_pieces_release(&nf->pieces);
 }
 
 static bool new_present(const struct ctl_node *dir)

@@ -8,11 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/spec.h"
 #include "fuse/ctl_file.h"
 #include "fuse/ctl_own.h"
+#include "fuse/pieces.h"
 #include "fuse/sandbox.h"
-#include "fuse/text.h"
 
 /* A reader who is behind by this is waited for ... */
 #define HOLD_SIZE (256 * 1024)
@@ -37,6 +36,164 @@ static bool flushes(const struct ctl_node *n)
 	return n->sb && n->own->at.row->flags & SBX_OWN_FLUSH;
 }
 
+/* ---- values: writing ---- */
+
+/*
+ * Each write is sent, but for a JSON object or array that comes in pieces: it
+ * goes when it is complete, or when a descriptor is closed or it is read.
+ */
+struct value_file {
+	struct ctl_file f;
+	struct sfs_pieces pieces;
+};
+
+static struct value_file *value_of(struct ctl_file *f)
+{
+	return (struct value_file *)f;
+}
+
+static void value_ask(struct ctl_file *f);
+
+/* What is being sent. */
+struct writing {
+	struct ctl_file *f;
+	struct ctl_op *op; /* who waits for it; NULL: a reader */
+	bool answered;	   /* what the reader gets is there */
+	size_t len;
+	char data[];
+};
+
+static void writing_end(struct writing *w, const struct sbx_error *error)
+{
+	struct ctl_op *op = w->op;
+	struct ctl_file *f = w->f;
+	bool is_loaded = error->err || w->answered;
+
+	free(w);
+	if (op)
+		ctl_op_finish(op, error);
+	else if (is_loaded)
+		ctl_file_loaded(f, error);
+	else
+		value_ask(f);
+}
+
+/* That it was done is certain, whatever is known of the files. */
+static void on_seen(void *arg, const struct sbx_error *error)
+{
+	static const struct sbx_error none;
+
+	writing_end(arg, &none);
+}
+
+/* What the service said to it is what is read next; and what it did to the
+ * sandbox's files is seen by then. */
+static void on_written(void *arg, struct sbx_call *call)
+{
+	struct writing *w = arg;
+	struct ctl_file *f = w->f;
+
+	sfs_own_stale(ctl_own_owner(f->node));
+	if (!call->error.err && call->data) {
+		w->answered = true;
+		if (!w->op)
+			sbx_buf_add(&f->text, call->data, call->len);
+		else if (f->state == CTL_UNREAD)
+			ctl_file_give(f, call->data, call->len);
+	}
+	if (!call->error.err && flushes(f->node))
+		sfs_sandbox_flush(f->node->sb, on_seen, w);
+	else
+		writing_end(w, &call->error);
+}
+
+static void on_write_flushed(void *arg, const struct sbx_error *error)
+{
+	struct writing *w = arg;
+
+	if (error->err)
+		writing_end(w, error);
+	else
+		ask(w->f, SBX_CALL_OWN_WRITE, w->data, w->len, on_written, w);
+}
+
+/* What was gathered; op may be NULL. */
+static void value_send(struct value_file *v, struct ctl_op *op)
+{
+	static const struct sbx_error none, no_memory = {
+						    .err = -ENOMEM,
+						    .text = "out of memory",
+					    };
+	size_t len = sbx_buf_len(&v->pieces.text);
+	struct writing *w = malloc(sizeof(*w) + len);
+
+	if (w) {
+		*w = (struct writing){.f = &v->f, .op = op, .len = len};
+		memcpy(w->data, sbx_buf_at(&v->pieces.text), len);
+	}
+	sfs_pieces_clear(&v->pieces);
+	if (!w && op)
+		ctl_op_finish(op, &no_memory);
+	else if (!w)
+		ctl_file_loaded(&v->f, &no_memory);
+	else if (flushes(v->f.node))
+		sfs_sandbox_flush(v->f.node->sb, on_write_flushed, w);
+	else
+		on_write_flushed(w, &none);
+}
+
+static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
+			size_t size)
+{
+	struct sfs_pieces *p = &value_of(f)->pieces;
+	struct ctl_op *op;
+	struct sbx_error e;
+	int r;
+
+	if (p->refused) {
+		fuse_reply_err(req, -p->refused);
+		return;
+	}
+	r = sfs_pieces_add(p, data, size, &e);
+	if (r < 0) {
+		ctl_fail(req, f->node, r, "%s: %s", f->node->own->path, e.text);
+	} else if (r == SFS_PIECES_MORE &&
+		   (p->is_json || !sbx_buf_len(&p->text))) {
+		fuse_reply_write(req, size);
+	} else {
+		op = ctl_op_new(req, f->node, f, size);
+		if (op)
+			value_send(value_of(f), op);
+		else
+			sfs_pieces_refuse(p, -ENOMEM);
+	}
+}
+
+static void value_flush(fuse_req_t req, struct ctl_file *f)
+{
+	struct sfs_pieces *p = &value_of(f)->pieces;
+	struct ctl_op *op = NULL;
+
+	sfs_pieces_end(p);
+	if (!sbx_buf_len(&p->text))
+		fuse_reply_err(req, 0);
+	else
+		op = ctl_op_new(req, f->node, f, 0);
+	if (op)
+		value_send(value_of(f), op);
+}
+
+static int value_open(struct ctl_file *f, int flags)
+{
+	sfs_pieces_init(&value_of(f)->pieces, VALUE_MAX);
+	return 0;
+}
+
+static void value_close(struct ctl_file *f)
+{
+	sfs_pieces_release(&value_of(f)->pieces);
+}
+
 /* ---- values: reading ---- */
 
 static void on_read(void *arg, struct sbx_call *call)
@@ -58,165 +215,25 @@ static void on_read_flushed(void *arg, const struct sbx_error *error)
 		ask(f, SBX_CALL_OWN_READ, NULL, 0, on_read, f);
 }
 
-static void value_load(struct ctl_file *f)
-{
-	if (flushes(f->node))
-		sfs_sandbox_flush(f->node->sb, on_read_flushed, f);
-	else
-		ask(f, SBX_CALL_OWN_READ, NULL, 0, on_read, f);
-}
-
-/* ---- values: writing ---- */
-
-struct writing {
-	struct ctl_op *op;
-	size_t len;
-	char data[];
-};
-
-/* That it was done is certain, whatever is known of the files. */
-static void on_seen(void *arg, const struct sbx_error *error)
+static void value_ask(struct ctl_file *f)
 {
 	static const struct sbx_error none;
 
-	ctl_op_finish(arg, &none);
-}
-
-/* What the service said to it is what is read next; and what it did to the
- * sandbox's files is seen by then. */
-static void on_written(void *arg, struct sbx_call *call)
-{
-	struct ctl_op *op = arg;
-	struct ctl_file *f = op->file;
-
-	sfs_own_stale(ctl_own_owner(f->node));
-	if (!call->error.err && call->data && f->state == CTL_UNREAD)
-		ctl_file_give(f, call->data, call->len);
-	if (!call->error.err && flushes(f->node))
-		sfs_sandbox_flush(f->node->sb, on_seen, op);
+	if (flushes(f->node))
+		sfs_sandbox_flush(f->node->sb, on_read_flushed, f);
 	else
-		ctl_op_finish(op, &call->error);
+		on_read_flushed(f, &none);
 }
 
-static void on_write_flushed(void *arg, const struct sbx_error *error)
+static void value_load(struct ctl_file *f)
 {
-	struct writing *w = arg;
+	struct sfs_pieces *p = &value_of(f)->pieces;
 
-	if (error->err)
-		ctl_op_finish(w->op, error);
+	sfs_pieces_end(p);
+	if (sbx_buf_len(&p->text))
+		value_send(value_of(f), NULL);
 	else
-		ask(w->op->file, SBX_CALL_OWN_WRITE, w->data, w->len,
-		    on_written, w->op);
-	free(w);
-}
-
-static void value_send(struct ctl_op *op, const char *data, size_t size)
-{
-	struct ctl_file *f = op->file;
-	struct writing *w;
-
-	if (!flushes(f->node)) {
-		ask(f, SBX_CALL_OWN_WRITE, data, size, on_written, op);
-		return;
-	}
-	w = malloc(sizeof(*w) + size);
-	if (!w) {
-		ctl_op_finish(op, &(struct sbx_error){.err = -ENOMEM,
-						      .text = "out of memory"});
-		return;
-	}
-	w->op = op;
-	w->len = size;
-	memcpy(w->data, data, size);
-	sfs_sandbox_flush(f->node->sb, on_write_flushed, w);
-}
-
-/*
- * Each write is sent, but for a JSON object or array that comes in pieces, as
- * shells write one of several lines: it goes when it is complete, or when a
- * descriptor is closed.
- */
-struct value_file {
-	struct ctl_file f;
-	struct sbx_buf text; /* gathered */
-	struct sbx_object_scan scan;
-	bool had_object; /* the end of its last line may follow */
-};
-
-static struct value_file *value_of(struct ctl_file *f)
-{
-	return (struct value_file *)f;
-}
-
-static void value_send_text(struct value_file *v, fuse_req_t req, size_t size)
-{
-	struct ctl_op *op = ctl_op_new(req, v->f.node, &v->f, size);
-
-	if (op)
-		value_send(op, (char *)sbx_buf_at(&v->text),
-			   sbx_buf_len(&v->text));
-	sbx_buf_clear(&v->text);
-	v->scan = (struct sbx_object_scan){0};
-}
-
-static void value_gather(fuse_req_t req, struct value_file *v, const char *data,
-			 size_t size)
-{
-	bool ended = false, first = !sbx_buf_len(&v->text);
-
-	if (sbx_buf_add(&v->text, data, size) < 0) {
-		sbx_buf_clear(&v->text);
-		ctl_fail(req, v->f.node, -E2BIG, "%s: that is too much",
-			 v->f.node->own->path);
-		return;
-	}
-	for (size_t i = 0; i < size; i++)
-		ended |= sbx_object_scan_byte(&v->scan, data[i]);
-	v->had_object = ended;
-	if (ended || (first && !sfs_text_is_piece(data, size)))
-		value_send_text(v, req, size);
-	else
-		fuse_reply_write(req, size);
-}
-
-static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
-			size_t size)
-{
-	struct value_file *v = value_of(f);
-	struct ctl_op *op;
-
-	if (v->had_object && sfs_text_is_blank(data, size)) {
-		fuse_reply_write(req, size);
-	} else if (sbx_buf_len(&v->text) || data[0] == '{' || data[0] == '[') {
-		value_gather(req, v, data, size);
-	} else {
-		v->had_object = false;
-		op = ctl_op_new(req, f->node, f, size);
-		if (op)
-			value_send(op, data, size);
-	}
-}
-
-static void value_flush(fuse_req_t req, struct ctl_file *f)
-{
-	struct value_file *v = value_of(f);
-
-	v->had_object = false;
-	if (sbx_buf_len(&v->text))
-		value_send_text(v, req, 0);
-	else
-		fuse_reply_err(req, 0);
-}
-
-static int value_open(struct ctl_file *f, int flags)
-{
-	sbx_buf_init(&value_of(f)->text, VALUE_MAX);
-	return 0;
-}
-
-static void value_close(struct ctl_file *f)
-{
-	sbx_buf_release(&value_of(f)->text);
+		value_ask(f);
 }
 
 /* ---- streams ---- */
@@ -453,7 +470,7 @@ void ctl_own_gone(struct sfs_sandbox *sb)
 
 /* ---- what there is ---- */
 
-static const struct ctl_file_type value_r = {.load = value_load};
+static const struct ctl_file_type value_r = {.load = value_ask};
 static const struct ctl_file_type value_w = {
 	.size = sizeof(struct value_file),
 	.open = value_open,

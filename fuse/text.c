@@ -11,9 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-/* Buffers of shells and of standard output are multiples of it. */
-#define FULL_BUFFER 1024
-
 void sfs_text_printf(struct sbx_buf *to, const char *fmt, ...)
 {
 	char *text = NULL;
@@ -75,19 +72,6 @@ int sfs_text_word(char *dst, size_t size, const char *data, size_t len)
 	memcpy(dst, data, len);
 	dst[len] = 0;
 	return 0;
-}
-
-bool sfs_text_is_blank(const char *data, size_t len)
-{
-	while (len && isspace((unsigned char)data[len - 1]))
-		len--;
-	return !len;
-}
-
-bool sfs_text_is_piece(const char *data, size_t len)
-{
-	return memchr(data, '\n', len) == data + len - 1 ||
-	       len % FULL_BUFFER == 0;
 }
 
 int sfs_text_number(const char *word, unsigned long max, unsigned long *ret)

@@ -4,7 +4,6 @@
 #ifndef SFS_TEXT_H
 #define SFS_TEXT_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,11 +24,6 @@ int64_t sfs_now_ms(void); /* Unix epoch */
  * byte.
  */
 int sfs_text_word(char *dst, size_t size, const char *data, size_t len);
-/* Nothing but white space. */
-bool sfs_text_is_blank(const char *data, size_t len);
-/* Whether a write may be but a piece, as shells write: a single line, or what
- * fills a buffer. */
-bool sfs_text_is_piece(const char *data, size_t len);
 /* A whole number without sign, 0 to max; -EINVAL. */
 int sfs_text_number(const char *word, unsigned long max, unsigned long *ret);
 

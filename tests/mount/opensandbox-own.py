@@ -101,20 +101,23 @@ class Own(unittest.TestCase):
         self.assertIn(b"cpu_count", r.stdout.readline())
         return r
 
-    def test_every_claim(self):
-        for words, typed, want in TRANSCRIPT:
-            r = subprocess.run(["sh", "-c", typed], cwd=self.m.path("t"),
+    def type_all(self, name, transcript):
+        for words, typed, want in transcript:
+            r = subprocess.run(["sh", "-c", typed], cwd=self.m.path(name),
                                stdin=subprocess.DEVNULL, timeout=100,
                                stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT)
             with self.subTest(words):
                 self.assertEqual(r.stdout.decode(), want)
 
+    def test_every_claim(self):
+        self.type_all("t", TRANSCRIPT)
+
     def test_code_contexts(self):
         self.m.standin("_standin/fault", b"jupyter")
         with open(self.m.path("new"), "w") as f:
             f.write('{"name": "j"}')
-        for words, typed, want in (
+        self.type_all("j", (
                 ("one is made, and stays where it is told",
                  "exec 3<>contexts/new; echo python >&3; read id <&3; "
                  "ls contexts | grep -c $id; jq -r .language "
@@ -135,13 +138,34 @@ class Own(unittest.TestCase):
                  "until [ -e ../../workspace/s ]; do sleep .05; done; "
                  "echo interrupt >ctl; wait", "KeyboardInterrupt\n"),
                 ("and it is ended", "rmdir contexts/[0-9a-f]*; ls contexts",
-                 "new\n")):
-            r = subprocess.run(["sh", "-c", typed], cwd=self.m.path("j"),
-                               stdin=subprocess.DEVNULL, timeout=100,
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
-            with self.subTest(words):
-                self.assertEqual(r.stdout.decode(), want)
+                 "new\n")))
+
+    def test_what_follows_a_refused_piece_is_refused(self):
+        fd = os.open(self.m.path("t", "metadata.json"), os.O_WRONLY)
+        self.addCleanup(os.close, fd)
+        os.write(fd, b'{"a":\n')
+        os.write(fd, b'"x')
+        with self.assertRaises(OSError) as e:
+            for _ in range(9):  # the kernel may take a part of one
+                os.write(fd, b"x" * (1 << 20))
+        self.assertEqual(e.exception.errno, errno.E2BIG)
+        with self.assertRaises(OSError) as e:
+            os.write(fd, b'{"half": "x"}\n')
+        self.assertEqual(e.exception.errno, errno.E2BIG)
+        os.close(os.dup(fd))
+        self.assertNotIn("half", os.listdir(self.m.path("t", "metadata")))
+
+    def test_half_a_text_goes_when_it_is_read(self):
+        fd = os.open(self.m.path("t", "metadata.json"), os.O_RDWR)
+        self.addCleanup(os.close, fd)
+        os.write(fd, b'{"a":\n')
+        with self.assertRaises(OSError) as e:
+            os.read(fd, 100)
+        self.assertEqual(e.exception.errno, errno.EINVAL)
+        os.write(fd, b'{"a":\n')
+        os.write(fd, b'"b"}\n')
+        os.write(fd, b"\n")
+        self.assertEqual(json.loads(os.read(fd, 1000))["a"], "b")
 
     def test_a_late_answer_hides_no_later_name(self):
         folder = os.open(self.m.path("t", "metadata"), os.O_RDONLY)

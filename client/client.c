@@ -171,14 +171,25 @@ static void client_tell(struct sbx_client *c, struct sbx_box *box)
 		c->listener->on_changed(c->listener_arg, box);
 }
 
+/* By its id; or by its name, where it was not known before. */
+static bool is_asked_for(const struct sbx_client *c,
+			 const struct sbx_call *call,
+			 const struct sbx_sandbox *told)
+{
+	if (!told->id || !call->id || !strcmp(call->id, told->id))
+		return told->id;
+	return call->kind == SBX_CALL_GET && told->name &&
+	       !strcmp(call->id, told->name) &&
+	       !sbx_boxes_by_id(&c->boxes, call->id);
+}
+
 /* the box of an answer that must be about one sandbox */
 static struct sbx_box *client_take_one(struct sbx_client *c,
 				       struct sbx_call *call)
 {
 	struct sbx_box *box;
 
-	if (call->nr != 1 || !call->list[0].id ||
-	    (call->id && strcmp(call->id, call->list[0].id) != 0)) {
+	if (call->nr != 1 || !is_asked_for(c, call, &call->list[0])) {
 		sbx_error_set(&call->error, -EPROTO,
 			      "the service answered about another sandbox "
 			      "than the one asked for");

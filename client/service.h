@@ -60,7 +60,8 @@ int sbx_sandbox_copy(struct sbx_sandbox *to, const struct sbx_sandbox *from);
 
 enum sbx_call_kind {
 	SBX_CALL_LIST,	    /* -> list */
-	SBX_CALL_GET,	    /* id -> list[0]; -ENOENT only when certain */
+	SBX_CALL_GET,	    /* id, or a name where the service finds one by
+				   that -> list[0]; -ENOENT only when certain */
 	SBX_CALL_CREATE,    /* options -> list[0], once it is running */
 	SBX_CALL_DESTROY,   /* id; idempotent */
 	SBX_CALL_KEEPALIVE, /* id, seconds (0: service's default) -> list[0] */

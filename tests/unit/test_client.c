@@ -23,7 +23,8 @@ struct fake {
 		int64_t created_ms;
 		bool hidden; /* from the listing */
 	} box[MAX_BOXES];
-	unsigned int many; /* more of them in the listing, all "same" */
+	const char *instead; /* what GET answers about; NULL: what is asked */
+	unsigned int many;   /* more of them in the listing, all "same" */
 	struct sbx_call *waiting[MAX_CALLS];
 	size_t nr_waiting;
 	unsigned int count[SBX_CALL_KINDS];
@@ -98,6 +99,8 @@ static void fake_do(struct fake *f, struct sbx_call *call)
 	case SBX_CALL_DESTROY:
 		break;
 	case SBX_CALL_GET:
+		fake_one(f, call, f->instead ? f->instead : call->id);
+		break;
 	case SBX_CALL_KEEPALIVE:
 	case SBX_CALL_PAUSE:
 	case SBX_CALL_RESUME:
@@ -367,6 +370,26 @@ static void test_unlisted_but_used_is_asked_for(void **state)
 	sbx_box_unref(box);
 }
 
+static void test_an_answer_about_another(void **state)
+{
+	struct sbx_box *one = find("one");
+
+	fake.box[2].id = "cc-3";
+	fake.box[2].name = "theirs";
+	fake.box[2].hidden = true;
+	fake.instead = "cc-3";
+	/* what the service found by its name */
+	assert_string_equal(find("theirs")->sb.id, "cc-3");
+	sbx_client_find(client, "nobodys", on_answer, NULL);
+	fake_answer(&fake);
+	assert_int_equal(last.err, -EPROTO);
+	/* of which the id is known that is the one */
+	fake.box[2].name = "aa-1";
+	sbx_client_refresh(client, one, true, 0, on_answer, NULL);
+	fake_answer(&fake);
+	assert_int_equal(last.err, -EPROTO);
+}
+
 /* Seconds, not minutes, of this thread, in which nothing else is done. */
 static void test_as_many_as_there_may_be_come_and_go(void **state)
 {
@@ -460,6 +483,7 @@ int main(void)
 		TEST(test_miss_is_remembered_shortly),
 		TEST(test_unlisted_and_unused_goes),
 		TEST(test_unlisted_but_used_is_asked_for),
+		TEST(test_an_answer_about_another),
 		TEST(test_as_many_as_there_may_be_come_and_go),
 		TEST(test_create_and_destroy),
 		TEST(test_answer_about_another_is_refused),

@@ -178,7 +178,7 @@ static void new_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		if (op)
 			new_create_text(nf, op);
 		else
-			sfs_pieces_refuse(&nf->pieces, -ENOMEM);
+			sfs_pieces_clear(&nf->pieces);
 		return;
 	}
 	if (r == SFS_PIECES_MORE)

@@ -165,7 +165,7 @@ static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
 		if (op)
 			value_send(value_of(f), op);
 		else
-			sfs_pieces_refuse(p, -ENOMEM);
+			sfs_pieces_clear(p);
 	}
 }
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
+
 /* From the question whether there is one until it is made: services do not
  * mind two of one name. */
 struct sbx_making {
@@ -20,7 +22,7 @@ struct sbx_making {
 static void making_free(struct sbx_making *m)
 {
 	free(m->name);
-	free(m->options);
+	sbx_wipe(m->options);
 	free(m);
 }
 

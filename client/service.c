@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/service_check.h"
 
 static const struct sbx_service_type *const types[] = {
@@ -213,7 +214,7 @@ struct sbx_call *sbx_call_free(struct sbx_call *call)
 	free(call->path);
 	free(call->input);
 	free(call->id);
-	free(call->options);
+	sbx_wipe(call->options);
 	free(call);
 	return NULL;
 }

@@ -226,7 +226,7 @@ void sbx_xgen_env_free(char **env)
 	size_t i;
 
 	for (i = 0; env && env[i]; i++)
-		free(env[i]);
+		sbx_wipe(env[i]);
 	free(env);
 }
 
@@ -315,8 +315,8 @@ int sbx_xgen_options_check(const char *options, struct sbx_error *reterr)
 
 void sbx_xgen_create_release(struct sbx_xgen_create *c)
 {
-	free(c->body_v1);
-	free(c->body_v2);
+	sbx_wipe(c->body_v1);
+	sbx_wipe(c->body_v2);
 	sbx_xgen_env_free(c->env);
 	memset(c, 0, sizeof(*c));
 }

@@ -90,11 +90,16 @@ class Box:
     def say(self, line):
         self.proc.stdin.write(line.encode() + b'\n')
 
+    def processes(self):
+        """None once it has ended: its number may be another's by then."""
+        ended = self.proc.returncode is not None
+        return [] if ended else family(self.proc.pid)
+
     def freeze(self, on):
         """As the freezer of cgroups: who is new was forked meanwhile."""
         done = set()
         while True:
-            new = set(family(self.proc.pid)) - done
+            new = set(self.processes()) - done
             if not new:
                 return
             for pid in new:
@@ -107,7 +112,7 @@ class Box:
     async def kill(self):
         if not self.proc:
             return
-        for pid in reversed(family(self.proc.pid)):
+        for pid in reversed(self.processes()):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

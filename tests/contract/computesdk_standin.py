@@ -191,7 +191,7 @@ async def case_pty_bytes():
     echo = ('#!/usr/bin/python3\nimport os, sys, time, tty\n'
             'tty.setraw(0)\n'
             'while not os.path.exists("go"): time.sleep(.02)\n'
-            'os.unlink("go")\nprint("~ready", flush=True)\n'
+            'print("~ready", flush=True)\n'
             'for l in sys.stdin: print(l, end="", flush=True)\n')
     async with Standin() as s:
         d = await s.daemon()
@@ -219,6 +219,7 @@ async def case_pty_bytes():
                                     input=line + '\n')
                 got += piece
             assert got.split('\n') == ['~ready', *sent, ''], got
+            await d.run('rm go')
             assert (await d.ask('DELETE', '/terminals/' + t))[0] == 204
 
 

@@ -248,7 +248,7 @@ void ctl_node_entry(struct ctl_node *n, double timeout,
 		    struct fuse_entry_param *ret)
 {
 	*ret = (struct fuse_entry_param){
-		.attr_timeout = n->type->length ? 0 : timeout,
+		.attr_timeout = n->type->length ? 0 : SFS_FOREVER,
 		.entry_timeout = timeout,
 	};
 	ctl_node_attr(n, &ret->attr);

@@ -16,6 +16,9 @@
 #include "fuse/sbxrun/sbxrun.h"
 
 #define PIECE (256 * 1024)
+/* The kernel makes all pages of a buffer that it is given, so the first one is
+ * small: most commands print little. */
+#define PIECE_FIRST (8 * 1024)
 
 struct pump {
 	struct job *job;
@@ -27,7 +30,8 @@ struct pump {
 
 struct job {
 	const struct run_options *o;
-	int dir; /* jobs/N */
+	int start; /* jobs/new */
+	int dir;   /* jobs/N */
 	unsigned int number;
 	struct pump in, out, err;
 };
@@ -102,19 +106,19 @@ static int write_all(int fd, const char *data, size_t len)
 static void job_start(struct job *j, const char *box, const char *spec)
 {
 	char *path = NULL, number[24];
-	int fd, err;
 	ssize_t n;
+	int err;
 
 	if (asprintf(&path, "%s/jobs/new", box) < 0)
 		run_fail("out of memory");
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
+	j->start = open(path, O_RDWR | O_CLOEXEC);
+	if (j->start < 0)
 		run_fail("%s: %s", path, strerror(errno));
-	err = write_all(fd, spec, strlen(spec));
-	n = err ? 0 : read(fd, number, sizeof(number) - 1);
+	err = write_all(j->start, spec, strlen(spec));
+	n = err ? 0 : read(j->start, number, sizeof(number) - 1);
 	if (n <= 0)
 		fail_for_reason(box, err ? err : errno);
-	free(path); /* the file is closed at our end: there is no hurry */
+	free(path);
 	number[n] = 0;
 	j->number = (unsigned int)strtoul(number, NULL, 10);
 	if (asprintf(&path, "%s/jobs/%u", box, j->number) < 0)
@@ -139,15 +143,18 @@ static void output_end(struct pump *p, int err)
 static void *on_output(void *arg)
 {
 	struct pump *p = arg;
+	size_t size = PIECE_FIRST;
 	ssize_t n;
 	int err = 0;
 
 	while (!err) {
-		n = read(p->from, p->data, PIECE);
+		n = read(p->from, p->data, size);
 		if (n == 0 || (n < 0 && errno != EINTR))
 			break; /* an error is told by the exit code, too */
 		if (n > 0)
 			err = write_all(p->to, p->data, (size_t)n);
+		if (n == (ssize_t)size)
+			size = PIECE;
 	}
 	if (err)
 		output_end(p, err);
@@ -329,10 +336,11 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 	signals_pass_on(&signals);
 	/* while it runs, not when it has ended: that is waited for */
 	exit_code = job_open(&job, "exit_code", O_RDONLY);
-	if (!o->tty) {
+	if (!o->tty)
 		pump_open(&job.err, "stderr", -1, STDERR_FILENO);
+	close(job.start); /* which is waited for: now there is time */
+	if (!o->tty)
 		on_output(&job.err);
-	}
 	status = job_wait(exit_code);
 	pthread_join(job.out.thread, NULL);
 	return status;

@@ -306,6 +306,25 @@ class Run(unittest.TestCase):
         for i in range(50):
             self.assertEqual(got[i], (i, b"%d\n" % i))
 
+    def requests(self):
+        """of the kernel that somebody waited for, this look not counted"""
+        with open(os.path.join(self.m.mnt, ".sbxfs", "stats")) as f:
+            ops = dict(re.findall(
+                r'^sbxfs_operations_total\{op="(\w+)"\} (\d+)$', f.read(),
+                re.M))
+        return sum(int(ops.get(op, 0)) for op in (
+            "lookup", "getattr", "open", "read", "write", "flush"))
+
+    def test_asks_little_of_the_mount(self):
+        least = 1000
+        for _ in range(5):
+            before = self.requests()
+            own = self.requests() - before
+            before = self.requests()
+            self.assertEqual(self.run_("true").returncode, 0)
+            least = min(least, self.requests() - before - own)
+        self.assertLessEqual(least, 20)
+
     def test_what_outlives_the_command(self):
         r = self.run_("sh", "-c", "sleep 1000 & echo $!")
         self.assertEqual(r.returncode, 0)

@@ -623,18 +623,24 @@ void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 	}
 }
 
-int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len)
+int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
+		     size_t len)
 {
 	int r;
 
 	if (c->plain)
 		return sbx_plain_send(c->plain, data, len);
 	if (c->exchange)
-		return sbx_exchange_send(c->exchange, data, len);
+		return sbx_exchange_send(c->exchange, id, data, len);
 	r = sbx_link_send(c->link, data, len);
 	if (r == 0)
 		channel_flush_later(c);
 	return r;
+}
+
+bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id)
+{
+	return c->exchange && sbx_exchange_withdraw(c->exchange, id);
 }
 
 void sbx_channel_expect(struct sbx_channel *c, bool expecting)
@@ -689,4 +695,14 @@ size_t sbx_channel_unsent(const struct sbx_channel *c)
 uint64_t sbx_channel_heard_ms(const struct sbx_channel *c)
 {
 	return c->exchange ? sbx_exchange_heard_ms(c->exchange) : UINT64_MAX;
+}
+
+uint64_t sbx_channel_answered_ms(const struct sbx_channel *c)
+{
+	return c->exchange ? sbx_exchange_answered_ms(c->exchange) : 0;
+}
+
+bool sbx_channel_is_occupied(const struct sbx_channel *c)
+{
+	return c->exchange && sbx_exchange_is_occupied(c->exchange);
 }

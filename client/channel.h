@@ -39,8 +39,13 @@ void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 
 /* As sbx_remote_look_again. */
 void sbx_channel_look_again(struct sbx_channel *c);
-/* Queues one message (copied); it goes out before the loop next waits. */
-int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len);
+/* Queues one message (copied); it goes out before the loop next waits.  id:
+ * of the request, if somebody waits for its answer, or 0. */
+int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
+		     size_t len);
+/* Takes a request back.  False: it may have been sent, which only those that
+ * wait for a run (exchange.h) have not been. */
+bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id);
 /* A request waits for an answer: look more closely whether it lives. */
 void sbx_channel_expect(struct sbx_channel *c, bool expecting);
 
@@ -51,6 +56,10 @@ const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c);
 /* The loop's time when everything that had happened there was known here;
  * UINT64_MAX: it is told as it happens. */
 uint64_t sbx_channel_heard_ms(const struct sbx_channel *c);
+/* Where requests go in runs: the loop's time of the last answer.  Else 0. */
+uint64_t sbx_channel_answered_ms(const struct sbx_channel *c);
+/* A command of the user's runs there, for which everything else waits. */
+bool sbx_channel_is_occupied(const struct sbx_channel *c);
 /* messages queued and frames not acknowledged, in bytes */
 size_t sbx_channel_unsent(const struct sbx_channel *c);
 

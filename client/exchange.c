@@ -15,6 +15,13 @@
 #define POLL_MAX_MS  4000
 #define LAZY_MAX     16384
 
+void exchange_reset(struct sbx_exchange *x)
+{
+	exchange_queue_clear(&x->queue);
+	sbx_link_reset(x->link);
+	x->lazy = x->lazy_sent = 0;
+}
+
 /* ---- what is next ---- */
 
 void exchange_tell_down(struct sbx_exchange *x, const struct sbx_error *why,
@@ -113,31 +120,29 @@ void exchange_plan(struct sbx_exchange *x)
  * What wants no answer and changes nothing that anybody could see: it goes
  * along with the next run, and is not worth one.
  */
-static bool is_lazy(const uint8_t *p, size_t len)
+static bool is_lazy(uint32_t id, const uint8_t *p, size_t len)
 {
-	static const uint8_t none[] = {0xce, 0, 0, 0, 0};
-
-	/* an array of less than 16, an op below 128, an id (remote.c) */
-	if (len < 3 || (p[1] != SBX_OP_DIR && p[1] != SBX_OP_FORGET &&
-			p[1] != SBX_OP_CLOSE && p[1] != SBX_OP_CREDS))
-		return false;
-	return !p[2] ||
-	       (len >= 2 + sizeof(none) && !memcmp(p + 2, none, sizeof(none)));
+	/* an array of less than 16, an op below 128 */
+	return !id && len >= 2 &&
+	       (p[1] == SBX_OP_DIR || p[1] == SBX_OP_FORGET ||
+		p[1] == SBX_OP_CLOSE || p[1] == SBX_OP_CREDS);
 }
 
-int sbx_exchange_send(struct sbx_exchange *x, const void *data, size_t len)
+int sbx_exchange_send(struct sbx_exchange *x, uint32_t id, const void *data,
+		      size_t len)
 {
+	bool lazy = is_lazy(id, data, len);
 	int r = -EOPNOTSUPP;
 
 	if (x->lim->commands)
 		r = exchange_jobs_send(x, data, len);
 	if (r == -EOPNOTSUPP) {
-		r = sbx_link_send(x->link, data, len);
-		x->lazy += r == 0 && is_lazy(data, len) ? len : 0;
+		r = exchange_queue_add(&x->queue, id, data, len);
+		x->lazy += r == 0 && lazy ? len : 0;
 	}
 	if (r < 0 || x->closing)
 		return r;
-	if (is_lazy(data, len) && !exchange_wants(x))
+	if (lazy && !exchange_wants(x))
 		return 0;
 	x->started = true;
 	x->polls = 0;
@@ -150,6 +155,11 @@ int sbx_exchange_send(struct sbx_exchange *x, const void *data, size_t len)
 		uv_timer_start(&x->due, on_due, x->lim->gather_ms, 0);
 	}
 	return 0;
+}
+
+bool sbx_exchange_withdraw(struct sbx_exchange *x, uint32_t id)
+{
+	return exchange_queue_drop(&x->queue, id);
 }
 
 void sbx_exchange_expect(struct sbx_exchange *x, bool expecting)
@@ -194,6 +204,7 @@ struct sbx_exchange *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
 		free(x);
 		return NULL;
 	}
+	exchange_queue_init(&x->queue);
 	x->asked_end = &x->asked;
 	uv_timer_init(loop, &x->due);
 	uv_timer_init(loop, &x->late);
@@ -248,6 +259,7 @@ static void on_freed(uv_handle_t *handle)
 	if (--x->open_handles)
 		return;
 	exchange_jobs_free(x);
+	exchange_queue_clear(&x->queue);
 	for (i = 0; i < 2; i++) {
 		sbx_buf_release(&x->runs[i].command);
 		sbx_buf_release(&x->runs[i].input);
@@ -329,7 +341,8 @@ const struct sbx_remote_info *sbx_exchange_info(const struct sbx_exchange *x)
 
 size_t sbx_exchange_unsent(const struct sbx_exchange *x)
 {
-	size_t n = sbx_link_queued(x->link) + sbx_link_unacked(x->link);
+	size_t n = x->queue.bytes + sbx_link_queued(x->link) +
+		   sbx_link_unacked(x->link);
 
 	return n > x->lazy ? n - x->lazy : 0;
 }
@@ -337,4 +350,14 @@ size_t sbx_exchange_unsent(const struct sbx_exchange *x)
 uint64_t sbx_exchange_heard_ms(const struct sbx_exchange *x)
 {
 	return x->heard_ms;
+}
+
+uint64_t sbx_exchange_answered_ms(const struct sbx_exchange *x)
+{
+	return x->answered_ms;
+}
+
+bool sbx_exchange_is_occupied(const struct sbx_exchange *x)
+{
+	return x->job;
 }

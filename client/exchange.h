@@ -8,6 +8,7 @@
  * Stands behind channel.h as plain.h does.  Loop thread only.
  *
  *	exchange.c		life, when to run, what an answer means
+ *	exchange_queue.c	what waits for a run
  *	exchange_script.c	what is run: calling the helper, bringing it
  *	exchange_jobs.c		commands of the user, where they are runs
  *
@@ -44,8 +45,12 @@ void sbx_exchange_look_again(struct sbx_exchange *x);
  * fine) and calls on_closed.  No handler is called any more. */
 void sbx_exchange_close(struct sbx_exchange *x, void (*on_closed)(void *arg),
 			void *arg);
-/* Queues one message (copied).  -EMSGSIZE, -ENOMEM. */
-int sbx_exchange_send(struct sbx_exchange *x, const void *data, size_t len);
+/* Queues one message (copied); id: of the request, if somebody waits for its
+ * answer, or 0.  -EMSGSIZE, -ENOMEM. */
+int sbx_exchange_send(struct sbx_exchange *x, uint32_t id, const void *data,
+		      size_t len);
+/* Takes a request back; false: it may have been sent. */
+bool sbx_exchange_withdraw(struct sbx_exchange *x, uint32_t id);
 /* Answers are waited for: those that are not there are asked for again. */
 void sbx_exchange_expect(struct sbx_exchange *x, bool expecting);
 
@@ -57,5 +62,9 @@ const struct sbx_remote_info *sbx_exchange_info(const struct sbx_exchange *x);
 size_t sbx_exchange_unsent(const struct sbx_exchange *x);
 /* The loop's time when the last whole answer came; 0: none so far. */
 uint64_t sbx_exchange_heard_ms(const struct sbx_exchange *x);
+/* ... when the last one came, whole or not */
+uint64_t sbx_exchange_answered_ms(const struct sbx_exchange *x);
+/* A command of the user's runs, and nothing else until it ends. */
+bool sbx_exchange_is_occupied(const struct sbx_exchange *x);
 
 #endif

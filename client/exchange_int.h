@@ -48,6 +48,27 @@ enum exchange_said exchange_parse(const char *out, const char *mark,
 				  struct exchange_upload *u, uint8_t **ret_data,
 				  size_t *ret_len, struct sbx_error *reterr);
 
+/* ---- what waits for a run: exchange_queue.c ---- */
+
+struct exchange_message;
+
+struct exchange_queue {
+	struct exchange_message *first, **end;
+	size_t bytes;
+};
+
+void exchange_queue_init(struct exchange_queue *q);
+/* A copy.  -EMSGSIZE, -ENOMEM. */
+int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
+		       size_t len);
+/* The request of this id; false: it is not there (any more). */
+bool exchange_queue_drop(struct exchange_queue *q, uint32_t id);
+/* Hands the first ones on until the link has so many bytes to give out.
+ * -ENOMEM: the rest stays. */
+int exchange_queue_give(struct exchange_queue *q, struct sbx_link *link,
+			size_t max);
+void exchange_queue_clear(struct exchange_queue *q);
+
 /* ---- exchange.c ---- */
 
 enum exchange_what {
@@ -78,6 +99,7 @@ struct sbx_exchange {
 	const struct sbx_channel_handler *h;
 	void *arg;
 
+	struct exchange_queue queue;
 	struct sbx_link *link;
 	uint64_t instance; /* of the helper; 0: none so far */
 	uint32_t old_pid;  /* of the one before, to be ended; 0: none */
@@ -96,7 +118,7 @@ struct sbx_exchange {
 	unsigned int failures, nonsense, polls;
 	/* of one run: lim->output, more while that comes whole, at most this */
 	size_t output, output_most;
-	uint64_t heard_ms;
+	uint64_t heard_ms, answered_ms;
 	struct sbx_error error;
 	uv_timer_t due;
 	bool gathering, pausing, polling; /* why it runs */
@@ -109,6 +131,8 @@ struct sbx_exchange {
 	void *closed_arg;
 };
 
+/* What was said, sent or not, is of a helper that is gone. */
+void exchange_reset(struct sbx_exchange *x);
 /* Something may be due: looks what is to be run next. */
 void exchange_plan(struct sbx_exchange *x);
 /* A run failed: another is made later, if that makes sense. */

@@ -46,8 +46,7 @@ static int on_hello(struct sbx_exchange *x, const struct sbx_hello *h)
 	x->greeted = true;
 	if (x->instance && x->instance != h->instance) {
 		/* what else it says would be of a link that is reset */
-		sbx_link_reset(x->link);
-		x->lazy = x->lazy_sent = 0;
+		exchange_reset(x);
 		sbx_link_deafen(x->link);
 		x->ended = true;
 		exchange_greet(x, h, true);
@@ -126,11 +125,14 @@ static int exchange_put_batch(struct sbx_exchange *x, struct sbx_buf *input)
 {
 	size_t max = BATCH_ROOM(x), len = 0, n;
 	uint8_t *room;
+	int r = exchange_queue_give(&x->queue, x->link, max);
 
+	if (r < 0)
+		return r;
 	while ((n = sbx_link_output(x->link, x->unit + len, max - len)))
 		len += n;
 	/* of what does not go in all is worth the next run */
-	if (sbx_link_queued(x->link))
+	if (x->queue.first || sbx_link_queued(x->link))
 		x->lazy = 0;
 	x->lazy_sent = x->lazy;
 	room = sbx_buf_room(input, SBX_BASE64_LEN(len) + 2);
@@ -275,8 +277,7 @@ static void exchange_nonsense(struct sbx_exchange *x, const struct sbx_run *run)
 
 void exchange_new_session(struct sbx_exchange *x)
 {
-	sbx_link_reset(x->link);
-	x->lazy = x->lazy_sent = 0;
+	exchange_reset(x);
 	sbx_session_make(x->session);
 	x->instance = x->instance ? UINT64_MAX : 0;
 }
@@ -298,6 +299,7 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 		return;
 	}
 	x->nonsense = x->failures = x->old_pid = 0;
+	x->answered_ms = uv_now(x->loop);
 	x->lazy -= x->lazy_sent;
 	x->lazy_sent = 0;
 	x->upload.plant.blob = NULL;

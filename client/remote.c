@@ -117,27 +117,75 @@ static bool op_may_take_long(uint8_t op)
 	       op == SBX_OP_HASH || op == SBX_OP_STDIN;
 }
 
-static void pending_check(struct sbx_remote *r, struct pending *p, uint64_t now)
+/* Commands that are runs of their own have to wait for one another. */
+static bool op_waits_for_turn(const struct sbx_remote *r, uint8_t op)
+{
+	const struct sbx_remote_info *info = sbx_channel_info(r->channel);
+
+	return op == SBX_OP_EXEC && info && info->runs;
+}
+
+/*
+ * It waits for a run that does not come: a command of the user's is under way,
+ * or one of ours that is not answered.  While answers come it has its turn.
+ */
+static bool pending_is_stuck(struct sbx_remote *r, const struct pending *p,
+			     uint64_t now)
+{
+	uint64_t since = sbx_channel_answered_ms(r->channel);
+
+	if (since < p->since)
+		since = p->since;
+	return now - since >= r->timeout_ms &&
+	       sbx_channel_withdraw(r->channel, p->id);
+}
+
+/* True: it is stuck. */
+static bool pending_check(struct sbx_remote *r, struct pending *p, uint64_t now)
 {
 	uint64_t since = p->since;
+	bool stuck = false;
 
 	if (r->state == SBX_LINK_UP) {
-		if (op_may_take_long(p->op) ||
-		    now - since < (uint64_t)PATIENCE * r->timeout_ms)
-			return;
+		stuck = pending_is_stuck(r, p, now);
+		if (!stuck &&
+		    (op_may_take_long(p->op) || op_waits_for_turn(r, p->op) ||
+		     now - since < (uint64_t)PATIENCE * r->timeout_ms))
+			return false;
 	} else {
 		if (r->lost_since > since)
 			since = r->lost_since;
 		if (now - since < r->timeout_ms)
-			return;
+			return false;
 	}
 	sbx_remote_pending_fail_later(r, p, -ETIMEDOUT);
+	return stuck;
+}
+
+static void remote_tell_stuck(struct sbx_remote *r)
+{
+	struct sbx_error e;
+
+	if (sbx_channel_is_occupied(r->channel))
+		sbx_error_set(&e, -ETIMEDOUT,
+			      "files waited %u s for a command that runs "
+			      "there, since this service runs one at a time; "
+			      "that ends with it, and a command with its "
+			      "timeout_ms",
+			      r->timeout_ms / 1000);
+	else
+		sbx_error_set(&e, -ETIMEDOUT,
+			      "files waited %u s for the service to answer",
+			      r->timeout_ms / 1000);
+	if (r->listener && r->listener->on_stuck)
+		r->listener->on_stuck(r->listener_arg, &e);
 }
 
 static void on_tick(uv_timer_t *t)
 {
 	struct sbx_remote *r = t->data;
 	uint64_t now = uv_now(r->loop);
+	bool stuck = false;
 	uint32_t i;
 
 	if (!r->nr_pending) {
@@ -146,7 +194,9 @@ static void on_tick(uv_timer_t *t)
 	}
 	for (i = 0; i < r->nr_slots; i++)
 		if (r->slots[i].id && !r->slots[i].fail)
-			pending_check(r, &r->slots[i], now);
+			stuck |= pending_check(r, &r->slots[i], now);
+	if (stuck)
+		remote_tell_stuck(r);
 }
 
 /* ---- sending ---- */
@@ -201,7 +251,7 @@ static int remote_send(struct sbx_remote *r, uint32_t id)
 		return r->error.err;
 	sbx_remote_count_sent(r);
 	if (r->state == SBX_LINK_UP && !r->held)
-		return sbx_channel_send(r->channel, sbx_buf_at(&r->scratch),
+		return sbx_channel_send(r->channel, id, sbx_buf_at(&r->scratch),
 					sbx_buf_len(&r->scratch));
 	if (r->state == SBX_LINK_IDLE) {
 		r->lost_since = uv_now(r->loop);
@@ -458,7 +508,10 @@ void sbx_remote_describe(const struct sbx_remote *r, char *dst, size_t size)
 		snprintf(dst, size, "connecting since %s", when);
 		break;
 	case SBX_LINK_UP:
-		snprintf(dst, size, "up");
+		snprintf(dst, size, "up%s",
+			 sbx_remote_is_occupied(r)
+				 ? "; files wait for the command that runs"
+				 : "");
 		break;
 	case SBX_LINK_LOST:
 		snprintf(dst, size, "reconnecting since %s", when);
@@ -493,6 +546,11 @@ size_t sbx_remote_unsent(const struct sbx_remote *r)
 uint64_t sbx_remote_heard_ms(const struct sbx_remote *r)
 {
 	return r->channel ? sbx_channel_heard_ms(r->channel) : UINT64_MAX;
+}
+
+bool sbx_remote_is_occupied(const struct sbx_remote *r)
+{
+	return r->channel && sbx_channel_is_occupied(r->channel);
 }
 
 uint64_t sbx_remote_number(struct sbx_remote *r)

@@ -56,6 +56,8 @@ struct sbx_remote_handler {
 struct sbx_remote_listener {
 	void (*on_state)(void *arg, enum sbx_link_state state);
 	void (*on_port)(void *arg, uint16_t port, bool open);
+	/* Requests fail with -ETIMEDOUT that have not even been sent. */
+	void (*on_stuck)(void *arg, const struct sbx_error *why);
 	/* SBX_MSG_REPORT; names are not NUL-ended; to NULL: none */
 	void (*on_report)(void *arg, unsigned int what, bool is_dir,
 			  const char *path, size_t len, const char *to,
@@ -108,6 +110,9 @@ size_t sbx_remote_unsent(const struct sbx_remote *r);
  * UINT64_MAX: it is told as it happens.
  */
 uint64_t sbx_remote_heard_ms(const struct sbx_remote *r);
+/* A command of the user's runs there, and everything else waits for its end:
+ * where commands are runs of their own. */
+bool sbx_remote_is_occupied(const struct sbx_remote *r);
 /* A number never given before: for directories, handles and jobs. */
 uint64_t sbx_remote_number(struct sbx_remote *r);
 
@@ -142,6 +147,9 @@ int sbx_remote_submit_quiet(struct sbx_remote *r);
  * already went out is carried out all the same.  Unknown numbers are ignored.
  */
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number);
+/* The same if it is certain that it has not gone out, and does not any more;
+ * else false, and nothing is given up. */
+bool sbx_remote_withdraw(struct sbx_remote *r, uint32_t number);
 
 /*
  * What was said to helpers so far.  round_trips is the longest chain of

@@ -95,7 +95,8 @@ struct pending *sbx_remote_pending_find(struct sbx_remote *r, uint32_t id);
 struct pending *sbx_remote_pending_new(struct sbx_remote *r);
 /* Frees the slot without a word: nobody wants the answer. */
 void sbx_remote_pending_drop(struct sbx_remote *r, struct pending *p);
-/* Frees the slot and gives its owner the answer; rd NULL: no results. */
+/* Frees the slot and gives its owner the answer; rd NULL: there is none, and
+ * what has not been sent is not sent any more. */
 void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,
 			       struct sbx_rd *rd);
 /* The same before the loop next waits, for where owners may not be called */

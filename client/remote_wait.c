@@ -62,19 +62,27 @@ struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 	return &r->slots[slot];
 }
 
-static void held_drop(struct sbx_remote *r, uint32_t id)
+static bool held_drop(struct sbx_remote *r, uint32_t id)
 {
 	struct held **at = &r->held, *h;
 
 	while ((h = *at) && h->id != id)
 		at = &h->next;
 	if (!h)
-		return;
+		return false;
 	*at = h->next;
 	if (r->held_tail == &h->next)
 		r->held_tail = at;
 	r->held_bytes -= h->len;
 	free(h);
+	return true;
+}
+
+/* It stays here if it has not gone out. */
+static bool pending_unsend(struct sbx_remote *r, uint32_t id)
+{
+	return held_drop(r, id) ||
+	       (r->channel && sbx_channel_withdraw(r->channel, id));
 }
 
 void sbx_remote_held_clear(struct sbx_remote *r)
@@ -104,9 +112,19 @@ void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,
 	struct pending done = *p;
 
 	sbx_remote_pending_drop(r, p);
-	if (err < 0 && r->held)
-		held_drop(r, done.id);
+	if (!rd)
+		pending_unsend(r, done.id);
 	done.done(done.arg, err, rd ? rd : &empty);
+}
+
+bool sbx_remote_withdraw(struct sbx_remote *r, uint32_t number)
+{
+	struct pending *p = sbx_remote_pending_find(r, number);
+
+	if (!p || !pending_unsend(r, number))
+		return false;
+	sbx_remote_pending_finish(r, p, -EINTR, NULL);
+	return true;
 }
 
 struct failing {
@@ -209,7 +227,8 @@ void sbx_remote_held_send(struct sbx_remote *r)
 	for (h = r->held; h; h = h->next) {
 		struct pending *p = sbx_remote_pending_find(r, h->id);
 
-		if (sbx_channel_send(r->channel, h->data, h->len) < 0 && p)
+		if (sbx_channel_send(r->channel, h->id, h->data, h->len) < 0 &&
+		    p)
 			sbx_remote_pending_fail_later(r, p, -ENOMEM);
 	}
 	sbx_remote_held_clear(r);

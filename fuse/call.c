@@ -133,6 +133,9 @@ static void call_let_go(struct sfs_call *c)
 
 	interrupted_del(c);
 	call_hasten(c);
+	/* what was never sent is never done, and that was its answer */
+	if (c->number && sbx_remote_withdraw(c->files->remote, c->number))
+		return;
 	c->req = NULL;
 	fuse_reply_err(req, EINTR);
 	if (!c->change && c->number)
@@ -209,7 +212,7 @@ static void call_interrupt(struct sfs_call *c)
 	call_hasten(c);
 	dying = is_dying(fuse_req_ctx(c->req)->pid);
 	if (sbx_remote_state(c->files->remote) != SBX_LINK_UP ||
-	    (dying && !c->change))
+	    sbx_remote_is_occupied(c->files->remote) || (dying && !c->change))
 		call_let_go(c);
 	else
 		interrupted_add(c, dying ? SFS_DYING_MS : SFS_INTERRUPT_MS);

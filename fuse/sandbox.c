@@ -70,6 +70,16 @@ static void on_port(void *arg, uint16_t port, bool open)
 	sfs_feed_port(arg, port, open);
 }
 
+static void on_stuck(void *arg, const struct sbx_error *why)
+{
+	struct sfs_sandbox *sb = arg;
+	char label[SFS_LABEL_SIZE];
+
+	sb->last_error = *why;
+	sfs_errlog_note(&sb->m->errors, "files",
+			sfs_place_label(sb->place, sb->box, label), why);
+}
+
 static void on_report(void *arg, unsigned int what, bool is_dir,
 		      const char *path, size_t len, const char *to,
 		      size_t to_len)
@@ -80,6 +90,7 @@ static void on_report(void *arg, unsigned int what, bool is_dir,
 static const struct sbx_remote_listener listener = {
 	.on_state = on_state,
 	.on_port = on_port,
+	.on_stuck = on_stuck,
 	.on_report = on_report,
 };
 

@@ -180,6 +180,17 @@ void sbx_remote_cancel(struct sbx_remote *r, uint32_t number)
 		}
 }
 
+/* what was submitted has been sent */
+bool sbx_remote_withdraw(struct sbx_remote *r, uint32_t number)
+{
+	return false;
+}
+
+bool sbx_remote_is_occupied(const struct sbx_remote *r)
+{
+	return false;
+}
+
 /* ---- fuse/notify.h ---- */
 
 static void note(const char *kind, const char *name, size_t len, bool data)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -79,6 +80,15 @@ class Box:
 
     def run(self, text):
         return self.m.run("vm", text)
+
+    def start(self, text):
+        """A command, until it runs: the folder of its job."""
+        say(os.path.join(self.top, "exec"), text)
+        job = os.path.join(self.top, "jobs",
+                           os.readlink(os.path.join(self.top, "jobs/last")))
+        wait_for(lambda: text_of(job + "/status").startswith(
+            "state: running"))
+        return job
 
     def status(self, key):
         for line in text_of(os.path.join(self.top, "status")).splitlines():
@@ -257,28 +267,74 @@ def case_what_a_run_cannot_do():
         assert text_of(b.top + "/jobs/1/exit_code").strip() == "124", (
             text_of(b.top + "/jobs/1/exit_code"),
             text_of(b.top + "/jobs/1/stderr"))
-        fd = os.open(b.top + "/exec", os.O_RDWR)
-        os.write(fd, b"sleep 1; echo done")
-        os.set_blocking(fd, False)
-
-        def running():
-            try:
-                os.read(fd, 1)
-            except BlockingIOError:
-                pass
-            return "2" in os.listdir(b.top + "/jobs") and text_of(
-                b.top + "/jobs/2/status").startswith("state: running")
-        wait_for(running)
+        b.start("until [ -e go ]; do sleep 0.05; done; echo done")
         fails(errno.EOPNOTSUPP, say, b.top + "/jobs/2/signal", "TERM")
         assert "has ended" not in b.status("last_error")
         fails(errno.EOPNOTSUPP, os.rmdir, b.top + "/jobs/2")
         assert "2" in os.listdir(b.top + "/jobs")
-        os.set_blocking(fd, True)
-        assert os.read(fd, 100) == b"done\n"
-        os.close(fd)
+        put(b.inside("go"), b"")
+        assert text_of(b.top + "/jobs/2/output") == "done\n"
         assert text_of(b.top + "/jobs/2/exit_code").strip() == "0"
         os.rmdir(b.top + "/jobs/2")
         fails(errno.EOPNOTSUPP, os.mkdir, b.top + "/terminals/t")
+
+
+def blocked(p, name):
+    """the program has begun and waits"""
+    def it_waits():
+        with open("/proc/%d/stat" % p.pid) as f:
+            comm, _, rest = f.read().partition("(")[2].rpartition(")")
+        return comm == name and rest.split()[0] in "SD"
+    wait_for(it_waits)
+
+
+def case_files_wait_for_a_command_no_longer_than_timeout():
+    with Box(options=("timeout=5",)) as b:
+        put(b.here("f"), b"old")
+        put(b.here("g"), b"old")
+        w = os.open(b.here("g"), os.O_WRONLY)
+        job = b.start("until [ -e go ]; do sleep 0.05; done")
+        assert "wait for the command" in b.status("connection")
+        failed = {}
+
+        def late(what, fn, *args):
+            try:
+                fn(*args)
+            except OSError as e:
+                failed[what] = e.errno
+        os.write(w, b"new")
+        calls = [threading.Thread(target=late, args=a) for a in (
+            ("mkdir", os.mkdir, b.here("late")),
+            ("stat", os.stat, b.here("nothing")),
+            ("create", put, b.here("new"), b"new"),
+            ("open", put, b.here("f"), b"new"),
+            ("rename", os.rename, b.here("f"), b.here("moved")),
+            ("fsync", os.fsync, w))]
+        for t in calls:
+            t.start()
+        # a signal ends it, and what was asked for is not done later
+        killed = subprocess.Popen(["mkdir", b.here("killed")])
+        blocked(killed, "mkdir")
+        begin = time.monotonic()
+        killed.send_signal(signal.SIGINT)
+        assert killed.wait() == -signal.SIGINT
+        assert time.monotonic() - begin < 4
+        for t in calls:
+            t.join()
+        assert failed == {t: errno.ETIMEDOUT for t in (
+            "mkdir", "stat", "create", "open", "rename", "fsync")}, failed
+        assert "command that runs" in b.status("last_error")
+        assert "command that runs" in text_of(b.m.path(".sbxfs", "errors"))
+        assert text_of(job + "/status").startswith("state: running")
+        os.close(w)
+        put(b.inside("go"), b"")
+        assert text_of(job + "/exit_code").strip() == "0"
+        assert sorted(os.listdir(b.ws)) == ["f", "g", "go"]
+        assert get(b.here("f")) == get(b.here("g")) == b"old"
+        assert b.status("connection") == "up"
+        os.mkdir(b.here("late"))
+        put(b.here("g"), b"new")
+        assert get(b.inside("g")) == b"new"
 
 
 def shown(b):

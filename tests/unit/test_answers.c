@@ -40,9 +40,15 @@ void sbx_channel_close(struct sbx_channel *c, void (*on_closed)(void *arg),
 	on_closed(arg);
 }
 
-int sbx_channel_send(struct sbx_channel *c, const void *data, size_t len)
+int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
+		     size_t len)
 {
 	return 0;
+}
+
+bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id)
+{
+	return false;
 }
 
 void sbx_channel_expect(struct sbx_channel *c, bool expecting)
@@ -70,6 +76,16 @@ void sbx_channel_look_again(struct sbx_channel *c)
 uint64_t sbx_channel_heard_ms(const struct sbx_channel *c)
 {
 	return UINT64_MAX;
+}
+
+uint64_t sbx_channel_answered_ms(const struct sbx_channel *c)
+{
+	return 0;
+}
+
+bool sbx_channel_is_occupied(const struct sbx_channel *c)
+{
+	return false;
 }
 
 size_t sbx_channel_unsent(const struct sbx_channel *c)

@@ -20,6 +20,7 @@
 
 #define PATIENCE_MS 60000
 #define TIMEOUT_MS  30000 /* for a request, as of a mount */
+#define HASTY_MS    2000  /* where one is to pass */
 
 struct fixture {
 	uv_loop_t loop;
@@ -79,7 +80,8 @@ static const struct sbx_remote_handler handler = {
 	.on_doubt = on_doubt,
 };
 
-static struct fixture *fixture_new(size_t input, size_t output, bool parks)
+static struct fixture *fixture_new(size_t input, size_t output, bool parks,
+				   unsigned int timeout_ms)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	char path[80];
@@ -92,20 +94,26 @@ static struct fixture *fixture_new(size_t input, size_t output, bool parks)
 	snprintf(path, sizeof(path), "%s.tmp", f->folder);
 	assert_int_equal(mkdir(path, 0700), 0);
 	f->svc = run_service_new(&f->loop, f->folder, input, output, parks);
-	f->r = sbx_remote_new(&f->loop, f->svc, "box", TIMEOUT_MS);
+	f->r = sbx_remote_new(&f->loop, f->svc, "box", timeout_ms);
 	sbx_remote_set_files(f->r, &handler, f);
 	return f;
 }
 
 static int setup(void **state)
 {
-	*state = fixture_new(96000, 4 << 20, false);
+	*state = fixture_new(96000, 4 << 20, false, TIMEOUT_MS);
+	return 0;
+}
+
+static int setup_hasty(void **state)
+{
+	*state = fixture_new(96000, 4 << 20, false, HASTY_MS);
 	return 0;
 }
 
 static int setup_parking(void **state)
 {
-	*state = fixture_new(200000, 65536, true);
+	*state = fixture_new(200000, 65536, true, TIMEOUT_MS);
 	return 0;
 }
 
@@ -170,7 +178,7 @@ static void ask_getattr(struct fixture *f, const char *name, struct answer *a)
 	sbx_remote_submit(f->r, on_attr, NULL, a);
 }
 
-static void ask_mkdir(struct fixture *f, const char *name, struct answer *a)
+static uint32_t ask_mkdir(struct fixture *f, const char *name, struct answer *a)
 {
 	struct sbx_buf *b = sbx_remote_begin(f->r, SBX_OP_MKDIR, 3);
 
@@ -178,7 +186,7 @@ static void ask_mkdir(struct fixture *f, const char *name, struct answer *a)
 	sbx_put_u64(b, SBX_DIR_WORKSPACE);
 	sbx_put_bin(b, name, strlen(name));
 	sbx_put_u64(b, 0750);
-	sbx_remote_submit(f->r, on_attr, NULL, a);
+	return sbx_remote_submit(f->r, on_attr, NULL, a);
 }
 
 static int do_getattr(struct fixture *f, const char *name)
@@ -646,6 +654,84 @@ static void what_cannot_reach_a_command_fails(void **state)
 	sbx_job_unref(j);
 }
 
+static struct sbx_job *start_and_see(struct fixture *f, const char *text)
+{
+	struct sbx_job *j = start(f, text);
+
+	while (sbx_job_state(j) == SBX_JOB_STARTING)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	return j;
+}
+
+static void on_stuck(void *arg, const struct sbx_error *why)
+{
+	struct sbx_error *e = arg;
+
+	*e = *why;
+}
+
+/* Nothing is sent while it runs, so what nobody waits for any more is not. */
+static void what_waits_too_long_for_a_command_is_dropped(void **state)
+{
+	static const struct sbx_remote_listener listener = {.on_stuck =
+								    on_stuck};
+	struct fixture *f = *state;
+	struct sbx_error why = {0};
+	struct answer first, second;
+	struct sbx_job *j, *next;
+
+	sbx_remote_set_listener(f->r, &listener, &why);
+	use(f);
+	j = start_and_see(f, "until [ -e go ]; do sleep 0.05; done");
+	assert_true(sbx_remote_is_occupied(f->r));
+	next = start(f, "true");
+	ask_mkdir(f, "first", &first);
+	run_until(f, &first.done);
+	assert_int_equal(first.err, -ETIMEDOUT);
+	assert_int_equal(why.err, -ETIMEDOUT);
+	assert_non_null(strstr(why.text, "a command that runs"));
+	ask_mkdir(f, "second", &second);
+	make_file(f, "go", 0);
+	run_until(f, &second.done);
+	assert_int_equal(second.err, 0);
+	assert_false(is_there(f, "first"));
+	/* one that waits for its turn waits for no answer */
+	wait_job(f, next);
+	assert_int_equal(sbx_job_exit_code(next), 0);
+	wait_job(f, j);
+	sbx_remote_set_listener(f->r, NULL, NULL);
+	sbx_job_unref(next);
+	sbx_job_unref(j);
+}
+
+static void what_was_not_sent_is_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	struct answer none, done;
+	struct sbx_job *j;
+	uint32_t number;
+
+	use(f);
+	number = ask_mkdir(f, "sent", &done);
+	while (!is_there(f, "sent"))
+		uv_run(&f->loop, UV_RUN_ONCE);
+	assert_false(sbx_remote_withdraw(f->r, number));
+	run_until(f, &done.done);
+	assert_int_equal(done.err, 0);
+	j = start_and_see(f, "until [ -e go ]; do sleep 0.05; done");
+	number = ask_mkdir(f, "none", &none);
+	ask_mkdir(f, "done", &done);
+	assert_true(sbx_remote_withdraw(f->r, number));
+	assert_true(none.done);
+	assert_int_equal(none.err, -EINTR);
+	make_file(f, "go", 0);
+	run_until(f, &done.done);
+	assert_int_equal(done.err, 0);
+	assert_false(is_there(f, "none"));
+	wait_job(f, j);
+	sbx_job_unref(j);
+}
+
 static void much_output_waits_for_its_reader(void **state)
 {
 	struct fixture *f = *state;
@@ -722,6 +808,7 @@ static void a_parked_run_brings_changes_by_itself(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define H(fn) cmocka_unit_test_setup_teardown(fn, setup_hasty, teardown)
 #define P(fn) cmocka_unit_test_setup_teardown(fn, setup_parking, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(base64_goes_both_ways),
@@ -740,6 +827,8 @@ int main(void)
 		T(commands_take_turns),
 		T(a_command_that_is_lost_says_so),
 		T(what_cannot_reach_a_command_fails),
+		H(what_waits_too_long_for_a_command_is_dropped),
+		T(what_was_not_sent_is_taken_back),
 		T(much_output_waits_for_its_reader),
 		T(without_a_helper_there_is_nothing),
 		P(a_parked_run_brings_changes_by_itself),

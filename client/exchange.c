@@ -69,6 +69,8 @@ void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why)
 		ms = RETRY_MAX_MS;
 	ms = x->failures++ ? sbx_random_between(ms / 2, ms) : 0;
 	x->pausing = true;
+	/* who asks of one that must be resumed first is answered at once */
+	x->polling = why->retry == SBX_RETRY_RESUME;
 	uv_timer_start(&x->due, on_due, ms, 0);
 }
 
@@ -98,8 +100,9 @@ void exchange_plan(struct sbx_exchange *x)
 		exchange_tell_down(x, &x->error, false);
 		return;
 	}
-	/* nobody wants anything of what cannot be reached */
-	if (!x->up && x->told_down && !x->expecting &&
+	/* nobody wants anything of what cannot be reached; but what is pushed
+	 * is waited for by who asks nothing */
+	if (!x->up && x->told_down && !x->expecting && !x->lim->parks &&
 	    !sbx_exchange_unsent(x)) {
 		x->started = false;
 		return;

@@ -14,7 +14,6 @@
 #define PARK_MS	      45000
 #define RUN_MS	      60000 /* of one run of ours */
 #define MAX_NONSENSE  4	    /* answers in a row, before it is believed */
-#define MAX_ROUNDS    3	    /* of bringing the helper */
 #define ANSWER_MAX    ((size_t)2 << 20)
 #define BATCH_ROOM(x) ((x)->lim->input / 4 * 3 - 16)
 
@@ -263,7 +262,8 @@ static void exchange_nonsense(struct sbx_exchange *x, const struct sbx_run *run)
 	if (run->exit_code == BATCH_NO_DAEMON)
 		sbx_error_set(&e, -EOPNOTSUPP,
 			      "the helper found no folder for its socket in "
-			      "the sandbox, or could not be started");
+			      "the sandbox, or could not be started: %.60s",
+			      run->err ? run->err : "");
 	else
 		sbx_error_set(&e, -EPROTO,
 			      "the sandbox answered nonsense in place of the "
@@ -349,7 +349,7 @@ static void exchange_said(struct sbx_exchange *x, const struct exchange_run *r,
 	case EXCHANGE_SAID_NEED:
 	case EXCHANGE_SAID_GOT:
 		x->failures = x->nonsense = 0;
-		if (x->upload.plant.rounds <= MAX_ROUNDS)
+		if (x->upload.plant.rounds <= SBX_PLANT_ROUNDS)
 			return;
 		sbx_error_set(&why, -EOPNOTSUPP,
 			      "the helper does not stay in the sandbox");

@@ -115,6 +115,8 @@ static enum exchange_said said_word(const char *words,
 		return u->plant.blob && sbx_plant_got(&u->plant, words + 4)
 			       ? EXCHANGE_SAID_GOT
 			       : EXCHANGE_SAID_NOTHING;
+	if (!strncmp(words, "bad ", 4) && sbx_plant_again(&u->plant))
+		return EXCHANGE_SAID_GOT;
 	return sbx_plant_why(words, reterr) ? EXCHANGE_SAID_IMPOSSIBLE
 					    : EXCHANGE_SAID_NOTHING;
 }

@@ -49,6 +49,8 @@ static const char piece_script[] =
 	"[ $w = y ] && mv -f \"$t.x\" \"$f\" && "
 	"{ echo \"$k have $f\"; exit 0; }\n"
 	"rm -f \"$t\" \"$t.x\"\n"
+	/* the same, sent before by a run that was lost and went on */
+	"[ ! -x \"$f\" ] || { echo \"$k have $f\"; exit 0; }\n"
 	"echo \"$k bad $w\"\n";
 
 /* ---- writing ---- */
@@ -111,12 +113,21 @@ bool sbx_plant_choose(struct sbx_plant *p, const char *machine,
 	return true;
 }
 
+bool sbx_plant_again(struct sbx_plant *p)
+{
+	if (!p->blob || p->rounds >= SBX_PLANT_ROUNDS)
+		return false;
+	p->rounds++;
+	p->sent = 0;
+	return true;
+}
+
 bool sbx_plant_got(struct sbx_plant *p, const char *number)
 {
 	size_t got = strtoul(number, NULL, 10);
 
 	if (got > p->size)
-		return false;
+		return sbx_plant_again(p);
 	if (got <= p->sent)
 		p->rounds++; /* it did not grow */
 	p->sent = got;

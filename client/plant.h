@@ -17,6 +17,8 @@
 #include "client/helper/blob.h"
 #include "client/wire/buf.h"
 
+#define SBX_PLANT_ROUNDS 3 /* of bringing it, at most */
+
 /* The helper on its way. */
 struct sbx_plant {
 	const struct sbx_helper_blob *blob; /* NULL: nothing to bring */
@@ -49,8 +51,11 @@ void sbx_plant_put(struct sbx_buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 void sbx_plant_put_text(struct sbx_buf *b, const char *text);
 
-/* "got BYTES": takes that down; false: it is more than was ever sent. */
+/* "got BYTES": takes that down; false: again more than was ever sent. */
 bool sbx_plant_got(struct sbx_plant *p, const char *number);
+/* What arrived is not what was sent, as when two runs brought one piece, since
+ * the first was lost and went on: begins anew.  false: too often. */
+bool sbx_plant_again(struct sbx_plant *p);
 /* -EOPNOTSUPP: there is no helper for it. */
 int sbx_plant_no_machine(const char *machine, struct sbx_error *reterr);
 /* Words that say why it cannot be: -EOPNOTSUPP with the sentence; 0: they are

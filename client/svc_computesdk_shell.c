@@ -14,7 +14,6 @@
 #include "client/wire/lines.h"
 
 #define MAX_COMMAND (120u << 10) /* one word of a program: below 128 KiB */
-#define MAX_ROUNDS  3
 #define MAX_DIR	    1024
 
 /* The folders of upload.c, in its order: it looks for the same program. */
@@ -198,7 +197,7 @@ static void read_need(const char *words, struct sbx_csdk_upload *u)
 static void read_got(const char *number, struct sbx_csdk_upload *u)
 {
 	if (u->plant.blob && !sbx_plant_got(&u->plant, number))
-		u->plant.rounds = MAX_ROUNDS + 1;
+		u->plant.rounds = SBX_PLANT_ROUNDS + 1;
 }
 
 /* One line of ours. */
@@ -217,10 +216,12 @@ static void read_line(const char *line, struct sbx_csdk_there *t,
 		read_need(line + 5, u);
 	} else if (!strncmp(line, "got ", 4)) {
 		read_got(line + 4, u);
+	} else if (!strncmp(line, "bad ", 4) && sbx_plant_again(&u->plant)) {
+		return;
 	} else if (sbx_plant_why(line, &e)) {
 		set_why(t, u, e.text);
 	}
-	if (u->plant.blob && u->plant.rounds > MAX_ROUNDS)
+	if (u->plant.blob && u->plant.rounds > SBX_PLANT_ROUNDS)
 		set_why(t, u, "the sandbox did not store the helper");
 }
 

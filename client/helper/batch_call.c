@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -147,8 +148,13 @@ int batch_call(const char *session, const struct handover *how,
 	sbx_buf_init(&x.out, BATCH_INPUT);
 	sbx_buf_init(&x.in, (size_t)how->max_bytes + 65536);
 	r = read_batch(&x.out);
-	if (!r && hand_over(session, how, &sock, &x.fd) < 0)
-		return BATCH_NO_DAEMON;
+	if (!r) {
+		r = hand_over(session, how, &sock, &x.fd);
+		if (r < 0) {
+			fprintf(stderr, "%s\n", strerror(-r));
+			return BATCH_NO_DAEMON;
+		}
+	}
 	if (!r)
 		r = exchange_run(&x);
 	if (!r)

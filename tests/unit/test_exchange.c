@@ -782,11 +782,33 @@ static void what_was_not_brought_is_not_there(void **state)
 			 EXCHANGE_SAID_DONE);
 }
 
-static void a_parked_run_brings_changes_by_itself(void **state)
+/* Two runs may bring one piece: the first was lost, and goes on. */
+static void what_came_wrong_is_brought_again(void **state)
 {
-	struct fixture *f = *state;
+	static const char out[] = "M bad run\n";
+	struct exchange_upload u = {.plant = {.blob = sbx_helper_blobs,
+					      .size = 9,
+					      .sent = 9,
+					      .rounds = 1}};
+	struct sbx_error e;
+	uint8_t *data;
+	size_t len;
+	unsigned int i;
+
+	for (i = 1; i < SBX_PLANT_ROUNDS; i++) {
+		assert_int_equal(exchange_parse(out, "M", &u, &data, &len, &e),
+				 EXCHANGE_SAID_GOT);
+		assert_int_equal(u.plant.sent, 0);
+	}
+	/* but it may be that the disk is full */
+	assert_int_equal(exchange_parse(out, "M", &u, &data, &len, &e),
+			 EXCHANGE_SAID_IMPOSSIBLE);
+	assert_non_null(strstr(e.text, "disk"));
+}
+
+static void watch_workspace(struct fixture *f)
+{
 	struct sbx_buf *b;
-	uint64_t end;
 
 	b = sbx_remote_begin(f->r, SBX_OP_DIR, 5);
 	sbx_put_u64(b, SBX_DIR_WORKSPACE);
@@ -795,14 +817,52 @@ static void a_parked_run_brings_changes_by_itself(void **state)
 	sbx_remote_submit_quiet(f->r);
 	use(f);
 	rest(f, 200);
-	make_file(f, "new", 5);
-	end = uv_now(&f->loop) + PATIENCE_MS;
-	while (!f->changes && uv_now(&f->loop) < end)
+}
+
+/* Returns as soon as a change was told that was made now. */
+static void make_and_hear(struct fixture *f, const char *name)
+{
+	unsigned int before = f->changes;
+	uint64_t end = uv_now(&f->loop) + PATIENCE_MS;
+
+	make_file(f, name, 5);
+	while (f->changes == before && uv_now(&f->loop) < end)
 		uv_run(&f->loop, UV_RUN_ONCE);
-	assert_true(f->changes > 0);
+	assert_true(f->changes > before);
+}
+
+static void rest_until(struct fixture *f, bool up)
+{
+	uint64_t end = uv_now(&f->loop) + PATIENCE_MS;
+
+	while (!sbx_remote_error(f->r)->err != up && uv_now(&f->loop) < end)
+		rest(f, 10);
+	assert_true(!sbx_remote_error(f->r)->err == up);
+}
+
+static void a_parked_run_brings_changes_by_itself(void **state)
+{
+	struct fixture *f = *state;
+
+	watch_workspace(f);
+	make_and_hear(f, "new");
 	/* and others are not kept waiting by it */
 	assert_int_equal(do_mkdir(f, "d"), 0);
 	assert_int_equal(run_service_most(f->svc), 2);
+}
+
+/* Output of a command, or a change, may be waited for by somebody who asks
+ * nothing. */
+static void it_is_reached_again_though_nobody_asks(void **state)
+{
+	struct fixture *f = *state;
+
+	watch_workspace(f);
+	run_service_fault(f->svc, RUN_REFUSED, 4);
+	make_and_hear(f, "one");
+	rest_until(f, false);
+	rest_until(f, true);
+	make_and_hear(f, "two");
 }
 
 int main(void)
@@ -813,6 +873,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(base64_goes_both_ways),
 		cmocka_unit_test(what_was_not_brought_is_not_there),
+		cmocka_unit_test(what_came_wrong_is_brought_again),
 		T(brings_the_helper_once),
 		T(many_requests_are_one_run),
 		T(nothing_runs_while_nobody_asks),
@@ -832,6 +893,7 @@ int main(void)
 		T(much_output_waits_for_its_reader),
 		T(without_a_helper_there_is_nothing),
 		P(a_parked_run_brings_changes_by_itself),
+		P(it_is_reached_again_though_nobody_asks),
 		P(a_fault_loses_and_doubles_nothing),
 		P(small_answers_come_in_many),
 		P(answers_are_as_long_as_they_come_whole),

@@ -60,10 +60,10 @@ int sbx_job_error(const struct sbx_job *j);
 uint32_t sbx_job_pid(const struct sbx_job *j);
 int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
 int64_t sbx_job_duration_ms(const struct sbx_job *j);
-/* bytes of output that are kept for late readers */
+/* the memory that its output takes, with all that is beside the bytes */
 size_t sbx_job_kept(const struct sbx_job *j);
-/* From now on no more than that, and no more than 1 MiB; readers that are
- * there lose nothing. */
+/* From now on no more than that many bytes are kept for late readers, and no
+ * more than 1 MiB; those that are there lose nothing. */
 void sbx_job_keep(struct sbx_job *j, size_t size);
 /* bytes that it has printed so far, and whether that was all; which as below
  */

@@ -16,7 +16,7 @@
 #define SBX_JOB_CREDIT	   (512 * 1024)
 #define SBX_JOB_CREDIT_MAX (2 * 1024 * 1024)
 
-struct chunk;
+struct sbx_chunk;
 
 struct sbx_job {
 	struct sbx_remote *r; /* NULL: not any more */
@@ -31,17 +31,17 @@ struct sbx_job {
 
 	char *name; /* what was to be run, until it runs */
 
-	struct chunk *head, *tail;
+	struct sbx_chunk *head, *tail;
 	size_t keep, memory;
 	bool lossy;
-	uint64_t end;		  /* position after the last byte */
-	uint64_t length[2];	  /* of each stream */
-	uint64_t printed[2];	  /* what it comes to; once it has ended */
-	uint64_t retired;	  /* position */
-	struct chunk *retired_at; /* holds it, or NULL: at the end */
-	uint32_t grant[2];	  /* retired and not yet credited */
-	uint64_t credit[2];	  /* what the helper may still send */
-	uint32_t window[2];	  /* SBX_JOB_CREDIT to SBX_JOB_CREDIT_MAX */
+	uint64_t end;		      /* position after the last byte */
+	uint64_t length[2];	      /* of each stream */
+	uint64_t printed[2];	      /* what it comes to; once it has ended */
+	uint64_t retired;	      /* position */
+	struct sbx_chunk *retired_at; /* holds it, or NULL: at the end */
+	uint32_t grant[2];	      /* retired and not yet credited */
+	uint64_t credit[2];	      /* what the helper may still send */
+	uint32_t window[2];	      /* SBX_JOB_CREDIT to SBX_JOB_CREDIT_MAX */
 	struct sbx_job_reader *readers;
 	struct sbx_job_watch *watches, *next_watch;
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/chunk.h"
 #include "client/job_int.h"
 
 /*
@@ -20,37 +21,33 @@
  */
 #define KEEP	    (1024 * 1024)
 #define CREDIT_STEP (SBX_JOB_CREDIT / 4)
-/* A program that writes byte by byte: its bytes are kept together, in chunks
- * that grow to this. */
-#define CHUNK_MAX 4096
-/* A chunk's own memory.  Where they cannot be kept together, because both
- * streams take turns, less is kept than usual. */
-#define CHUNK_COST   (sizeof(struct chunk) + 16)
-#define MEMORY(keep) (2 * (keep) + 64 * 1024)
-
-struct chunk {
-	struct chunk *next;
-	uint64_t start;
-	uint64_t at; /* of its first byte in its own stream */
-	uint32_t len, cap;
-	uint8_t stream; /* 1 or 2 */
-	uint8_t data[];
-};
+/* What is kept takes so much memory at most; with chunks this is enough for
+ * keep bytes, whatever they are. */
+#define MEMORY(keep) (3 * (keep) + 64 * 1024)
 
 struct sbx_job_reader {
 	struct sbx_job_reader *next;
 	struct sbx_job *job;
 	unsigned int which;
 	uint64_t pos;
-	uint64_t lost;	  /* dropped before it came; 0: told */
-	struct chunk *at; /* holds pos, or NULL: at the end */
+	uint64_t lost;	      /* dropped before it came; 0: told */
+	struct sbx_chunk *at; /* holds pos, or NULL: at the end */
 };
 
+/* To the next byte that it reads. */
 static void reader_skip(struct sbx_job_reader *rd)
 {
-	while (rd->at && !(rd->which & rd->at->stream)) {
-		rd->pos = rd->at->start + rd->at->len;
-		rd->at = rd->at->next;
+	const struct sbx_chunk *c;
+
+	for (; (c = rd->at); rd->at = c->next) {
+		uint32_t off =
+			rd->pos > c->start ? (uint32_t)(rd->pos - c->start) : 0;
+		uint32_t next = sbx_chunk_find(c, off, rd->which);
+
+		if (next > off)
+			rd->pos = c->start + next;
+		if (next < c->len)
+			return;
 	}
 }
 
@@ -88,7 +85,7 @@ static void job_credit(struct sbx_job *j, unsigned int stream)
 }
 
 /* Readers that are still there go on behind it, and learn what they lost. */
-static void job_leave_chunk(struct sbx_job *j, const struct chunk *c)
+static void job_leave_chunk(struct sbx_job *j, const struct sbx_chunk *c)
 {
 	struct sbx_job_reader *rd;
 
@@ -100,7 +97,7 @@ static void job_leave_chunk(struct sbx_job *j, const struct chunk *c)
 static void job_drop_head(struct sbx_job *j)
 {
 	uint64_t slowest = job_slowest(j);
-	struct chunk *c;
+	struct sbx_chunk *c;
 
 	while ((c = j->head) && c != j->retired_at &&
 	       c->start + c->len <= slowest &&
@@ -111,7 +108,7 @@ static void job_drop_head(struct sbx_job *j)
 		j->head = c->next;
 		if (!j->head)
 			j->tail = NULL;
-		j->memory -= CHUNK_COST + c->cap;
+		j->memory -= sbx_chunk_size(c);
 		free(c);
 	}
 }
@@ -120,15 +117,17 @@ static void job_drop_head(struct sbx_job *j)
 static void job_retire(struct sbx_job *j)
 {
 	uint64_t to = job_slowest(j);
-	struct chunk *c;
+	struct sbx_chunk *c;
 
 	while ((c = j->retired_at) && j->retired < to) {
-		uint64_t stop = c->start + c->len;
+		uint32_t off = (uint32_t)(j->retired - c->start);
+		int stream;
+		uint64_t stop = c->start + sbx_chunk_run(c, off, &stream);
 		uint64_t step = stop < to ? stop : to;
 
-		j->grant[c->stream - 1] += (uint32_t)(step - j->retired);
+		j->grant[stream - 1] += (uint32_t)(step - j->retired);
 		j->retired = step;
-		if (step == stop)
+		if (step == c->start + c->len)
 			j->retired_at = c->next;
 	}
 	job_credit(j, 1);
@@ -137,49 +136,38 @@ static void job_retire(struct sbx_job *j)
 }
 
 /* The tail if there is room in it, or a new one; NULL without memory. */
-static struct chunk *chunk_for(struct sbx_job *j, int stream, size_t len)
+static struct sbx_chunk *chunk_for(struct sbx_job *j, int stream, size_t len)
 {
-	struct chunk *c = j->tail;
-	size_t cap = len;
+	struct sbx_chunk *c = j->tail;
 
-	if (c && c->stream == stream) {
-		if (c->cap - c->len >= len)
-			return c;
-		if (cap < 2 * (size_t)c->cap)
-			cap = 2 * (size_t)c->cap;
-		if (cap > CHUNK_MAX)
-			cap = len < CHUNK_MAX ? CHUNK_MAX : len;
-	}
-	c = malloc(sizeof(*c) + cap);
+	if (c && sbx_chunk_has_room(c, stream, len))
+		return c;
+	c = sbx_chunk_new(c, len);
 	if (!c)
 		return NULL;
-	c->next = NULL;
 	c->start = j->end;
-	c->at = j->length[stream - 1];
-	c->len = 0;
-	c->cap = (uint32_t)cap;
-	c->stream = (uint8_t)stream;
+	c->at[0] = j->length[0];
+	c->at[1] = j->length[1];
 	if (j->tail)
 		j->tail->next = c;
 	else
 		j->head = c;
 	j->tail = c;
-	j->memory += CHUNK_COST + cap;
+	j->memory += sbx_chunk_size(c);
 	return c;
 }
 
 static void job_append(struct sbx_job *j, int stream, const uint8_t *data,
 		       size_t len)
 {
-	struct chunk *c = chunk_for(j, stream, len);
+	struct sbx_chunk *c = chunk_for(j, stream, len);
 	struct sbx_job_reader *rd;
 
 	if (!c) {
 		j->error = -ENOMEM;
 		return;
 	}
-	memcpy(c->data + c->len, data, len);
-	c->len += (uint32_t)len;
+	sbx_chunk_add(c, stream, data, len);
 	j->end += len;
 	j->length[stream - 1] += len;
 	if (!j->retired_at)
@@ -213,7 +201,7 @@ void sbx_job_output_init(struct sbx_job *j, size_t keep)
 
 void sbx_job_output_free(struct sbx_job *j)
 {
-	struct chunk *c;
+	struct sbx_chunk *c;
 
 	while ((c = j->head)) {
 		j->head = c->next;
@@ -252,27 +240,33 @@ struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd)
 	return NULL;
 }
 
-/* Of a chunk's first byte in what the reader sees. */
+/* So much of what the reader sees came before a chunk; NULL: in all. */
 static uint64_t reader_count(const struct sbx_job_reader *rd,
-			     const struct chunk *c)
+			     const struct sbx_chunk *c)
 {
-	return rd->which == 3 ? c->start : c->at;
+	if (!c)
+		return sbx_job_length(rd->job, rd->which);
+	return rd->which == 3 ? c->start : c->at[rd->which - 1];
 }
 
 uint64_t sbx_job_reader_seek(struct sbx_job_reader *rd, uint64_t to)
 {
 	struct sbx_job *j = rd->job;
-	struct chunk *c = j->head;
-	uint64_t off = 0, now;
+	struct sbx_chunk *c = j->head;
+	uint64_t now = reader_count(rd, c), end;
 
-	while (c &&
-	       (!(rd->which & c->stream) || reader_count(rd, c) + c->len <= to))
+	while (c && ((end = reader_count(rd, c->next)) <= to || end == now)) {
 		c = c->next;
-	if (c && reader_count(rd, c) < to)
-		off = to - reader_count(rd, c);
+		now = end;
+	}
 	rd->at = c;
-	rd->pos = c ? c->start + off : j->end;
-	now = c ? reader_count(rd, c) + off : sbx_job_length(j, rd->which);
+	rd->pos = j->end;
+	if (c) {
+		uint64_t nth = to > now ? to - now : 0;
+
+		rd->pos = c->start + sbx_chunk_nth(c, rd->which, nth);
+		now += nth;
+	}
 	rd->lost = to ? 0 : now;
 	job_retire(j);
 	return now;
@@ -321,32 +315,33 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 
 	if (ret_lost)
 		*ret_lost = 0;
+	if (rd->at && rd->pos < rd->at->start) { /* of a lossy job */
+		rd->lost += rd->at->start - rd->pos;
+		rd->pos = rd->at->start;
+		reader_skip(rd);
+	}
 	if (!rd->at) {
 		long r = reader_at_end(rd);
 
 		if (r != 0)
 			return r;
 	}
-	if (rd->at && rd->pos < rd->at->start) { /* of a lossy job */
-		rd->lost += rd->at->start - rd->pos;
-		rd->pos = rd->at->start;
-	}
 	if (ret_lost)
 		*ret_lost = rd->lost;
 	rd->lost = 0;
 	while (rd->at && done < size) {
-		size_t off = (size_t)(rd->pos - rd->at->start);
-		size_t n = rd->at->len - off;
+		uint32_t off = (uint32_t)(rd->pos - rd->at->start);
+		int stream;
+		size_t n = rd->which == 3
+				   ? rd->at->len - off
+				   : sbx_chunk_run(rd->at, off, &stream) - off;
 
 		if (n > size - done)
 			n = size - done;
 		memcpy((uint8_t *)dst + done, rd->at->data + off, n);
 		done += n;
 		rd->pos += n;
-		if (off + n == rd->at->len) {
-			rd->at = rd->at->next;
-			reader_skip(rd);
-		}
+		reader_skip(rd);
 	}
 	job_retire(rd->job);
 	return (long)done;
@@ -354,7 +349,7 @@ long sbx_job_read(struct sbx_job_reader *rd, void *dst, size_t size,
 
 size_t sbx_job_kept(const struct sbx_job *j)
 {
-	return j->head ? (size_t)(j->end - j->head->start) : 0;
+	return j->memory;
 }
 
 void sbx_job_keep(struct sbx_job *j, size_t size)

@@ -134,39 +134,75 @@ static size_t read_on(struct sbx_job_reader *rd, uint8_t *next)
 	return total;
 }
 
+/* The end of what counted up to total; how much of it there was. */
+static size_t read_all_kept(struct sbx_job_reader *rd, size_t total)
+{
+	uint8_t data[1], next;
+	uint64_t lost;
+
+	assert_int_equal(sbx_job_read(rd, data, 1, &lost), 1);
+	assert_int_equal(data[0], (uint8_t)lost);
+	next = (uint8_t)(lost + 1);
+	assert_int_equal(lost + 1 + read_on(rd, &next), total);
+	return total - (size_t)lost;
+}
+
 static void test_single_bytes_cost_little_more(void **state)
 {
 	struct sbx_job *j = job_start();
 	struct sbx_job_reader *rd;
-	size_t before = memory(), i;
-	uint8_t next;
+	size_t before = memory(), i, kept;
 
 	for (i = 0; i < 3 * MIB; i++)
 		print(1, (uint8_t)i);
 	assert_true(memory() - before < MIB + MIB / 8);
-	assert_true(sbx_job_kept(j) >= MIB);
 	rd = sbx_job_reader_new(j, 1);
-	next = (uint8_t)(3 * MIB - sbx_job_kept(j));
-	assert_int_equal(read_on(rd, &next), sbx_job_kept(j));
+	kept = read_all_kept(rd, 3 * MIB);
+	assert_true(kept >= MIB && sbx_job_kept(j) >= kept);
 	sbx_job_reader_free(rd);
 	job_over(j);
 }
 
-static void test_streams_that_take_turns_are_kept_shorter(void **state)
+static void test_streams_that_take_turns_are_kept_as_long(void **state)
 {
 	struct sbx_job *j = job_start();
 	struct sbx_job_reader *rd;
-	size_t before = memory(), i, kept;
-	uint8_t next;
+	size_t before = memory(), i;
 
 	for (i = 0; i < 2 * MIB; i++)
 		print(1 + i % 2, (uint8_t)i);
-	assert_true(memory() - before < 3 * MIB);
-	kept = sbx_job_kept(j);
-	assert_true(kept > 10000);
+	assert_true(memory() - before < 3 * MIB + MIB / 4);
+	assert_true(sbx_job_kept(j) < 3 * MIB + MIB / 4);
 	rd = sbx_job_reader_new(j, 3);
-	next = (uint8_t)(2 * MIB - kept);
-	assert_int_equal(read_on(rd, &next), kept);
+	assert_true(read_all_kept(rd, 2 * MIB) >= MIB);
+	sbx_job_reader_free(rd);
+	job_over(j);
+}
+
+/* It holds back what comes, not what that takes. */
+static void test_a_reader_that_stalls_costs_little_more(void **state)
+{
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *rd = sbx_job_reader_new(j, 1);
+	size_t before = memory(), n = 0;
+	uint8_t data[1000];
+	long got, i;
+
+	while (granted[0] && granted[1]) {
+		print(1, (uint8_t)n);
+		print(2, (uint8_t)~n);
+		n++;
+	}
+	assert_int_equal(n, 512 * 1024);
+	assert_true(memory() - before < 2 * n * 3 + MIB / 4);
+	n = 0;
+	while ((got = sbx_job_read(rd, data, sizeof(data), NULL)) > 0)
+		for (i = 0; i < got; i++)
+			assert_int_equal(data[i], (uint8_t)n++);
+	assert_int_equal(n, 512 * 1024);
+	assert_int_equal(sbx_job_reader_seek(rd, 300000), 300000);
+	assert_int_equal(sbx_job_read(rd, data, 1, NULL), 1);
+	assert_int_equal(data[0], (uint8_t)300000);
 	sbx_job_reader_free(rd);
 	job_over(j);
 }
@@ -211,6 +247,60 @@ static void test_readers_see_every_byte_once(void **state)
 	sbx_job_reader_free(all);
 	sbx_job_reader_free(out);
 	sbx_job_reader_free(err);
+	job_over(j);
+}
+
+/* All that was printed, by what a reader reads: 1, 2, or 3. */
+static struct {
+	uint8_t data[256 * 1024];
+	size_t len;
+} model[4];
+
+static void print_some(int stream, size_t len)
+{
+	uint8_t data[5000];
+
+	for (size_t i = 0; i < len; i++) {
+		data[i] = (uint8_t)rand();
+		model[stream].data[model[stream].len++] = data[i];
+		model[3].data[model[3].len++] = data[i];
+	}
+	granted[stream - 1] -= len;
+	helper->on_output(job_arg, stream, data, len, false);
+}
+
+static void check_somewhere(struct sbx_job_reader *rd, unsigned int which)
+{
+	size_t len = model[which].len, at = (size_t)rand() % (len + 1);
+	uint8_t data[5000];
+	long n;
+
+	assert_int_equal(sbx_job_reader_seek(rd, at), at);
+	n = sbx_job_read(rd, data, (size_t)rand() % sizeof(data) + 1, NULL);
+	if (n == -EAGAIN) {
+		assert_int_equal(at, len);
+		return;
+	}
+	assert_true(n > 0 && at + (size_t)n <= len);
+	assert_memory_equal(data, model[which].data + at, (size_t)n);
+}
+
+static void test_every_offset_can_be_read(void **state)
+{
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *rd[4] = {0};
+
+	srand(2);
+	for (unsigned int which = 1; which <= 3; which++)
+		rd[which] = sbx_job_reader_new(j, which);
+	while (model[3].len < sizeof(model[3].data) - 5000) {
+		print_some(1 + rand() % 2,
+			   1 + (size_t)rand() % (rand() % 50 ? 20 : 5000));
+		for (unsigned int which = 1; which <= 3; which++)
+			check_somewhere(rd[which], which);
+	}
+	for (unsigned int which = 1; which <= 3; which++)
+		sbx_job_reader_free(rd[which]);
 	job_over(j);
 }
 
@@ -267,8 +357,10 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_single_bytes_cost_little_more),
-		cmocka_unit_test(test_streams_that_take_turns_are_kept_shorter),
+		cmocka_unit_test(test_streams_that_take_turns_are_kept_as_long),
+		cmocka_unit_test(test_a_reader_that_stalls_costs_little_more),
 		cmocka_unit_test(test_readers_see_every_byte_once),
+		cmocka_unit_test(test_every_offset_can_be_read),
 		cmocka_unit_test(
 			test_a_connection_that_fails_gives_no_exit_code),
 		cmocka_unit_test(test_what_was_printed_comes_after_the_end),

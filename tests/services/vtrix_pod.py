@@ -4,6 +4,7 @@ In it /workspace, /tmp, /var/tmp and /root are the folder's; the rest is this
 machine's system, which cannot be written.  Its first process does nothing;
 commands enter what it lives in, and end with it.  Part of vtrix.py.
 """
+import fcntl
 import json
 import os
 import signal
@@ -11,11 +12,12 @@ import subprocess
 
 OWN = {"/workspace": "workspace", "/tmp": "tmp", "/var/tmp": "vartmp",
        "/root": "root"}
+NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 
 
 class Pod:
     def __init__(self, folder):
-        self.folder, self.proc = folder, None
+        self.folder, self.proc, self.outer = folder, None, None
         for name in OWN.values():
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         for name in ("tmp", "vartmp"):
@@ -43,14 +45,22 @@ class Pod:
         with os.fdopen(r) as f:
             self.first = json.load(f)["child-pid"]
         self.proc.stdout.readline()
+        if os.geteuid():
+            with open("/proc/%d/ns/user" % self.first) as f:
+                self.outer = fcntl.ioctl(f, NS_GET_PARENT)
 
     def enter(self, cwd):
         """The command line up to the program."""
         if not self.proc:
             self.start()
-        return ["nsenter", "-a", "-t", str(self.first),
-                "--preserve-credentials", "--", "env", "-C",
-                cwd or "/workspace"]
+        way = ["-m", "-u", "-i", "-p", "-t", str(self.first),
+               "--preserve-credentials", "--"]
+        if self.outer is not None:
+            # for an ordinary user bubblewrap makes two user namespaces: the
+            # outer owns all else, and the program is in the inner one
+            way = ["--user=/proc/%d/fd/%d" % (os.getpid(), self.outer), *way,
+                   "nsenter", "-U", "-t", "1", "--preserve-credentials", "--"]
+        return ["nsenter", *way, "env", "-C", cwd or "/workspace"]
 
     def env(self):
         return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -71,3 +81,6 @@ class Pod:
             self.proc.wait()
             self.proc.stdout.close()
             self.proc = None
+        if self.outer is not None:
+            os.close(self.outer)
+            self.outer = None

@@ -44,7 +44,7 @@ static void on_due(uv_timer_t *t)
 {
 	struct sbx_exchange *x = t->data;
 
-	x->more |= x->polling && x->expecting;
+	x->more |= x->polling && x->expecting && !x->lim->parks;
 	x->gathering = x->pausing = x->polling = false;
 	exchange_plan(x);
 }
@@ -80,13 +80,37 @@ static bool exchange_wants(const struct sbx_exchange *x)
 	return sbx_exchange_unsent(x) || x->lazy > LAZY_MAX;
 }
 
+static void exchange_idle(struct sbx_exchange *x, unsigned int ms)
+{
+	x->pausing = x->polling = true;
+	uv_timer_start(&x->due, on_due, ms, 0);
+}
+
 static void exchange_poll_later(struct sbx_exchange *x)
 {
 	unsigned int ms = POLL_MIN_MS << (x->polls < 6 ? x->polls : 6);
 
 	x->polls++;
-	x->pausing = x->polling = true;
-	uv_timer_start(&x->due, on_due, ms < POLL_MAX_MS ? ms : POLL_MAX_MS, 0);
+	exchange_idle(x, ms < POLL_MAX_MS ? ms : POLL_MAX_MS);
+}
+
+static bool exchange_is_soon(const struct sbx_exchange *x)
+{
+	return uv_now(x->loop) < x->soon_until;
+}
+
+/*
+ * What is said next takes the place of the one that is parked: while one
+ * thing follows on the other, each would be parked in vain and cost as much
+ * as an exchange.
+ */
+static void exchange_park(struct sbx_exchange *x)
+{
+	if (x->hasty && exchange_is_soon(x) && !x->expecting)
+		exchange_idle(x,
+			      (unsigned int)(x->soon_until - uv_now(x->loop)));
+	else
+		exchange_call(x, true, false);
 }
 
 void exchange_plan(struct sbx_exchange *x)
@@ -107,16 +131,18 @@ void exchange_plan(struct sbx_exchange *x)
 		x->started = false;
 		return;
 	}
-	if (x->upload.plant.blob)
+	if (x->upload.plant.blob) {
 		exchange_piece(x);
-	else if (!x->up || x->more || exchange_wants(x))
+	} else if (!x->up || x->more || exchange_wants(x)) {
+		x->hasty = exchange_is_soon(x);
 		exchange_call(x, false, false);
-	else if (exchange_jobs_run(x) || parked)
+	} else if (exchange_jobs_run(x) || parked) {
 		return;
-	else if (x->lim->parks)
-		exchange_call(x, true, false);
-	else if (x->expecting)
+	} else if (x->lim->parks) {
+		exchange_park(x);
+	} else if (x->expecting) {
 		exchange_poll_later(x);
+	}
 }
 
 /*

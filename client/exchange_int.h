@@ -116,6 +116,8 @@ struct sbx_exchange {
 	bool greeted, ended; /* by the answer at hand */
 	bool more;	     /* there is more to be had at once */
 	unsigned int failures, nonsense, polls;
+	uint64_t soon_until; /* of the last answer; 0: it was of a parked one */
+	bool hasty;	     /* it followed soon on the one before */
 	/* of one run: lim->output, more while that comes whole, at most this */
 	size_t output, output_most;
 	uint64_t heard_ms, answered_ms;

@@ -13,6 +13,7 @@
 #define WAIT_MS	      20000 /* for the answers of one batch */
 #define PARK_MS	      45000
 #define RUN_MS	      60000 /* of one run of ours */
+#define SOON_MS	      20    /* nothing else follows on an answer so late */
 #define MAX_NONSENSE  4	    /* answers in a row, before it is believed */
 #define ANSWER_MAX    ((size_t)2 << 20)
 #define BATCH_ROOM(x) ((x)->lim->input / 4 * 3 - 16)
@@ -306,6 +307,8 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 	x->upload.plant.rounds = 0;
 	if (x->closing)
 		return;
+	/* one that brought something by itself was not parked in vain */
+	x->soon_until = run->parks ? 0 : uv_now(x->loop) + SOON_MS;
 	if (!x->more)
 		x->heard_ms = uv_now(x->loop);
 	else if (x->output < x->output_most && run->out_len > x->output / 4)

@@ -865,6 +865,22 @@ static void it_is_reached_again_though_nobody_asks(void **state)
 	make_and_hear(f, "two");
 }
 
+/* Each was parked between two, in vain: twice as many runs. */
+static void none_is_parked_while_one_thing_follows_on_the_other(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int i, before;
+	char name[16];
+
+	use(f);
+	before = run_service_runs(f->svc);
+	for (i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		assert_int_equal(do_mkdir(f, name), 0);
+	}
+	assert_true(run_service_runs(f->svc) - before < 30);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -894,6 +910,7 @@ int main(void)
 		T(without_a_helper_there_is_nothing),
 		P(a_parked_run_brings_changes_by_itself),
 		P(it_is_reached_again_though_nobody_asks),
+		P(none_is_parked_while_one_thing_follows_on_the_other),
 		P(a_fault_loses_and_doubles_nothing),
 		P(small_answers_come_in_many),
 		P(answers_are_as_long_as_they_come_whole),

@@ -15,10 +15,12 @@
 /*
  * The folders that may hold the helper, outside the workspace, which may be
  * versioned.  Each is made private and must be ours; it is used if a program
- * may run from it (/tmp may be noexec).
+ * may run from it (/tmp may be noexec).  Who has a UID is bash, and need not
+ * start a program for it before each exchange.
  */
 static const char folders[] =
-	"d1=${TMPDIR:-/tmp}/sbxfs-$(id -u) d2=/var/tmp/sbxfs-$(id -u)\n"
+	"u=${UID:-$(id -u)}\n"
+	"d1=${TMPDIR:-/tmp}/sbxfs-$u d2=/var/tmp/sbxfs-$u\n"
 	"d3=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/sbxfs\n";
 
 static const char call_script[] =

@@ -79,10 +79,12 @@ void sbx_plant_put_seek(struct sbx_buf *b)
 {
 	const struct sbx_helper_blob *blob;
 
-	sbx_plant_put_text(b, "m=$(uname -m) s=\ncase $m in\n");
+	/* bash knows the machine without starting a program */
+	sbx_plant_put_text(b, "m=${HOSTTYPE-} s=\npick() {\ncase $m in\n");
 	for (blob = sbx_helper_blobs; blob->machine; blob++)
 		sbx_plant_put(b, "%s) s=%s;;\n", blob->machine, blob->sha256);
-	sbx_plant_put_text(b, "esac\n");
+	sbx_plant_put_text(b, "esac\n}\npick\n"
+			      "[ -n \"$s\" ] || { m=$(uname -m); pick; }\n");
 	sbx_plant_put_text(b, seek_script);
 }
 

@@ -115,19 +115,30 @@ static void list_doubt(struct sbx_work *w, struct csdk_box *b)
 	list_next(w);
 }
 
+/* What is told of one that was destroyed meanwhile is no matter. */
+static bool list_is_late(const struct csdk_box *b, const struct list_state *l,
+			 const struct sbx_error *e)
+{
+	return !b && strcmp(l->asked, NOBODY) != 0 &&
+	       (!e->err || e->err == -EPROTO || e->err == -ENOENT);
+}
+
 static void on_list_told(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct list_state *l = w->state;
 	struct csdk_box *b = csdk_box_find(csdk_of(w), l->asked);
-	bool is_one = strcmp(l->asked, NOBODY) != 0;
 	struct sbx_error e = answer->error;
 	struct sbx_sandbox s;
 	int r;
 
+	if (list_is_late(b, l, &e)) {
+		list_next(w);
+		return;
+	}
 	if (e.err == -ENOENT) {
 		csdk_box_drop(b);
 		e.err = 0;
-	} else if (!e.err && is_one) {
+	} else if (!e.err && b) {
 		r = csdk_box_take(csdk_of(w), answer->json, l->asked, &s);
 		if (r == 0)
 			sbx_sandbox_release(&s);

@@ -186,6 +186,21 @@ def case_one_that_makes_no_sense_hides_no_other():
             assert [b['id'] for b in shown] == [other], shown
 
 
+def case_what_is_told_of_one_that_was_destroyed_meanwhile():
+    with Standin() as s, tempfile.TemporaryDirectory() as at:
+        for fault in ({'kind': 'nothing', 'late': 1},
+                      {'kind': 'list', 'late': 1}, {'kind': 'stale'}):
+            with Drive(s, at=at) as d:
+                gone, other = made(d)['id'], made(d)['id']
+            with Drive(s, at=at) as d:
+                s.fault(what='GET /v1/sandboxes/' + gone, **fault)
+                d.tell('listing-destroy', gone)
+                good(d.answer())
+                shown = good(d.answer())['list']
+                assert [b['id'] for b in shown] == [other], (fault, shown)
+                good(d.ask('destroy', other))
+
+
 def case_a_daemon_that_tells_nothing_of_itself():
     with Standin('g1', 'alone') as s, Drive(s) as d:
         box = made(d)

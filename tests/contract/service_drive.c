@@ -124,6 +124,8 @@ static void put_names(json_t *obj, const struct sbx_call *call)
 	json_object_set_new(obj, "names", names);
 }
 
+static unsigned int calls; /* under way */
+
 static void on_call(struct sbx_call *call)
 {
 	json_t *obj = json_object(), *list = json_array();
@@ -138,7 +140,7 @@ static void on_call(struct sbx_call *call)
 	put_names(obj, call);
 	print(obj);
 	sbx_call_free(call);
-	if (!canceled)
+	if (--calls == 0 && !canceled)
 		next_command();
 }
 
@@ -160,6 +162,7 @@ static void call_with(enum sbx_call_kind kind, const char *id,
 	c->timeout_ms = timeout_ms;
 	c->seconds = seconds;
 	c->done = on_call;
+	calls++;
 	svc->type->submit(svc, c);
 }
 
@@ -414,7 +417,10 @@ static bool do_command(const char *verb, char *id, char *rest)
 		call(SBX_CALL_GET, id, NULL);
 	else if (!strcmp(verb, "destroy"))
 		call(SBX_CALL_DESTROY, id, NULL);
-	else if (!strcmp(verb, "keepalive"))
+	else if (!strcmp(verb, "listing-destroy")) {
+		call(SBX_CALL_LIST, NULL, NULL);
+		call(SBX_CALL_DESTROY, id, NULL);
+	} else if (!strcmp(verb, "keepalive"))
 		keepalive(id, rest);
 	else if (!strcmp(verb, "pause"))
 		call(SBX_CALL_PAUSE, id, NULL);

@@ -1,14 +1,17 @@
 """Faults of ComputeSDK's stand-in: what happens to the next requests.
 
-A fault is {"kind": K, "n": N, "what": W, "seconds": S}: it happens to the
-next N (1) requests whose "METHOD /path" contains W ("").  Ks:
+A fault is {"kind": K, "n": N, "what": W, "seconds": S, "late": S}: it happens
+to the next N (1) requests whose "METHOD /path" contains W (""), "late" (0)
+seconds later.  Ks:
   a number     this status, with text; 429 has Retry-After
   html         200 with a page for people     error-html   502 with one
   empty        200 with nothing               redirect     302 to elsewhere
   garbage      200 with bytes that are no JSON
   deep         JSON of a million brackets     huge         100 MiB of spaces
   list         200 with [] where an object is expected
+  nothing      200 with an object that has nothing in it
   slow         S (1) seconds later            hang         never
+  stale        what was true S (1) seconds ago
   lost-before  the connection breaks          lost-after   it was done, too
   half         it was done, half the answer comes, the connection breaks
   trickle      it was done, the answer comes byte by byte
@@ -26,7 +29,8 @@ class Faults:
         self.waiting = []
 
     def add(self, fault):
-        self.waiting.append({'n': 1, 'what': '', 'seconds': 1, **fault})
+        self.waiting.append({'n': 1, 'what': '', 'seconds': 1, 'late': 0,
+                             **fault})
 
     def take(self, what):
         for f in self.waiting:
@@ -51,6 +55,7 @@ async def huge(request):
 async def before(fault, request):
     """What is answered instead of doing it, or None."""
     kind = str(fault['kind'])
+    await asyncio.sleep(fault['late'])
     if kind.isdigit():
         headers = {'Retry-After': '1'} if kind == '429' else {}
         return web.Response(status=int(kind), headers=headers,
@@ -69,6 +74,7 @@ async def before(fault, request):
         'error-html': (502, 'text/html', (PAGE % 'Bad gateway').encode()),
         'empty': (200, 'application/json', b''),
         'list': (200, 'application/json', b'[]'),
+        'nothing': (200, 'application/json', b'{"success":true,"data":{}}'),
         'garbage': (200, 'application/json', b'{"data":' + os.urandom(4096)),
         'deep': (200, 'application/json', b'{"data":' + b'[' * 1000000),
         'redirect': (302, 'text/plain', b'')}
@@ -83,6 +89,8 @@ async def before(fault, request):
 async def after(fault, request, response):
     """What becomes of the answer."""
     kind = fault['kind']
+    if kind == 'stale':
+        await asyncio.sleep(fault['seconds'])
     if kind == 'lost-after':
         request.transport.abort()
     if kind not in ('half', 'trickle') or not response.body:

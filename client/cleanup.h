@@ -39,6 +39,14 @@ static inline void sbx_wipe(char *text)
 	free(text);
 }
 
+/* The same for bytes; p may be NULL. */
+static inline void sbx_wipe_bytes(void *p, size_t len)
+{
+	if (p)
+		explicit_bzero(p, len);
+	free(p);
+}
+
 /* Hands a value out of its variable, which then holds nothing. */
 #define SBX_TAKE(p)                                                            \
 	({                                                                     \

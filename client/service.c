@@ -210,9 +210,9 @@ struct sbx_call *sbx_call_free(struct sbx_call *call)
 		free(call->snapshots[i].info);
 	}
 	free(call->snapshots);
-	free(call->data);
+	sbx_wipe_bytes(call->data, call->len);
 	free(call->path);
-	free(call->input);
+	sbx_wipe_bytes(call->input, call->input_len);
 	free(call->id);
 	sbx_wipe(call->options);
 	free(call);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/limits.h"
 #include "client/svc_opensandbox.h"
 
@@ -32,14 +33,14 @@ static void errand_drop(void *state)
 	struct errand *e = state;
 
 	sbx_alarm_cancel(e->alarm);
-	sbx_buf_release(&e->text);
+	sbx_buf_wipe(&e->text);
 	free((char *)(uintptr_t)e->what.name);
 	osb_reach_unwait(&e->wait);
 	osb_reach_let_go(e->reach);
 	sbx_osb_endpoint_release(&e->other.endpoint);
 	free(e->other.base);
 	free(e->what.query);
-	free(e->what.body);
+	sbx_wipe(e->what.body);
 	free(e);
 }
 
@@ -225,7 +226,7 @@ void osb_errand_start(struct sbx_work *w, const struct osb_errand *what)
 		free(e);
 		free(name);
 		free(what->query);
-		free(what->body);
+		sbx_wipe(what->body);
 		sbx_work_no_memory(w);
 		return;
 	}

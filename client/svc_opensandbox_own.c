@@ -249,7 +249,7 @@ static void metadata_send(struct sbx_work *w, int r, char *body,
 					 .body = body,
 					 .repeatable = true},
 				 osb_give_done);
-	free(body);
+	sbx_wipe(body);
 }
 
 static void metadata_set(struct sbx_work *w, const char *value, size_t len)

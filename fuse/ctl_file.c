@@ -40,7 +40,7 @@ void ctl_file_unref(struct ctl_file *f)
 {
 	if (--f->refs > 0)
 		return;
-	sbx_buf_release(&f->text);
+	sbx_buf_wipe(&f->text); /* a new token, say */
 	ctl_node_unref(f->node);
 	free(f);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/spec.h"
 #include "fuse/ctl_file.h"
 #include "fuse/pieces.h"
@@ -112,7 +113,7 @@ static void new_create_text(struct new_file *nf, struct ctl_op *op)
 	sfs_pieces_clear(&nf->pieces);
 	if (r == 0) {
 		new_create(nf, op, options, name);
-		free(options);
+		sbx_wipe(options);
 		free(name);
 		return;
 	}
@@ -154,7 +155,7 @@ static int new_check_lines(struct new_file *nf, struct sbx_error *reterr)
 	if (r < 0)
 		return r;
 	r = sbx_client_service(client)->type->options_check(options, reterr);
-	free(options);
+	sbx_wipe(options);
 	free(name);
 	return r;
 }

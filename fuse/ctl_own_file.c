@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "fuse/ctl_file.h"
 #include "fuse/ctl_own.h"
 #include "fuse/pieces.h"
@@ -69,7 +70,7 @@ static void writing_end(struct writing *w, const struct sbx_error *error)
 	struct ctl_file *f = w->f;
 	bool is_loaded = error->err || w->answered;
 
-	free(w);
+	sbx_wipe_bytes(w, sizeof(*w) + w->len);
 	if (op)
 		ctl_op_finish(op, error);
 	else if (is_loaded)
@@ -451,7 +452,7 @@ static void stream_close(struct ctl_file *f)
 
 	s->ended = true;
 	stream_let_go(s);
-	sbx_buf_release(&s->input);
+	sbx_buf_wipe(&s->input);
 }
 
 void ctl_own_gone(struct sfs_sandbox *sb)

@@ -18,7 +18,7 @@ void sfs_pieces_init(struct sfs_pieces *p, size_t max)
 
 void sfs_pieces_release(struct sfs_pieces *p)
 {
-	sbx_buf_release(&p->text);
+	sbx_buf_wipe(&p->text);
 }
 
 void sfs_pieces_clear(struct sfs_pieces *p)

@@ -23,6 +23,13 @@ void sbx_buf_release(struct sbx_buf *b)
 	sbx_buf_init(b, max);
 }
 
+void sbx_buf_wipe(struct sbx_buf *b)
+{
+	if (b->data)
+		explicit_bzero(b->data, b->cap);
+	sbx_buf_release(b);
+}
+
 /* What is consumed at the front is given up only when it is at least as much
  * as must be moved, so the moves cost no more than the bytes that came. */
 static void buf_compact(struct sbx_buf *b)

@@ -19,6 +19,9 @@ struct sbx_buf {
 
 void sbx_buf_init(struct sbx_buf *b, size_t max);
 void sbx_buf_release(struct sbx_buf *b);
+/* The same for what may hold a secret: leaves nothing of it, but for what
+ * growing has left behind. */
+void sbx_buf_wipe(struct sbx_buf *b);
 /* NULL-safe views of what is not consumed */
 static inline uint8_t *sbx_buf_at(const struct sbx_buf *b)
 {

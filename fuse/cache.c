@@ -166,8 +166,9 @@ static void name_unlink(struct sfs_entry *e, unsigned int how)
 
 	if (!i)
 		return;
-	if (!(how & SFS_PUT_OWN) && i->names == e && !e->next_name)
-		sfs_lost_keep(e);
+	/* (what we renamed is told of by its new name) */
+	if (!(how & SFS_PUT_MOVED) || !(how & SFS_PUT_OWN))
+		sfs_lost_keep(e, how & SFS_PUT_OWN);
 	e->inode = NULL;
 	*e->prev_name = e->next_name;
 	if (e->next_name)

@@ -7,6 +7,7 @@
 #include "fuse/cache.h"
 #include "fuse/list.h"
 #include "fuse/locks.h"
+#include "fuse/lost.h"
 
 enum {
 	NAME_CHANGES = SBX_CHANGE_CREATED | SBX_CHANGE_DELETED |
@@ -128,6 +129,8 @@ static void on_change(void *arg, uint64_t dir, const char *name, size_t len,
 	if (!d)
 		return;
 	sfs_inode_ref(d->inode);
+	if (what & SBX_CHANGE_DATA)
+		sfs_lost_written(d, name, len);
 	if (!len && attr)
 		sfs_cache_attr(d->inode, attr, 0);
 	else if (len && attr)

@@ -50,11 +50,12 @@ struct sfs_dir {
 	uint64_t last_read; /* the last one's cookie */
 };
 
-/* A name that the kernel may still open a file by. */
+/* A name that a file had. */
 struct sfs_lost {
 	struct sfs_inode *inode; /* referenced */
 	uint64_t dir;
 	size_t len;
+	bool opens; /* the kernel may still open it by this name */
 	char name[256];
 };
 

@@ -73,8 +73,8 @@
 /* Locks of programs here, about 50 bytes each: those beyond are ENOLCK. */
 #define SFS_MAX_LOCKS 65536
 
-/* Names that files just lost, and may yet be opened by. */
-#define SFS_MAX_LOST 8
+/* Names that files just lost, and may yet be opened or written by. */
+#define SFS_MAX_LOST 64
 
 /* Listings compared at once after events were lost. */
 #define SFS_MAX_COMPARE 8

@@ -16,7 +16,7 @@
 #define WATCH_MASK                                                             \
 	(IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM |       \
 	 IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF)
-#define WATCH_FLAGS (IN_ONLYDIR | IN_EXCL_UNLINK)
+#define WATCH_FLAGS IN_ONLYDIR
 #define ENTRY_MASK  (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 
 /* Changes that nobody waits for are told this often at most. */

@@ -230,6 +230,29 @@ class Coherence(unittest.TestCase):
                     kept[n] = os.open(self.path(n), os.O_RDONLY)
                     self.addCleanup(os.close, kept[n])
 
+    def test_written_there_by_a_name_that_is_gone(self):
+        ways = (lambda name: os.unlink(self.path(name)),
+                lambda name: self.run_("rm " + name),
+                lambda name: os.rename(self.path("other"), self.path(name)),
+                lambda name: self.run_("mv other " + name))
+        for i, way in enumerate(ways):
+            f, gone, go = "kept%d" % i, "gone%d" % i, "go%d" % i
+            self.put(f, b"one\n")
+            self.put("other", b"other\n")
+            os.link(self.path(f), self.path(gone))
+            self.run_("{ exec 3>>%s; touch open%d; until [ -e %s ]; do "
+                      "sleep .01; done; echo two >&3; touch done%d; } "
+                      ">/dev/null 2>&1 & until [ -e open%d ]; do sleep .01; "
+                      "done" % (gone, i, go, i, i))
+            self.assertEqual(self.get(f), b"one\n")
+            way(gone)
+            self.assertEqual(self.get(f), b"one\n")
+            self.assertEqual(os.stat(self.path(f)).st_size, 4)
+            self.run_("touch %s; until [ -e done%d ]; do sleep .01; done" %
+                      (go, i))
+            self.assertEqual(os.stat(self.path(f)).st_size, 8, i)
+            self.assertEqual(self.get(f), b"one\ntwo\n", i)
+
     def test_too_many_changes_are_compared_before_the_end_is_seen(self):
         os.mkdir(self.path("of"))
         for i in range(40):

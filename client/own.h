@@ -30,6 +30,10 @@
 				   to them is there before it is asked, and    \
 				   what a write does to them is seen behind it */
 #define SBX_OWN_PLACE (1u << 8) /* beside the sandboxes: of the account */
+#define SBX_OWN_TEXT                                                           \
+	(1u << 9) /* code, say: single lines, as shells write them, are one    \
+		     text, which is sent when it is read or a descriptor is    \
+		     closed */
 
 /* One row.  The folders on the way to it need none. */
 struct sbx_own {

@@ -41,7 +41,9 @@ static bool flushes(const struct ctl_node *n)
 
 /*
  * Each write is sent, but for a JSON object or array that comes in pieces: it
- * goes when it is complete, or when a descriptor is closed or it is read.
+ * goes when it is complete, or when a descriptor is closed or it is read.  So
+ * do single lines, where a text may have several; elsewhere they do not wait,
+ * since shells do not look at what close(2) says of them.
  */
 struct value_file {
 	struct ctl_file f;
@@ -159,7 +161,7 @@ static void value_write(fuse_req_t req, struct ctl_file *f, const char *data,
 	if (r < 0) {
 		ctl_fail(req, f->node, r, "%s: %s", f->node->own->path, e.text);
 	} else if (r == SFS_PIECES_MORE &&
-		   (p->is_json || !sbx_buf_len(&p->text))) {
+		   (p->is_json || p->is_text || !sbx_buf_len(&p->text))) {
 		fuse_reply_write(req, size);
 	} else {
 		op = ctl_op_new(req, f->node, f, size);
@@ -186,7 +188,10 @@ static void value_flush(fuse_req_t req, struct ctl_file *f)
 
 static int value_open(struct ctl_file *f, int flags)
 {
-	sfs_pieces_init(&value_of(f)->pieces, VALUE_MAX);
+	struct sfs_pieces *p = &value_of(f)->pieces;
+
+	sfs_pieces_init(p, VALUE_MAX);
+	p->is_text = f->node->own->at.row->flags & SBX_OWN_TEXT;
 	return 0;
 }
 

@@ -62,7 +62,7 @@ static bool json_ends(struct sfs_pieces *p, size_t size)
 	size_t len = sbx_buf_len(&p->text), blank;
 	bool ends = false;
 
-	if (!p->is_json) {
+	if (!p->is_json && !p->is_text) {
 		blank = blank_at_start(text, len);
 		p->is_json = blank < len &&
 			     (text[blank] == '{' || text[blank] == '[');

@@ -14,6 +14,7 @@
 
 struct sfs_pieces {
 	struct sbx_buf text; /* gathered so far; whoever has used it clears */
+	bool is_text;	     /* by its owner: never JSON */
 	bool is_json;	     /* of it: it begins like an object or array */
 	struct sbx_object_scan scan;
 	/* of what was written until a descriptor was closed or it was read */

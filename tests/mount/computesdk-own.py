@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import subprocess
 import sys
 import unittest
 
@@ -176,6 +177,13 @@ class OwnFiles(unittest.TestCase):
             f.flush()
             self.assertEqual(tell("cat unsent", "code", "sh").strip(),
                              "written before")
+
+    def test_lines_that_bash_writes_are_one_text(self):
+        out = subprocess.run(
+            ["bash", "-c", "exec 3<>code/sh; printf '[ 1 = 1 ] &&\n"
+             "x=6\necho $((x * 7))\n' >&3; cat <&3"], cwd=path(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=100)
+        self.assertEqual(out.stdout, b"42\n")
 
     def test_batch(self):
         results = json.loads(tell(json.dumps([

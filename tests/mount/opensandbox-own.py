@@ -129,6 +129,11 @@ class Own(unittest.TestCase):
                  "echo 'print(open(\"f\").read(), end=\"\"); "
                  "n = open(\"g\", \"w\").write(\"out\")' >&3; cat <&3; "
                  "cat ../../workspace/g", "in\nout"),
+                ("lines, one by one as bash writes them, are one text",
+                 "cd contexts/[0-9a-f]*; exec 3<>exec; bash -c \"printf "
+                 "'[0]\\nfor i in range(2):\\n    print(i)\\n' >&3\"; cat <&3; "
+                 "bash -c \"printf 'for z in [8]:\\n  z += 1\\n' >exec\"; "
+                 "echo z >&3; cat <&3", "0\n1\n9\n"),
                 ("what fails says why",
                  "cd contexts/[0-9a-f]*; exec 3<>exec; echo 1/0 >&3; "
                  "tail -n 1 <&3", "ZeroDivisionError: division by zero\n"),

@@ -280,6 +280,9 @@ static int open_found(struct helper *h, struct at *at, int flags)
 	/* (a link, a directory or a socket has the name) */
 	if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO)
 		fd = at->handle || !at->ino ? fd : -ESTALE;
+	/* (nothing does: it is gone, or about to be there again) */
+	if (fd == -ENOENT && at->ino)
+		recent_begin(h);
 	return fd == -ESTALE && at->dir && at->name[0]
 		       ? open_recent(h, at, flags)
 		       : fd;

@@ -68,6 +68,11 @@ bool recent_is_on(const struct helper *h)
 	return h->recent.on_until_ms > h->loop.now_ms;
 }
 
+void recent_begin(struct helper *h)
+{
+	h->recent.on_until_ms = loop_clock_ms() + RECENT_ON_MS;
+}
+
 void recent_keep(struct helper *h, const struct dir *d, const char *name,
 		 int fd, const struct sbx_attr *attr)
 {
@@ -101,7 +106,7 @@ int recent_open(struct helper *h, const struct dir *d, const char *name,
 	char path[32];
 	int fd;
 
-	r->on_until_ms = loop_clock_ms() + RECENT_ON_MS;
+	recent_begin(h);
 	if (i == RECENT_MAX)
 		return -ESTALE;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->files[i].fd - 1);

@@ -44,6 +44,8 @@ struct recent {
 void recent_init(struct helper *h);
 void recent_release(struct helper *h);
 bool recent_is_on(const struct helper *h);
+/* An OPEN came too late: what is told is held from now on. */
+void recent_begin(struct helper *h);
 /* The name leads to what is open at fd, which is taken, and this is told. */
 void recent_keep(struct helper *h, const struct dir *d, const char *name,
 		 int fd, const struct sbx_attr *attr);

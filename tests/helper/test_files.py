@@ -69,6 +69,17 @@ class Files(HelperTest):
         self.h.open(5, WORKSPACE, "v", ino)
         self.assertEqual(self.h.read(5, 0, 100)[0], b"one")
 
+    def test_what_was_gone_for_a_moment_can_be_opened(self):
+        self.make("v", b"one")
+        ino = Attr(self.h.call(LOOKUP, WORKSPACE, "v", 0)[0]).ino
+        os.unlink(self.path("v"))
+        self.fails(errno.ENOENT, self.h.open, 5, WORKSPACE, "v", ino)
+        self.replace(b"two")
+        ino = Attr(self.h.call(LOOKUP, WORKSPACE, "v", 0)[0]).ino
+        self.replace(b"three")
+        self.h.open(5, WORKSPACE, "v", ino)
+        self.assertEqual(self.h.read(5, 0, 10)[0], b"two")
+
     def test_few_are_held(self):
         self.make("f")
         self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "f", 12345)

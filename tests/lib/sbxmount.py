@@ -4,7 +4,8 @@ Mount() starts the bundled agent by itself (so that its faults and journal can
 be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
 With SBXFS_SERVICE=opensandbox, computesdk, timetravel or vtrix it is that
-service's stand-in instead, which knows the fault "cut" alone.
+service's stand-in instead, which knows the fault "cut" alone, and "delay" if
+it is of vtrix or computesdk.
 """
 import json
 import os
@@ -167,6 +168,12 @@ class Mount:
             return "type stdin %d\n" % sum(
                 j.get("ws") == "stdin" or j.get("rpc") == "exec" or
                 "command" in j for j in journal)
+        delay = re.fullmatch(r"fault delay (\d+)", line)
+        if delay and self.service == "vtrix":
+            return self.standin("_test/delay", b'{"ms": %d}' % int(delay[1]))
+        if delay and self.service == "computesdk":
+            return self.standin("_standin/daemon", json.dumps(
+                {"do": "delay", "ms": int(delay[1])}).encode())
         if line != "fault cut":
             raise unittest.SkipTest("the stand-in has no such fault: " + line)
         if runs:

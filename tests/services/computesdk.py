@@ -111,6 +111,7 @@ What tests ask of it, without a key:
                                  or a word for all daemons
     POST /_standin/daemon {"do": WORD, ...}   to all daemons, or that of "id":
         fault {"fault": {...}}   cut   close {"code"}   restart
+        delay {"ms"}: of what is said on WebSockets
         say {"text" or "hex"}, publish {"channel", "type", "data"}
         unwell {"seconds"}       traits {"traits"}
     POST /_standin/expire        tokens of daemons end, new ones are made

@@ -44,7 +44,7 @@ class Daemon:
             self.traits.add('coupled')
         self.port_form = env.pop('STANDIN_PORT_URL',
                                  'http://127.0.0.1:{port}')
-        self.spaces, self.hub = {}, sockets.Hub()
+        self.spaces, self.hub, self.delay = {}, sockets.Hub(), 0
         self.tokens, self.signals = Tokens(self), Signals(self)
         self.watchers, self.overlays, self.servers = {}, {}, {}
         self.terminals, self.pending = {}, {}
@@ -245,6 +245,11 @@ async def do_fault(daemon, m):
 
 async def do_cut(daemon, _):
     daemon.hub.cut()
+
+
+async def do_delay(daemon, m):
+    """Of each message to a client"""
+    daemon.delay = m['ms'] / 1000
 
 
 async def do_close(daemon, m):

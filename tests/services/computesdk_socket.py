@@ -150,7 +150,7 @@ class Client:
             self.daemon.tell(ws='too-slow')
             self.drop()
             return
-        self.queue.append(frame)
+        self.queue.append((time.monotonic() + self.daemon.delay, frame))
         self.more.set()
 
     async def write(self):
@@ -158,7 +158,9 @@ class Client:
             await self.more.wait()
             self.more.clear()
             while self.queue and not self.daemon.has('mute'):
-                frame = self.queue.pop(0)
+                due, frame = self.queue.pop(0)
+                if due > time.monotonic():
+                    await asyncio.sleep(due - time.monotonic())
                 send = self.ws.send_bytes if isinstance(frame, bytes) \
                     else self.ws.send_str
                 try:

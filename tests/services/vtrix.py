@@ -46,6 +46,7 @@ What tests ask of it, without a token:
         of requests limit (429), half (of an answer), of methods binary (no
         text), no-result
     POST /_test/cut {}             every WebSocket breaks
+    POST /_test/delay {"ms": N}    each call is heard so much later
     POST /_test/vanish {"id": I}   its pod is gone, its connections stay
     POST /_test/recreate {"id": I} as an update does: the pod is a new one
     POST /_test/folder {"id": I}   -> {"folder": path, "begun": how often}
@@ -130,6 +131,7 @@ class Service:
         self.dir = args.dir or tempfile.mkdtemp(prefix="vtrix-")
         self.temporary = not args.dir
         self.boxes, self.journal, self.faults = {}, [], []
+        self.delay = 0
         self.tasks = set()
 
     # ---- what the executor asks ----
@@ -391,6 +393,10 @@ class Service:
                 await c.drop()
         return web.json_response({})
 
+    async def test_delay(self, request):
+        self.delay = (await request.json())["ms"] / 1000
+        return web.json_response({})
+
     async def test_vanish(self, request):
         self.boxes[(await request.json())["id"]].status = "creating"
         return web.json_response({})
@@ -428,7 +434,7 @@ class Service:
             r.add_post("%s/{id}/%s" % (top, name), getattr(self, name))
         r.add_get("/health", self.health)
         r.add_get("/_test/journal", self.test_journal)
-        for name in ("traits", "fault", "cut", "vanish", "recreate",
+        for name in ("traits", "fault", "cut", "delay", "vanish", "recreate",
                      "folder"):
             r.add_post("/_test/" + name, getattr(self, "test_" + name))
         return app

@@ -215,6 +215,8 @@ class Connection:
                 params = m.get("params", {})
             except (ValueError, KeyError, TypeError):
                 raise Fault(-32700, "parse error")
+            if self.service.delay:
+                await asyncio.sleep(self.service.delay)
             self.service.note({"rpc": method, "sandbox": self.box.id,
                                "params": params})
             await self.answer(number, method, params)

@@ -242,6 +242,8 @@ struct sbx_stream *csdk_stream_open(struct sbx_service *svc, const char *id,
 				    const char *const *argv,
 				    const struct sbx_stream_handler *h,
 				    void *arg);
+/* Is it that of one of our streams? */
+bool csdk_terminal_is_ours(const struct csdk *x, const char *terminal);
 int csdk_stream_send(struct sbx_stream *s, const void *data, size_t len);
 void csdk_stream_pause(struct sbx_stream *s, bool paused);
 

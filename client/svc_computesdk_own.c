@@ -291,6 +291,16 @@ void csdk_own_remove_start(struct sbx_work *w)
 
 /* ---- listing ---- */
 
+/* The list tells nobody of what carries the mount itself: who reads all that
+ * is there would wait for it, and who removes it removes the mount's way. */
+static bool is_hidden(const struct sbx_work *w, const char *name)
+{
+	const struct own_state *o = w->state;
+
+	return !strcmp(o->row->pattern, "term") &&
+	       csdk_terminal_is_ours((struct csdk *)w->rest, name);
+}
+
 static const char *entry_name(const json_t *entry, bool files)
 {
 	static const char *const keys[] = {"slug", "id", "subdomain", NULL};
@@ -310,11 +320,12 @@ static const char *entry_name(const json_t *entry, bool files)
 	return name;
 }
 
-static int list_add(struct sbx_call *call, const char *name)
+static int list_add(struct sbx_work *w, const char *name)
 {
+	struct sbx_call *call = w->call;
 	struct sbx_file *f = &call->files[call->nr_files];
 
-	if (!sbx_is_file_name(name))
+	if (!sbx_is_file_name(name) || is_hidden(w, name))
 		return 0;
 	f->name = strdup(name);
 	if (!f->name)
@@ -323,8 +334,9 @@ static int list_add(struct sbx_call *call, const char *name)
 	return 0;
 }
 
-static int list_take(struct sbx_call *call, const json_t *list, bool files)
+static int list_take(struct sbx_work *w, const json_t *list, bool files)
 {
+	struct sbx_call *call = w->call;
 	size_t i, n = json_is_object(list) ? json_object_size(list)
 					   : json_array_size(list);
 	const char *key;
@@ -338,9 +350,9 @@ static int list_take(struct sbx_call *call, const json_t *list, bool files)
 		return -ENOMEM;
 	json_object_foreach((json_t *)(uintptr_t)list, key,
 			    v) if (r == 0 && call->nr_files < n) r =
-		list_add(call, key);
+		list_add(w, key);
 	for (i = 0; r == 0 && json_is_array(list) && i < n; i++)
-		r = list_add(call, entry_name(json_array_get(list, i), files));
+		r = list_add(w, entry_name(json_array_get(list, i), files));
 	return r;
 }
 
@@ -353,8 +365,7 @@ static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 	/* an env file that is not there has no variables */
 	if (!e.err && !json_is_array(list) && !json_is_object(list))
 		sbx_rest_wonder(w->rest, &e, "no list in it");
-	if (!e.err &&
-	    list_take(w->call, list, !strcmp(o->row->pattern, "env")) < 0)
+	if (!e.err && list_take(w, list, !strcmp(o->row->pattern, "env")) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");
 	if (e.err) {
 		sbx_files_free(w->call->files, w->call->nr_files);

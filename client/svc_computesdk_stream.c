@@ -423,6 +423,20 @@ static struct csdk_stream *stream_new(struct csdk *x, struct csdk_box *b,
 	return s;
 }
 
+bool csdk_terminal_is_ours(const struct csdk *x, const char *terminal)
+{
+	const struct sbx_rest_stream *s;
+	const struct csdk_stream *c;
+
+	for (s = x->rest.streams; s; s = s->next) {
+		c = (const struct csdk_stream *)s;
+		if (s->type == &stream_type && c->terminal &&
+		    !strcmp(c->terminal, terminal))
+			return true;
+	}
+	return false;
+}
+
 struct sbx_stream *csdk_stream_open(struct sbx_service *svc, const char *id,
 				    const char *const *argv,
 				    const struct sbx_stream_handler *h,

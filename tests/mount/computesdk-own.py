@@ -196,6 +196,8 @@ class OwnFiles(unittest.TestCase):
         self.fails(22, tell, "{}", "batch")
 
     def test_terminals_of_the_daemon(self):
+        mount.run("demo", "true")  # by one that is no business of users
+        sbxmount.wait_for(lambda: os.listdir(path("term")) == ["new"])
         ident = tell("/bin/sh", "term", "new").strip()
         shows(ident, "term")
         self.assertEqual(json.loads(

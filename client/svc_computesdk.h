@@ -144,6 +144,8 @@ struct csdk_row {
 	/* what is written as a body; NULL: it is JSON itself */
 	csdk_words_fn *words;
 	bool is_gateways; /* it is asked, not the daemon */
+	/* read where this thing has none, which the daemon refuses; or NULL */
+	const char *none;
 };
 /* Tables, by what is done; of lists member is the list, and words of its
  * entries are their names. */

@@ -172,7 +172,9 @@ static void on_read(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	const struct own_state *o = w->state;
 
-	if (answer->error.err)
+	if (answer->error.err == -EINVAL && o->row->none)
+		own_give(w, strdup(o->row->none));
+	else if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else
 		own_give(w,

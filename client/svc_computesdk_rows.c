@@ -122,8 +122,9 @@ const struct csdk_row csdk_reads[] = {
 	{"overlays/+/stats.json", "GET", "/filesystem/overlays/%s", NULL,
 	 "stats"},
 	{"term/+/info.json", "GET", "/terminals/%s"},
+	/* one with a shell runs none */
 	{"term/+/commands.json", "GET", "/terminals/%s/commands", NULL,
-	 "commands"},
+	 "commands", .none = "[]\n"},
 	{"watch/+/info.json", "GET", "/watchers/%s"},
 	{"signals/status", "GET", "/signals/status", NULL, "status"},
 	{"tokens/+/info.json", "GET", "/auth/session_tokens/%s"},

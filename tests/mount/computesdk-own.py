@@ -210,6 +210,7 @@ class OwnFiles(unittest.TestCase):
         s.until("41 00 0a")
         out = json.loads(tell("echo beside", "term", ident, "exec"))
         self.assertEqual(out["stdout"], "beside\n")
+        self.assertEqual(read("term", ident, "commands.json"), "[]\n")
         os.rmdir(path("term", ident))
         shows_not(ident, "term")
 

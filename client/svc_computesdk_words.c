@@ -128,14 +128,53 @@ int csdk_words_signal_ctl(struct csdk_words *w, struct sbx_error *reterr)
 	return take_verb(w, verbs, "ctl takes start or stop", reterr);
 }
 
+/*
+ * Takes obj as the body if it has no members but these.  The daemon takes
+ * others, too, and does what is asked without them.
+ */
+static int take_known(struct csdk_words *w, json_t *obj,
+		      const char *const *known, const char *why,
+		      struct sbx_error *reterr)
+{
+	const char *const *one;
+	const char *key;
+	json_t *v;
+
+	json_object_foreach(obj, key, v)
+	{
+		for (one = known; *one && strcmp(key, *one) != 0; one++)
+			continue;
+		if (*one)
+			continue;
+		sbx_error_set(reterr, -EINVAL, "%s, not \"%.40s\"", why, key);
+		json_decref(obj);
+		return -EINVAL;
+	}
+	return take_body(w, obj, reterr);
+}
+
+int csdk_words_child(struct csdk_words *w, struct sbx_error *reterr)
+{
+	static const char *const known[] = {"directory", "overlays", "servers",
+					    NULL};
+	json_t *obj = object_of(w);
+
+	return obj ? take_known(w, obj, known,
+				"new takes directory, overlays and servers",
+				reterr)
+		   : wrong(reterr, "new takes one JSON object");
+}
+
 /* JSON, or the shell's path alone. */
 int csdk_words_terminal(struct csdk_words *w, struct sbx_error *reterr)
 {
+	static const char *const known[] = {"shell", "pty", "encoding", NULL};
 	SBX_FREE char *line = line_of(w);
 	json_t *obj = object_of(w);
 
 	if (obj)
-		return take_body(w, obj, reterr);
+		return take_known(w, obj, known,
+				  "new takes shell, pty and encoding", reterr);
 	if (!line)
 		return take_body(w, json_pack("{s:b}", "pty", 1), reterr);
 	return take_body(w, json_pack("{s:b,s:s}", "pty", 1, "shell", line),

@@ -211,6 +211,7 @@ class OwnFiles(unittest.TestCase):
         out = json.loads(tell("echo beside", "term", ident, "exec"))
         self.assertEqual(out["stdout"], "beside\n")
         self.assertEqual(read("term", ident, "commands.json"), "[]\n")
+        self.fails(22, tell, '{"command": 7}', "term", "new")
         os.rmdir(path("term", ident))
         shows_not(ident, "term")
 
@@ -266,6 +267,11 @@ class OwnFiles(unittest.TestCase):
         self.fails(22, tell, "http://elsewhere\n", "magiclink")
 
     def test_child_sandboxes(self):
+        for text in ('{"command": 7}', "[]", "7", '{"directory": 7}'):
+            self.fails(22, tell, text, "children", "new")
+        self.fails(22, tell, '{"directory": "a", "colour": 1}', "children",
+                   "new")
+        self.assertIn('not "colour"', read("status"))
         ident = tell("{}", "children", "new").strip()
         shows(ident, "children")
         self.assertTrue(read("children", ident, "url").startswith("http"))

@@ -295,6 +295,12 @@ class OwnFiles(unittest.TestCase):
         os.rmdir(os.path.join(top, ident))
         self.assertNotIn(ident, os.listdir(top))
 
+    @unittest.skipIf(os.getuid(), "only root may open them")
+    def test_what_can_only_be_written_has_nothing_to_read(self):
+        self.assertEqual(os.stat(path("signals", "ctl")).st_mode & 0o777,
+                         0o200)
+        self.assertEqual(read("signals", "ctl"), "")
+
     def test_reading_everything_makes_nothing(self):
         before = {d: sorted(os.listdir(path(d))) for d in
                   ("servers", "overlays", "tokens", "children")}

@@ -220,6 +220,7 @@ struct sbx_service_type {
 	size_t max_unacked;
 	unsigned int create_ms;	   /* patience with create; 0: the usual */
 	bool keep_set_seconds;	   /* keepalive takes a number of seconds */
+	bool hides_expiry;	   /* no end that is told is not "never" */
 	const struct sbx_own *own; /* files of its own: own.h; NULL: none */
 
 	/* conf is borrowed until close has finished */

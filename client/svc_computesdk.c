@@ -56,6 +56,7 @@ const struct sbx_service_type sbx_svc_computesdk = {
 	.max_file = MAX_FILE,
 	.create_ms = CREATE_MS,
 	.keep_set_seconds = true,
+	.hides_expiry = true,
 	.open = csdk_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,

@@ -23,7 +23,8 @@ static void on_looked(void *arg, struct sbx_box *box,
 				sfs_text_time(expires, when),
 				(long long)(left > 0 ? left / 1000 : 0));
 	else if (box)
-		sfs_text_printf(&f->text, "expires: never\n");
+		sfs_text_printf(&f->text, "expires: %s\n",
+				sfs_place_no_end(f->node->place));
 	ctl_file_loaded(f, error);
 }
 

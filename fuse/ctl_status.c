@@ -44,7 +44,7 @@ static void put_service(struct sbx_buf *to, const struct sfs_sandbox *sb)
 			sbx_client_service(sb->place->client)->type->name,
 			sbx_state_name(s->state));
 	put_time(to, "created", s->created_ms, "unknown");
-	put_time(to, "expires", s->expires_ms, "never");
+	put_time(to, "expires", s->expires_ms, sfs_place_no_end(sb->place));
 	put_text(to, "template", s->image);
 	put_text(to, "url", s->url);
 }

@@ -153,6 +153,15 @@ static void on_look(uv_timer_t *t)
 
 void sfs_keeper_start(struct sfs_mount *m)
 {
-	if (m->opts->keepalive)
-		uv_timer_start(&m->keeper, on_look, LOOK_MS, LOOK_MS);
+	const struct sfs_place *p;
+
+	if (!m->opts->keepalive)
+		return;
+	for (p = m->places; p; p = p->next)
+		if (sbx_client_service(p->client)->type->hides_expiry)
+			sbx_log(SBX_LOG_WARNING, "keepalive",
+				"%s does not tell when sandboxes end, so they "
+				"are not kept alive",
+				sbx_client_service(p->client)->type->name);
+	uv_timer_start(&m->keeper, on_look, LOOK_MS, LOOK_MS);
 }

@@ -52,6 +52,12 @@ static void on_probed(void *arg, struct sbx_box *box,
 		p->only = sbx_box_ref(box);
 }
 
+const char *sfs_place_no_end(const struct sfs_place *p)
+{
+	return sbx_client_service(p->client)->type->hides_expiry ? "unknown"
+								 : "never";
+}
+
 int sfs_place_open(struct sfs_place *p, struct sbx_error *reterr)
 {
 	static const struct sbx_client_listener listener = {

@@ -35,6 +35,9 @@ void sfs_places_free(struct sfs_mount *m);
  * probe_error, possibly at once. */
 int sfs_place_open(struct sfs_place *p, struct sbx_error *reterr);
 
+/* What the end of a sandbox is of which none is told: "never", or "unknown". */
+const char *sfs_place_no_end(const struct sfs_place *p);
+
 /* A sandbox as it is called below the mount, "work/demo" in a mount of
  * several; cut to the size. */
 #define SFS_LABEL_SIZE 600

@@ -295,6 +295,13 @@ class OwnFiles(unittest.TestCase):
         os.rmdir(os.path.join(top, ident))
         self.assertNotIn(ident, os.listdir(top))
 
+    def test_an_end_that_is_not_told_is_not_never(self):
+        self.assertEqual(read("keepalive"), "expires: unknown\n")
+        self.assertIn("\nexpires: unknown\n", read("status"))
+        m = sbxmount.Mount(["keepalive"])
+        self.addCleanup(m.close)
+        self.assertIn("not kept alive", m.log_text())
+
     @unittest.skipIf(os.getuid(), "only root may open them")
     def test_what_can_only_be_written_has_nothing_to_read(self):
         self.assertEqual(os.stat(path("signals", "ctl")).st_mode & 0o777,

@@ -167,17 +167,24 @@ static const struct sfs_node_ops sfs_dead_ops = {
 
 /* ---- beginning and end ---- */
 
-/* Invalidations were dropped: begin again with all of them. */
-static void on_notify_lost(void *arg)
+/* Invalidations were dropped: begin again with all of them, some folders at a
+ * time, so that not all that is remembered waits at once. */
+static bool on_notify_lost(void *arg, bool first)
 {
 	struct sfs_files *f = arg;
 	struct sfs_dir *d, *next;
+	size_t told = 0;
 
-	for (d = f->lru_first; d; d = next) {
+	f->told_gen += first;
+	for (d = f->lru_first; d && told < SFS_NOTIFY_STEP; d = next) {
 		next = d->lru_next;
-		if (sfs_inode_is_held(d->inode))
-			sfs_dir_distrust(d);
+		if (d->told_gen == f->told_gen || !sfs_inode_is_held(d->inode))
+			continue;
+		d->told_gen = f->told_gen;
+		told += d->entries.nr + 1;
+		sfs_dir_distrust(d);
 	}
+	return told > 0;
 }
 
 struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,

@@ -39,6 +39,8 @@ struct sfs_dir {
 	uint32_t changed_ms;	     /* the last change of our own */
 	uint64_t answered;	     /* the listing: sbx_remote_waited */
 	uint32_t nr_open;	     /* open directories */
+	uint32_t told_gen;	     /* files->told_gen when the kernel was
+					told to forget all of it */
 	bool told, watched, complete;
 	bool negatives;	    /* the kernel may hold names that are not there */
 	bool changed;	    /* the kernel may hold a listing that is not true */
@@ -75,6 +77,7 @@ struct sfs_files {
 	bool owners_known;
 	/* grows whenever everything is in doubt; never 0 */
 	uint32_t gen;
+	uint32_t told_gen;   /* how often the kernel was told to forget all */
 	uint64_t barrier_ms; /* when a command's output or end was seen */
 	uint64_t brief_ms;   /* when the kernel was last told to trust briefly,
 				and 1; 0: all that was taken back */

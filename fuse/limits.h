@@ -89,6 +89,8 @@
 /* Invalidations waiting for the kernel, about 100 bytes each.  Beyond this they
  * begin again with all of them, once the kernel has caught up. */
 #define SFS_MAX_NOTIFY 100000
+/* ... so many files at a time, and all those of one folder. */
+#define SFS_NOTIFY_STEP 10000
 /* How often a request is sent to one new helper after the other. */
 #define SFS_MAX_RESTARTS 4
 

@@ -4,6 +4,9 @@
  * The loop appends to the queue; the thread takes it as a whole and works
  * through it in order.  An item "after" comes back to the loop through a list
  * of its own and an async handle.
+ *
+ * What is too much for the queue is dropped.  Then whoever waits is held, by
+ * the loop, until the queue was empty and what on_lost queued anew is done.
  */
 #include "fuse/notify.h"
 
@@ -20,15 +23,21 @@ enum kind { INODE, ENTRY, EXPIRE, CHILD, AFTER };
 /* A call that waits for what was queued before it.  The loop's own. */
 struct after {
 	struct after *next, **at;
+	struct after *behind;  /* waits for the same */
 	void (*fn)(void *arg); /* NULL: already called */
 	void *arg;
+};
+
+/* Calls that wait for the same, in order. */
+struct waits {
+	struct after *first, **end;
 };
 
 struct item {
 	struct item *next;
 	fuse_ino_t ino, parent;
 	uint64_t from; /* pages from there on */
-	struct after *after;
+	struct waits waits;
 	uint8_t kind;
 	bool data;
 	uint8_t len;
@@ -53,9 +62,12 @@ struct sfs_notify {
 	bool ended; /* the thread has */
 	/* the loop's own */
 	struct after *afters;
-	bool lost;
-	void (*on_lost)(void *arg);
+	bool lost;    /* something was dropped */
+	bool redoing; /* on_lost has more to do */
+	bool all;     /* it is at it: nothing is dropped */
+	sfs_lost_fn *on_lost;
 	void *lost_arg;
+	struct waits held; /* until that is done */
 	struct item *last; /* newest item of todo, to fold repetitions */
 };
 
@@ -91,6 +103,24 @@ static void after_add(struct sfs_notify *n, struct after *a)
 	n->afters = a;
 }
 
+static void waits_add(struct waits *w, struct after *a)
+{
+	if (!w->end)
+		w->end = &w->first;
+	*w->end = a;
+	w->end = &a->behind;
+}
+
+static void waits_free(struct waits *w)
+{
+	struct after *a;
+
+	while ((a = w->first)) {
+		w->first = a->behind;
+		free(a);
+	}
+}
+
 static void after_call(struct after *a)
 {
 	void (*fn)(void *arg) = a->fn;
@@ -106,7 +136,7 @@ static void after_call(struct after *a)
 
 static void item_free(struct item *it)
 {
-	free(it->after);
+	waits_free(&it->waits);
 	free(it);
 }
 
@@ -228,6 +258,7 @@ static void on_async_closed(uv_handle_t *h)
 {
 	struct sfs_notify *n = h->data;
 
+	waits_free(&n->held);
 	pthread_cond_destroy(&n->news);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
@@ -237,30 +268,6 @@ static void notify_end(struct sfs_notify *n)
 {
 	pthread_join(n->thread, NULL);
 	uv_close((uv_handle_t *)&n->async, on_async_closed);
-}
-
-static void on_async(uv_async_t *async)
-{
-	struct sfs_notify *n = async->data;
-	struct item *it, *next;
-	bool ended;
-
-	pthread_mutex_lock(&n->lock);
-	it = queue_take_all(&n->done);
-	ended = n->ended;
-	pthread_mutex_unlock(&n->lock);
-	for (; it; it = next) {
-		next = it->next;
-		after_call(it->after);
-		item_free(it);
-	}
-	if (ended) {
-		notify_end(n);
-	} else if (n->lost && notify_is_idle(n)) {
-		n->lost = false;
-		if (n->on_lost)
-			n->on_lost(n->lost_arg);
-	}
 }
 
 static bool item_same(const struct item *a, const struct item *b)
@@ -276,7 +283,7 @@ static void notify_add(struct sfs_notify *n, struct item *it)
 	bool drop;
 
 	pthread_mutex_lock(&n->lock);
-	drop = it->kind != AFTER && n->todo.nr >= SFS_MAX_NOTIFY;
+	drop = it->kind != AFTER && !n->all && n->todo.nr >= SFS_MAX_NOTIFY;
 	if (drop)
 		n->lost = true;
 	else if (n->todo.first && n->last && item_same(n->last, it))
@@ -302,6 +309,7 @@ static struct item *item_new(struct sfs_notify *n, enum kind kind,
 		it = calloc(1, sizeof(*it) + len + 1);
 	if (!it) {
 		n->lost = true;
+		uv_async_send(&n->async);
 		return NULL;
 	}
 	it->kind = (uint8_t)kind;
@@ -309,6 +317,76 @@ static struct item *item_new(struct sfs_notify *n, enum kind kind,
 	if (len)
 		memcpy(it->name, name, len);
 	return it;
+}
+
+/* Whoever is held waits for what is queued now: behind those who do so
+ * already, if nothing was queued since. */
+static bool waits_join(struct sfs_notify *n)
+{
+	bool joined;
+
+	pthread_mutex_lock(&n->lock);
+	joined = n->todo.first && n->last && n->last->kind == AFTER;
+	if (joined) {
+		*n->last->waits.end = n->held.first;
+		n->last->waits.end = n->held.end;
+	}
+	pthread_mutex_unlock(&n->lock);
+	return joined;
+}
+
+static void notify_release(struct sfs_notify *n)
+{
+	struct item *it;
+
+	if (!n->held.first)
+		return;
+	if (!waits_join(n)) {
+		it = item_new(n, AFTER, NULL, 0);
+		if (!it)
+			return; /* they are held on */
+		it->waits = n->held;
+		notify_add(n, it);
+	}
+	n->held = (struct waits){0};
+}
+
+/* Some of what takes the place of what was dropped, or who waited for that. */
+static void notify_redo(struct sfs_notify *n)
+{
+	bool first = n->lost;
+
+	n->lost = false;
+	n->all = true;
+	n->redoing = n->on_lost && n->on_lost(n->lost_arg, first);
+	n->all = false;
+	if (n->lost || n->redoing) /* when that is done */
+		uv_async_send(&n->async);
+	else
+		notify_release(n);
+}
+
+static void on_async(uv_async_t *async)
+{
+	struct sfs_notify *n = async->data;
+	struct item *it, *next;
+	struct after *a;
+	bool ended;
+
+	pthread_mutex_lock(&n->lock);
+	it = queue_take_all(&n->done);
+	ended = n->ended;
+	pthread_mutex_unlock(&n->lock);
+	for (; it; it = next) {
+		next = it->next;
+		for (a = it->waits.first; a; a = a->behind)
+			after_call(a);
+		item_free(it);
+	}
+	if (ended)
+		notify_end(n);
+	else if ((n->lost || n->redoing) && notify_is_idle(n))
+		notify_redo(n);
 }
 
 void sfs_notify_inode(struct sfs_notify *n, fuse_ino_t ino, bool data)
@@ -371,25 +449,27 @@ void sfs_notify_child(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 
 void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
 {
-	struct item *it;
+	bool is_held = n->lost || n->redoing;
+	struct after *a;
 
-	if (notify_is_idle(n) || !(it = item_new(n, AFTER, NULL, 0))) {
+	if (!is_held && notify_is_idle(n)) {
 		fn(arg);
 		return;
 	}
-	it->after = calloc(1, sizeof(*it->after));
-	if (!it->after) {
-		free(it);
+	a = calloc(1, sizeof(*a));
+	if (!a) {
 		fn(arg);
 		return;
 	}
-	it->after->fn = fn;
-	it->after->arg = arg;
-	after_add(n, it->after);
-	notify_add(n, it);
+	a->fn = fn;
+	a->arg = arg;
+	after_add(n, a);
+	waits_add(&n->held, a);
+	if (!is_held)
+		notify_release(n);
 }
 
-void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
+void sfs_notify_on_lost(struct sfs_notify *n, sfs_lost_fn *fn, void *arg)
 {
 	n->on_lost = fn;
 	n->lost_arg = arg;
@@ -431,6 +511,7 @@ struct sfs_notify *sfs_notify_free(struct sfs_notify *n)
 	if (!n)
 		return NULL;
 	n->on_lost = NULL;
+	n->lost = n->redoing = false;
 	while (n->afters)
 		after_call(n->afters);
 	uv_ref((uv_handle_t *)&n->async);

@@ -43,11 +43,17 @@ void sfs_notify_child(struct sfs_notify *n, fuse_ino_t parent, const char *name,
 /*
  * More was queued than is kept (SFS_MAX_NOTIFY) and some was dropped: fn
  * must queue anew whatever the kernel may wrongly hold.  Called on the loop
- * when the queue is empty again.
+ * when the queue is empty again, and, while it returns true, once more each
+ * time when what it queued is done: so it does some of it each time, of which
+ * nothing is dropped.  first: it begins again.
  */
-void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg);
-/* Calls fn(arg) on the loop once all that was queued before is done; at
- * once, before returning, if nothing is. */
+typedef bool sfs_lost_fn(void *arg, bool first);
+void sfs_notify_on_lost(struct sfs_notify *n, sfs_lost_fn *fn, void *arg);
+/*
+ * Calls fn(arg) on the loop once all that was queued before is done, or, if
+ * some of that was dropped, what took its place; at once, before returning, if
+ * nothing is.  However many wait, they take one place in the queue.
+ */
 void sfs_notify_after(struct sfs_notify *n, void (*fn)(void *arg), void *arg);
 
 #endif

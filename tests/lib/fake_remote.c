@@ -255,8 +255,10 @@ void fake_kernel_done(struct fake *f)
 	f->kernel_is_slow = false;
 }
 
-void sfs_notify_on_lost(struct sfs_notify *n, void (*fn)(void *arg), void *arg)
+void sfs_notify_on_lost(struct sfs_notify *n, sfs_lost_fn *fn, void *arg)
 {
+	the->on_lost = fn;
+	the->lost_arg = arg;
 }
 
 /* ---- libfuse: the answers ---- */

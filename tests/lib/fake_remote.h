@@ -55,6 +55,8 @@ struct fake {
 	struct sbx_remote_info info;
 	char told[8192]; /* invalidations, "entry NAME;inode NAME data;" ... */
 	size_t told_len;
+	bool (*on_lost)(void *arg, bool first); /* some were dropped */
+	void *lost_arg;
 	bool kernel_is_slow; /* what waits for invalidations goes on waiting */
 	struct {
 		void (*fn)(void *arg);

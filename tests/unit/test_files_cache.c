@@ -72,6 +72,39 @@ static void test_cache_is_bounded(void **state)
 	assert_true(f->sent[SBX_OP_LIST] > 0);
 }
 
+static size_t times_told(const char *what)
+{
+	size_t n = 0;
+
+	for (const char *at = f->told; (at = strstr(at, what)); at++)
+		n++;
+	return n;
+}
+
+/* Invalidations were dropped: all that the kernel holds is told once more. */
+static void test_what_was_lost_is_told_once(void **state)
+{
+	struct sfs_node *top = rig_root(), *dir;
+	struct sbx_attr a;
+	int steps;
+
+	rig_list(top, rig_req());
+	fake_answer_list(f, (const char *const[]){"d"}, 1, 0);
+	dir = rig_node_of(rig_lookup(top, "d"));
+	rig_list(dir, rig_req());
+	a = fake_attr(S_IFDIR | 0755, 5000);
+	fake_answer_flag(f, SBX_OP_DIR, &a, true);
+	fake_answer_list(f, (const char *const[]){"a", "b"}, 2, 10);
+	rig_lookup(dir, "a");
+	for (int round = 1; round <= 2; round++) {
+		f->told_len = 0;
+		for (steps = 1; f->on_lost(f->lost_arg, steps == 1); steps++)
+			assert_true(steps < 10);
+		assert_int_equal(times_told("entry a;"), 1);
+		assert_int_equal(times_told("expire d;"), 1);
+	}
+}
+
 /* Who is reading a folder finds each name once, whatever the kernel lets go
  * of meanwhile. */
 static void test_open_folder_is_not_trimmed(void **state)
@@ -129,6 +162,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_cache_is_bounded),
+		T(test_what_was_lost_is_told_once),
 		T(test_open_folder_is_not_trimmed),
 		T(test_numbers_that_failed_are_forgotten),
 		T(test_hostile_listing_is_refused),

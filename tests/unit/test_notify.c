@@ -4,16 +4,20 @@
  * write down what they were asked for.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuse/limits.h"
 #include "fuse/notify.h"
 #include "tests/lib/unit.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+#define QUIET 1000 /* inodes from here on are not noted */
+
 static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
 static bool gate_open;
 static bool unknown_inode; /* until an entry was expired */
@@ -28,8 +32,10 @@ __attribute__((format(printf, 1, 2))) static void note(const char *fmt, ...)
 	pthread_mutex_lock(&lock);
 	while (!gate_open)
 		pthread_cond_wait(&opened, &lock);
-	journal_len += (size_t)vsnprintf(
-		journal + journal_len, sizeof(journal) - journal_len, fmt, ap);
+	if (fmt)
+		journal_len += (size_t)vsnprintf(journal + journal_len,
+						 sizeof(journal) - journal_len,
+						 fmt, ap);
 	pthread_mutex_unlock(&lock);
 	va_end(ap);
 }
@@ -45,7 +51,10 @@ static void gate(bool open)
 int fuse_lowlevel_notify_inval_inode(struct fuse_session *se, fuse_ino_t ino,
 				     off_t off, off_t len)
 {
-	note("inode %d%s;", (int)ino, off < 0 ? "" : " data");
+	if (ino >= QUIET)
+		note(NULL);
+	else
+		note("inode %d%s;", (int)ino, off < 0 ? "" : " data");
 	return unknown_inode ? -ENOENT : 0;
 }
 
@@ -69,7 +78,7 @@ struct fixture {
 	uv_loop_t loop;
 	struct sfs fs;
 	struct sfs_notify *n;
-	int called;
+	int called, redone;
 	size_t seen; /* of the journal when it was called */
 };
 
@@ -185,6 +194,110 @@ static void test_child_waits_for_an_inode_being_made(void **state)
 	assert_string_equal(journal, "inode 9 data;expire 1/abc;inode 9 data;");
 }
 
+static char order[8];
+
+static void on_first(void *arg)
+{
+	struct fixture *f = arg;
+
+	order[f->called] = 'a';
+	on_after(f);
+}
+
+static void on_second(void *arg)
+{
+	struct fixture *f = arg;
+
+	order[f->called] = 'b';
+	on_after(f);
+}
+
+static void test_those_who_wait_for_the_same_keep_their_order(void **state)
+{
+	struct fixture *f = *state;
+
+	memset(order, 0, sizeof(order));
+	gate(false);
+	sfs_notify_inode(f->n, 3, false);
+	sfs_notify_after(f->n, on_first, f);
+	sfs_notify_after(f->n, on_second, f);
+	sfs_notify_inode(f->n, 4, false);
+	sfs_notify_after(f->n, on_second, f);
+	sfs_notify_after(f->n, on_first, f);
+	gate(true);
+	run_until_called(f, 4);
+	assert_string_equal(order, "abba");
+}
+
+static void test_many_who_wait_take_little(void **state)
+{
+	struct fixture *f = *state;
+	size_t before, i;
+
+	gate(false);
+	sfs_notify_inode(f->n, 3, false);
+	sfs_notify_after(f->n, on_after, f);
+	before = mallinfo2().uordblks;
+	for (i = 0; i < 10000; i++)
+		sfs_notify_after(f->n, on_after, f);
+	assert_true(mallinfo2().uordblks - before < 10000 * 64);
+	gate(true);
+	run_until_called(f, 10001);
+}
+
+/* The thread takes those that it finds: then it is still too many. */
+static void queue_too_many(struct fixture *f)
+{
+	for (fuse_ino_t i = 0; i < 2 * SFS_MAX_NOTIFY + 10; i++)
+		sfs_notify_inode(f->n, QUIET + i, false);
+}
+
+/* In three steps, each of more than is kept. */
+static bool on_lost(void *arg, bool first)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(first, f->redone == 0);
+	for (fuse_ino_t i = 0; i < SFS_MAX_NOTIFY + 10; i++)
+		sfs_notify_inode(f->n, QUIET + i, false);
+	sfs_notify_inode(f->n, (fuse_ino_t)++f->redone, false);
+	return f->redone < 3;
+}
+
+/* Who waits for what was dropped waits for what takes its place. */
+static void test_after_comes_behind_what_was_lost(void **state)
+{
+	struct fixture *f = *state;
+
+	sfs_notify_on_lost(f->n, on_lost, f);
+	gate(false);
+	queue_too_many(f);
+	sfs_notify_after(f->n, on_after, f);
+	sfs_notify_after(f->n, on_after, f);
+	gate(true);
+	run_until_called(f, 2);
+	assert_int_equal(f->redone, 3);
+	assert_string_equal(journal, "inode 1;inode 2;inode 3;");
+	assert_int_equal(f->seen, journal_len);
+	sfs_notify_after(f->n, on_after, f);
+	assert_int_equal(f->called, 3);
+}
+
+static void test_free_calls_who_waits_for_what_was_lost(void **state)
+{
+	struct fixture *f = *state;
+
+	sfs_notify_on_lost(f->n, on_lost, f);
+	gate(false);
+	queue_too_many(f);
+	sfs_notify_after(f->n, on_after, f);
+	f->n = sfs_notify_free(f->n);
+	assert_int_equal(f->called, 1);
+	gate(true);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_int_equal(f->redone, 0);
+}
+
 /* It waits in the kernel for a request that only the loop can answer. */
 static void test_free_does_not_wait(void **state)
 {
@@ -219,6 +332,10 @@ int main(void)
 		T(test_order_is_kept),
 		T(test_repetitions_are_folded),
 		T(test_child_waits_for_an_inode_being_made),
+		T(test_those_who_wait_for_the_same_keep_their_order),
+		T(test_many_who_wait_take_little),
+		T(test_after_comes_behind_what_was_lost),
+		T(test_free_calls_who_waits_for_what_was_lost),
 		T(test_free_does_not_wait),
 		T(test_nothing_is_told_after_the_end),
 	};

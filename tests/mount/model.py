@@ -325,7 +325,19 @@ class World:
         text = {"argv": ["/usr/bin/python3", "-S", "-c",
                          FILEOPS],
                 "cwd": self.folder, "stdin": json.dumps(ops) + "\n"}
-        return json.loads(self.m.run("t", json.dumps(text)))
+        try:
+            return json.loads(self.m.run("t", json.dumps(text)))
+        except (OSError, ValueError) as e:
+            raise AssertionError("%r: %r" % (e, self.last_words())) from e
+
+    def last_words(self):
+        """what is left of a command that went wrong"""
+        said = [self.m.log_text()[-2000:]]
+        for name in ("jobs/last/exit_code", "jobs/last/stderr", "status"):
+            with open(self.m.path("t", name), "rb") as f:
+                said.append(f.read())
+        sys.stderr.write("%r\n" % said)
+        return said
 
     def fault(self, kind, ops):
         m = self.m

@@ -858,7 +858,7 @@ static void it_is_reached_again_though_nobody_asks(void **state)
 	struct fixture *f = *state;
 
 	watch_workspace(f);
-	run_service_fault(f->svc, RUN_REFUSED, 4);
+	run_service_fault(f->svc, RUN_REFUSED, 2);
 	make_and_hear(f, "one");
 	rest_until(f, false);
 	rest_until(f, true);

@@ -22,6 +22,7 @@ struct sfs_feed {
 	struct sfs_lines lines;
 	struct sfs_feed_reader *readers, *next_reader;
 	bool asking, watching; /* for what happens to files */
+	bool lacking;	       /* it could not be asked: till it can */
 	uint32_t epoch;	       /* the helper that was asked */
 	enum sbx_link_state told;
 	bool ports_known;
@@ -110,6 +111,16 @@ void sfs_feed_link(struct sfs_sandbox *sb, enum sbx_link_state state)
 	}
 	f->told = state;
 	if (fresh && f->sb)
+		ask(f);
+	else if (state == SBX_LINK_UP)
+		sfs_feed_look_again(sb);
+}
+
+void sfs_feed_look_again(struct sfs_sandbox *sb)
+{
+	struct sfs_feed *f = feed_of(sb);
+
+	if (f && f->lacking && !f->asking)
 		ask(f);
 }
 
@@ -279,12 +290,10 @@ void sfs_feed_report(struct sfs_sandbox *sb, unsigned int what, bool is_dir,
 
 /* ---- asking the helper ---- */
 
-static void feed_watched(struct sfs_feed *f)
+static void feed_ready(struct sfs_feed *f)
 {
 	struct sfs_feed_reader *rd;
 
-	f->asking = false;
-	f->watching = true;
 	for (rd = f->readers; rd; rd = f->next_reader) {
 		void (*fn)(void *arg) = rd->on_ready;
 
@@ -295,22 +304,66 @@ static void feed_watched(struct sfs_feed *f)
 	}
 }
 
+static bool has_opening(const struct sfs_feed *f)
+{
+	const struct sfs_feed_reader *rd = f->readers;
+
+	while (rd && !rd->on_ready)
+		rd = rd->next;
+	return rd;
+}
+
+/* Nothing was told for a while, and is from now on. */
+static void feed_found(struct sfs_feed *f)
+{
+	struct sfs_jsonline j;
+
+	if (!f->lacking)
+		return;
+	f->lacking = false;
+	j = line_begin("connection");
+	sfs_jsonline_string(&j, "state", "up");
+	sfs_jsonline_bool(&j, "missed", true);
+	line_end(f, &j);
+}
+
+/* Without a helper there is nobody to be asked another time. */
+static void feed_failed(struct sfs_feed *f, int err)
+{
+	bool is_told = f->lacking && !has_opening(f);
+
+	f->lacking = err != -EOPNOTSUPP;
+	f->watching = !f->lacking;
+	if (f->sb && !is_told)
+		tell_unwatched(f, NULL, 0, strerror(-err));
+}
+
 static void on_watched(void *arg, int err, struct sbx_rd *rd)
 {
 	struct sfs_feed *f = arg;
 	unsigned int why;
 
-	if (!err) {
+	if (err == -ERESTART) { /* sfs_feed_link has asked again, or will */
+		feed_unref(f);
+		return;
+	}
+	f->asking = false;
+	if (err) {
+		feed_failed(f, err);
+	} else {
+		f->watching = true;
+		feed_found(f);
 		sbx_get_u32(rd);
 		why = sbx_get_u32(rd);
 		if (rd->err || why)
 			tell_unwatched(f, NULL, 0,
 				       strerror(rd->err ? EPROTO : (int)why));
-	} else if (err != -ERESTART && f->sb) {
-		tell_unwatched(f, NULL, 0, strerror(-err));
 	}
-	if (err != -ERESTART)
-		feed_watched(f);
+	feed_ready(f);
+	/* the connection is held to be up: then nobody will say so */
+	if (err == -ETIMEDOUT && f->sb && f->readers &&
+	    sbx_remote_state(f->sb->remote) == SBX_LINK_UP)
+		sfs_feed_look_again(f->sb);
 	feed_unref(f);
 }
 
@@ -320,6 +373,7 @@ static void ask(struct sfs_feed *f)
 	struct sbx_buf *b;
 
 	f->asking = true;
+	f->watching = false;
 	f->epoch = sbx_remote_epoch(r);
 	f->refs++;
 	b = sbx_remote_begin(r, SBX_OP_REPORT, 1);

@@ -42,6 +42,8 @@ size_t sfs_feed_read(struct sfs_feed_reader *rd, char *dst, size_t size);
 /* What is told; does nothing if nobody reads. */
 void sfs_feed_link(struct sfs_sandbox *sb, enum sbx_link_state state);
 void sfs_feed_state(struct sfs_sandbox *sb);
+/* It may be reached again. */
+void sfs_feed_look_again(struct sfs_sandbox *sb);
 void sfs_feed_gone(struct sfs_sandbox *sb);
 void sfs_feed_job(struct sfs_sandbox *sb, const struct sfs_job *j);
 void sfs_feed_port(struct sfs_sandbox *sb, uint16_t port, bool open);

@@ -296,6 +296,8 @@ void sfs_sandbox_on_changed(void *arg, struct sbx_box *box)
 	sb->halted = halted;
 	if (sb->remote)
 		sbx_remote_look_again(sb->remote);
+	if (!halted)
+		sfs_feed_look_again(sb);
 }
 
 /*

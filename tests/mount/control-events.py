@@ -282,5 +282,30 @@ class Events(unittest.TestCase):
         r.until(type="created", path="still")
 
 
+@unittest.skipIf(CUT_EVERY, "what comes back is what this is about")
+class OutOfReach(unittest.TestCase):
+    """Opened while the sandbox cannot be reached, which lasts too long."""
+
+    def test_is_told_when_it_is_watched_after_all(self):
+        m = Mount(options=["timeout=2"])
+        self.addCleanup(m.close)
+        m.create("t")
+        m.run("t", "true")
+        m.control("fault blackhole on")
+        try:
+            r = Reader(m.path("t", "events"), cuts=True)
+        finally:
+            m.control("fault blackhole off")
+        self.addCleanup(r.close)
+        r.until(type="unwatched")
+        m.run("t", "true")
+        r.until(type="connection", state="up", missed=True)
+        again = Reader(m.path("t", "events"))  # when all is watched
+        self.addCleanup(again.close)
+        m.run("t", ": >new")
+        r.until(type="created", path="new")
+        again.until(type="created", path="new")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -67,6 +67,20 @@ class Pause(unittest.TestCase):
         with open(self.m.path("t", "jobs/1/stdout"), "rb") as f:
             self.assertEqual(f.read(), b"on\n")
 
+    def test_events_that_were_opened_meanwhile(self):
+        self.write("status", "pause")
+        self.assert_paused()
+        with open(self.m.path("t", "events")) as events:
+            self.assertEqual(json.loads(next(events))["type"], "unwatched")
+            self.write("status", "resume")
+            for line in events:
+                if json.loads(line).get("missed"):
+                    break
+            self.m.run("t", ": >seen")
+            for line in events:
+                if json.loads(line).get("path") == "seen":
+                    break
+
     def test_by_somebody_else(self):
         self.api("pause")
 

@@ -1,6 +1,6 @@
 /*
  * The set of sandboxes that the client knows, and the folder name of each.
- * Used by client.c alone.  Loop thread only; asks nobody anything.
+ * Used by client*.c alone.  Loop thread only; asks nobody anything.
  */
 #ifndef SBX_BOXES_H
 #define SBX_BOXES_H

@@ -1,13 +1,12 @@
 /*
- * Making sandboxes of which each has a name of its own: see making.h.
+ * Making sandboxes of which each has a name of its own.
  */
-#include "client/making.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/cleanup.h"
+#include "client/client_int.h"
 
 /* From the question whether there is one until it is made: services do not
  * mind two of one name. */
@@ -29,7 +28,7 @@ static void making_free(struct sbx_making *m)
 static void making_end(struct sbx_making *m, struct sbx_box *box,
 		       const struct sbx_error *error)
 {
-	struct sbx_making **at = sbx_client_makings(m->c);
+	struct sbx_making **at = &m->c->makings;
 
 	while (*at != m)
 		at = &(*at)->next;
@@ -51,21 +50,13 @@ static void on_name_looked_up(void *arg, struct sbx_box *box,
 	struct sbx_error e = *error;
 
 	if (e.err == -ENOENT) {
-		sbx_client_make(m->c, m->options, on_made, m);
+		client_make(m->c, m->options, on_made, m);
 		return;
 	}
 	if (!e.err)
 		sbx_error_set(&e, -EEXIST,
 			      "there is a sandbox of that name already");
 	making_end(m, NULL, &e);
-}
-
-static void making_fail(sbx_box_fn *fn, void *arg, int err, const char *text)
-{
-	struct sbx_error e = {0};
-
-	sbx_error_set(&e, err, "%s", text);
-	fn(arg, NULL, &e);
 }
 
 static struct sbx_making *making_new(struct sbx_client *c, const char *name,
@@ -82,8 +73,8 @@ static struct sbx_making *making_new(struct sbx_client *c, const char *name,
 		return NULL;
 	}
 	m->c = c;
-	m->next = *sbx_client_makings(c);
-	*sbx_client_makings(c) = m;
+	m->next = c->makings;
+	c->makings = m;
 	return m;
 }
 
@@ -93,18 +84,18 @@ void sbx_client_create(struct sbx_client *c, const char *name,
 	struct sbx_making *m;
 
 	if (!name) {
-		sbx_client_make(c, options, fn, arg);
+		client_make(c, options, fn, arg);
 		return;
 	}
-	for (m = *sbx_client_makings(c); m; m = m->next)
+	for (m = c->makings; m; m = m->next)
 		if (!strcmp(m->name, name)) {
-			making_fail(fn, arg, -EEXIST,
+			client_fail(fn, arg, -EEXIST,
 				    "a sandbox of that name is being made");
 			return;
 		}
 	m = making_new(c, name, options);
 	if (!m) {
-		making_fail(fn, arg, -ENOMEM, "out of memory");
+		client_fail(fn, arg, -ENOMEM, "out of memory");
 		return;
 	}
 	m->fn = fn;

@@ -160,8 +160,9 @@ void client_note_miss(struct sbx_client *c, const char *name)
 static bool client_is_miss(const struct sbx_client *c, const char *name)
 {
 	for (size_t i = 0; i < CLIENT_MISSES; i++)
-		if (!strcmp(c->misses[i].name, name))
-			return client_is_fresh(c, c->misses[i].at_ms);
+		if (!strcmp(c->misses[i].name, name) &&
+		    client_is_fresh(c, c->misses[i].at_ms))
+			return true;
 	return false;
 }
 

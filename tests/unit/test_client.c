@@ -336,6 +336,10 @@ static void test_miss_is_remembered_shortly(void **state)
 	assert_int_equal(fake.count[SBX_CALL_GET], 1);
 	assert_null(find(".git"));
 	assert_int_equal(fake.count[SBX_CALL_GET], 1);
+	wait_ms(SBX_CLIENT_FRESH_MS + 10);
+	assert_null(find("zz-9")); /* and so it is the second time */
+	assert_null(find("zz-9"));
+	assert_int_equal(fake.count[SBX_CALL_GET], 2);
 }
 
 static void test_unlisted_and_unused_goes(void **state)

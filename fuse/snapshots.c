@@ -86,6 +86,7 @@ static int take_list(struct sfs_sandbox *sb, struct sbx_call *call)
 
 struct asking {
 	struct sfs_sandbox *sb; /* counted */
+	unsigned int changes;	/* when it was asked for */
 	sbx_box_fn *fn;
 	void *arg;
 };
@@ -95,12 +96,15 @@ static void on_listed(void *arg, struct sbx_call *call)
 	struct asking *a = arg;
 	struct sfs_sandbox *sb = a->sb;
 	struct sbx_error e = call->error;
+	/* it may be from before a change */
+	bool is_old = a->changes != sb->snapshots.changes;
 
 	if (!e.err && sb->closing) /* nobody would ever free them */
 		sbx_error_set(&e, -ESTALE, "the sandbox is gone");
-	if (!e.err && take_list(sb, call) < 0)
+	if (!e.err && !(is_old && sb->snapshots.listed_ms) &&
+	    take_list(sb, call) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");
-	if (!e.err)
+	if (!e.err && !is_old)
 		sb->snapshots.listed_ms = uv_now(sb->m->fs.loop);
 	a->fn(a->arg, NULL, &e);
 	free(a);
@@ -123,7 +127,10 @@ void sfs_snapshots_refresh(struct sfs_sandbox *sb, sbx_box_fn *fn, void *arg)
 		fn(arg, NULL, &e);
 		return;
 	}
-	*a = (struct asking){.sb = sfs_sandbox_ref(sb), .fn = fn, .arg = arg};
+	*a = (struct asking){.sb = sfs_sandbox_ref(sb),
+			     .changes = sb->snapshots.changes,
+			     .fn = fn,
+			     .arg = arg};
 	sbx_client_snapshots(sb->place->client, sb->box, on_listed, a);
 }
 
@@ -139,6 +146,7 @@ uint64_t sfs_snapshot_ino(const struct sfs_snapshot *s, uint64_t kind)
 void sfs_snapshots_stale(struct sfs_sandbox *sb)
 {
 	sb->snapshots.listed_ms = 0;
+	sb->snapshots.changes++;
 }
 
 void sfs_snapshots_clear(struct sfs_sandbox *sb)

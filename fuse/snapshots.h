@@ -22,7 +22,8 @@ struct sfs_snapshot {
 
 struct sfs_snapshots {
 	struct sfs_snapshot *first; /* in the service's order */
-	uint64_t listed_ms;	    /* 0: never */
+	uint64_t listed_ms;	    /* 0: never, or not since a change */
+	unsigned int changes;
 };
 
 struct sfs_snapshot *sfs_snapshot_ref(struct sfs_snapshot *s);

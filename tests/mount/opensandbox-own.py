@@ -190,6 +190,22 @@ class Own(unittest.TestCase):
         with open(self.m.path("t", "metadata", "k")) as f:
             self.assertEqual(f.read(), "v\n")
 
+    def test_a_late_list_hides_no_later_snapshot(self):
+        folder = self.m.path("t", "snapshots")
+        os.mkdir(folder + "/early")
+        os.rmdir(folder + "/early")  # what was listed is old now
+        self.m.standin("_standin/fault", b"hold-snapshots")
+        held = json.loads(self.m.standin("_standin/counts")).get("held", 0)
+        late = threading.Thread(target=os.listdir, args=(folder,))
+        late.start()
+        wait_for(lambda: json.loads(
+            self.m.standin("_standin/counts")).get("held", 0) > held)
+        os.mkdir(folder + "/later")
+        self.m.standin("_standin/fault", b"-held")
+        late.join()
+        self.assertIn("later", os.listdir(folder))
+        os.rmdir(folder + "/later")
+
     def test_making_one_that_somebody_else_has_made_keeps_his(self):
         with open(self.m.path("t", "info.json")) as f:
             ident = json.load(f)["id"]

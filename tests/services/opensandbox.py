@@ -35,6 +35,7 @@ TRAITs:
   mixed-up           sandboxes and snapshots are asked for, and others told
   hold-get           the next answer about one sandbox comes when the trait
                      "held", which it becomes, is taken away
+  hold-snapshots     so does the next list of them
   html half huge huge-header silent garbage redirect deep
                      what a server can say that is no OpenSandbox
   bad-sandbox        ids like ../../etc
@@ -588,9 +589,11 @@ async def handle(request):
         return answer(200, {}, headers)
     said = await api(server, request,
                      path[3:] if path.startswith('/v1/') else path)
-    if server.has('hold-get') and request.method == 'GET' and \
-            re.fullmatch(r'(?:/v1)?/sandboxes/[^/]+', path):
-        server.traits.remove('hold-get')
+    held = server.has('hold-get') and r'sandboxes/[^/]+' or \
+        server.has('hold-snapshots') and 'snapshots'
+    if held and request.method == 'GET' and \
+            re.fullmatch('(?:/v1)?/' + held, path):
+        server.traits -= {'hold-get', 'hold-snapshots'}
         server.traits.add('held')
         server.count('held')
         while server.has('held'):

@@ -126,6 +126,41 @@ void client_tell(struct sbx_client *c, struct sbx_box *box)
 		c->listener->on_changed(c->listener_arg, box);
 }
 
+static void client_note_gone(struct sbx_client *c, const char *id)
+{
+	struct client_gone *g = c->nr_gone < CLIENT_MAX_GONE
+					? malloc(sizeof(*g) + strlen(id) + 1)
+					: NULL;
+
+	if (!g)
+		return;
+	strcpy(g->id, id);
+	g->next = c->gone;
+	c->gone = g;
+	c->nr_gone++;
+}
+
+static void client_forget_gone(struct sbx_client *c)
+{
+	struct client_gone *g;
+
+	while ((g = c->gone)) {
+		c->gone = g->next;
+		free(g);
+	}
+	c->nr_gone = 0;
+}
+
+/* It went since the listing was asked for, and nobody made it anew. */
+static bool client_is_gone(const struct sbx_client *c, const char *id)
+{
+	const struct client_gone *g = c->gone;
+
+	while (g && strcmp(g->id, id) != 0)
+		g = g->next;
+	return g && !sbx_boxes_by_id(&c->boxes, id);
+}
+
 /* The names are not given out anew. */
 static void client_drop(struct sbx_client *c, struct sbx_box *box)
 {
@@ -133,6 +168,8 @@ static void client_drop(struct sbx_client *c, struct sbx_box *box)
 		return;
 	sbx_box_ref(box);
 	box->gone = true;
+	if (c->listing)
+		client_note_gone(c, box->sb.id);
 	sbx_boxes_remove(&c->boxes, box);
 	if (c->listener)
 		c->listener->on_gone(c->listener_arg, box);
@@ -190,9 +227,11 @@ static void client_sweep(struct sbx_client *c)
 static void client_take_list(struct sbx_client *c, struct sbx_call *call)
 {
 	for (size_t i = 0; i < call->nr; i++) {
-		struct sbx_box *box = sbx_boxes_put(&c->boxes, &call->list[i],
-						    uv_now(c->loop));
+		struct sbx_box *box;
 
+		if (call->list[i].id && client_is_gone(c, call->list[i].id))
+			continue;
+		box = sbx_boxes_put(&c->boxes, &call->list[i], uv_now(c->loop));
 		if (box) {
 			box->listed = true;
 			client_tell(c, box);
@@ -217,6 +256,7 @@ static void on_listed(struct sbx_call *call)
 	c->listing = false;
 	if (!call->error.err && !c->closing)
 		client_take_list(c, call);
+	client_forget_gone(c);
 	while (w) {
 		struct client_waiter *next = w->next;
 

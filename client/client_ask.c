@@ -38,12 +38,18 @@ static bool is_asked_for(const struct sbx_client *c,
 	       !sbx_boxes_by_id(&c->boxes, call->id);
 }
 
-/* the box of an answer that must be about one sandbox */
+/* the box of an answer that must be about one sandbox; known: as which it was
+ * asked about, or NULL */
 static struct sbx_box *client_take_one(struct sbx_client *c,
+				       const struct sbx_box *known,
 				       struct sbx_call *call)
 {
 	struct sbx_box *box;
 
+	if (known && known->gone) { /* since this was asked */
+		sbx_error_set(&call->error, -ESTALE, "the sandbox is gone");
+		return NULL;
+	}
 	if (call->nr != 1 || !is_asked_for(c, call, &call->list[0])) {
 		sbx_error_set(&call->error, -EPROTO,
 			      "the service answered about another sandbox "
@@ -74,7 +80,7 @@ static struct sbx_box *ask_take(struct ask *a, struct sbx_call *call)
 	struct sbx_box *box = NULL;
 
 	if (!call->error.err && !destroyed && !a->c->closing)
-		box = client_take_one(a->c, call);
+		box = client_take_one(a->c, a->box, call);
 	if (a->box && (destroyed || call->error.err == -ENOENT))
 		sbx_client_gone(a->c, a->box);
 	if (a->name && call->error.err == -ENOENT)
@@ -92,7 +98,7 @@ static void on_asked(struct sbx_call *call)
 	if (!a->part)
 		box = ask_take(a, call);
 	else if (!a->call_fn && call->nr && !call->error.err && !a->c->closing)
-		box = client_take_one(a->c, call);
+		box = client_take_one(a->c, a->box, call);
 	if (a->call_fn)
 		a->call_fn(a->arg, call);
 	else

@@ -7,7 +7,8 @@
 
 #include "client/boxes.h"
 
-#define CLIENT_MISSES 16
+#define CLIENT_MISSES	16
+#define CLIENT_MAX_GONE 1000
 
 struct sbx_making;
 
@@ -15,6 +16,12 @@ struct sbx_making;
 struct client_miss {
 	char name[128];
 	uint64_t at_ms;
+};
+
+/* went while the listing was under way, which may yet show it */
+struct client_gone {
+	struct client_gone *next;
+	char id[];
 };
 
 struct sbx_client {
@@ -28,6 +35,8 @@ struct sbx_client {
 	struct client_waiter *waiters; /* for the listing under way */
 	bool listing, listed;
 	uint64_t list_sent_ms, listed_ms;
+	struct client_gone *gone;
+	unsigned int nr_gone; /* beyond CLIENT_MAX_GONE they are not known */
 
 	struct sbx_making *makings; /* making.c: those under way */
 

@@ -446,6 +446,30 @@ static void test_create_and_destroy(void **state)
 	sbx_box_unref(box);
 }
 
+/* What was asked for before it was destroyed is answered after that. */
+static void test_late_answers_bring_nothing_back(void **state)
+{
+	struct sbx_box *box;
+
+	list();
+	box = sbx_box_ref(find("one"));
+	wait_ms(2100);
+	sbx_client_list(client, on_answer, NULL);
+	sbx_client_refresh(client, box, true, 0, on_answer, NULL);
+	sbx_client_destroy(client, box, on_answer, NULL);
+	answers = 0;
+	fake_answer(&fake); /* the last first */
+	assert_int_equal(answers, 3);
+	assert_int_equal(last.err, 0);
+	assert_true(box->gone);
+	assert_null(sbx_client_known(client, "one"));
+	assert_int_equal(nr_listed(), 1);
+	wait_ms(2100);
+	list(); /* it is there all the same */
+	assert_int_equal(nr_listed(), 2);
+	sbx_box_unref(box);
+}
+
 static void test_answer_about_another_is_refused(void **state)
 {
 	struct sbx_call *call;
@@ -490,6 +514,7 @@ int main(void)
 		TEST(test_an_answer_about_another),
 		TEST(test_as_many_as_there_may_be_come_and_go),
 		TEST(test_create_and_destroy),
+		TEST(test_late_answers_bring_nothing_back),
 		TEST(test_answer_about_another_is_refused),
 		TEST(test_close_answers_what_waits),
 	};

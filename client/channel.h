@@ -1,8 +1,8 @@
 /*
- * The conversation with one sandbox's helper: gets it there and started
- * (upload.h), carries its messages in order (wire/link.h) over a service's
- * byte stream, notices when that stream is dead, and makes it anew, with the
- * same helper if that still lives.  Loop thread only.
+ * The conversation with one sandbox's helper, in messages: over a byte stream
+ * of the service (streamed.h), by commands that run to their end where it has
+ * no streams (exchange.h), or without a helper where none runs (plain.h).
+ * Loop thread only.
  */
 #ifndef SBX_CHANNEL_H
 #define SBX_CHANNEL_H

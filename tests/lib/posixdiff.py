@@ -68,6 +68,18 @@ def call(fn, *args):
     return r
 
 
+def patiently(fn, args):
+    """Linux counts links on when it begins a walk anew, since something was
+    renamed meanwhile, on any file system: too many are so every time."""
+    for _ in range(20):
+        try:
+            return fn(*args)
+        except OSError as e:
+            if e.errno != errno.ELOOP:
+                raise
+    return fn(*args)
+
+
 # ---- what can be done ----
 
 class Timespec(ctypes.Structure):
@@ -196,7 +208,7 @@ class Side:
             if user:
                 user.become()
             try:
-                return fn(*args)
+                return patiently(fn, args)
             except OSError as e:
                 return errno.errorcode[e.errno]
             finally:

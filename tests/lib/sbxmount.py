@@ -56,8 +56,9 @@ def on_sigterm(signum, frame):
 
 
 signal.signal(signal.SIGTERM, on_sigterm)
-# a shell starts what runs in its background with these ignored, and so would
-# be the programs whose signals are tested
+# a shell starts what runs in its background, and nohup(1) anything, with these
+# ignored, and so would be the programs whose signals are tested
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 

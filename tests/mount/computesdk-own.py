@@ -300,7 +300,10 @@ class OwnFiles(unittest.TestCase):
         self.assertIn("\nexpires: unknown\n", read("status"))
         m = sbxmount.Mount(["keepalive"])
         self.addCleanup(m.close)
-        self.assertIn("not kept alive", m.log_text())
+
+        def is_warned():
+            return "not kept alive" in m.log_text()
+        sbxmount.wait_for(is_warned)
 
     @unittest.skipIf(os.getuid(), "only root may open them")
     def test_what_can_only_be_written_has_nothing_to_read(self):

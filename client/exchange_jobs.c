@@ -26,7 +26,7 @@ struct exchange_job {
 	uint32_t number, id; /* id: of the request, until it is answered */
 	enum { WAITING, RUNNING, OVER, TOLD } state;
 	struct sbx_buf command, input;
-	bool has_input, input_ended;
+	bool input_ended;
 	uint32_t timeout_ms;
 	uint64_t began, took;
 	uint64_t credit[2];
@@ -206,7 +206,7 @@ static void on_run_done(struct sbx_run *run)
 
 static bool job_is_ready(const struct exchange_job *j)
 {
-	return j->state == WAITING && (!j->has_input || j->input_ended);
+	return j->state == WAITING && j->input_ended;
 }
 
 /* The input goes before the text, so that the record still ends with it. */
@@ -216,6 +216,9 @@ static int job_add_input(struct exchange_job *j)
 	struct sbx_buf with;
 	uint8_t *room;
 
+	/* part of it would be another input */
+	if (j->input.err)
+		return j->input.err == -ENOMEM ? -ENOMEM : -E2BIG;
 	if (!len)
 		return 0;
 	sbx_buf_init(&with, j->x->lim->command + 1);
@@ -346,7 +349,7 @@ static void put_command(struct exchange_job *j, struct sbx_rd argv,
 	if (cwd_len) {
 		sbx_buf_add(b, "cd -- ", 6);
 		put_quoted(b, cwd, cwd_len);
-		sbx_buf_add(b, "&& ", 3);
+		sbx_buf_add(b, "|| exit 127; ", 13);
 	}
 	sbx_buf_add(b, "exec ", 5);
 	if (j->timeout_ms) {
@@ -452,7 +455,6 @@ static int job_stdin(struct exchange_job *j, struct sbx_rd *rd)
 		j->input_ended = true;
 		return 0;
 	}
-	j->has_input = true;
 	return sbx_buf_add(&j->input, data, len) < 0 ? -EFBIG : 0;
 }
 

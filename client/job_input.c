@@ -13,7 +13,7 @@ static void on_input_done(void *arg, int err, struct sbx_rd *rd)
 	j->input_waiting -= j->input_waiting < SBX_WRITE_MAX ? j->input_waiting
 							     : SBX_WRITE_MAX;
 	if (err && !j->input_error)
-		j->input_error = err == -EPIPE ? -EPIPE : -EIO;
+		j->input_error = err == -EPIPE || err == -EFBIG ? err : -EIO;
 	sbx_job_news(j);
 	sbx_job_unref(j);
 }
@@ -46,7 +46,8 @@ long sbx_job_write(struct sbx_job *j, const void *data, size_t len)
 
 	int r = sbx_job_can_write(j);
 
-	if (r < 0 && (r != -EAGAIN || len))
+	/* (its end is told also where not all of it was taken) */
+	if (r == -EPIPE || (r < 0 && len))
 		return r;
 	if (!len) {
 		job_send_input(j, NULL, 0);

@@ -110,6 +110,11 @@ size_t sbx_remote_unsent(const struct sbx_remote *r);
  * UINT64_MAX: it is told as it happens.
  */
 uint64_t sbx_remote_heard_ms(const struct sbx_remote *r);
+/*
+ * Somebody waits for what is told of there: where that is told with answers
+ * only (info.silent) one is asked for now and then, at most every 4 s.
+ */
+void sbx_remote_listen(struct sbx_remote *r, bool listening);
 /* A command of the user's runs there, and everything else waits for its end:
  * where commands are runs of their own. */
 bool sbx_remote_is_occupied(const struct sbx_remote *r);

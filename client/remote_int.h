@@ -64,6 +64,7 @@ struct sbx_remote {
 
 	struct pending *slots;
 	uint32_t nr_slots, nr_pending, next_slot;
+	bool listening;
 	uint64_t last_order;
 	uint16_t generation;
 	struct sbx_buf scratch; /* the request being written */

@@ -35,10 +35,19 @@ static int slots_grow(struct sbx_remote *r)
 }
 
 /* While closing, answers are still given when the channel is gone. */
-static void remote_expect(struct sbx_remote *r, bool expecting)
+static void remote_expect(struct sbx_remote *r)
 {
+	const struct sbx_remote_info *info = sbx_remote_info(r);
+	bool listening = r->listening && info && info->silent;
+
 	if (r->channel)
-		sbx_channel_expect(r->channel, expecting);
+		sbx_channel_expect(r->channel, r->nr_pending || listening);
+}
+
+void sbx_remote_listen(struct sbx_remote *r, bool listening)
+{
+	r->listening = listening;
+	remote_expect(r);
 }
 
 struct pending *sbx_remote_pending_new(struct sbx_remote *r)
@@ -54,7 +63,7 @@ struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 	}
 	r->next_slot = slot + 1;
 	if (!r->nr_pending++)
-		remote_expect(r, true);
+		remote_expect(r);
 	if (!++r->generation)
 		r->generation = 1; /* ids stay above 65535: see submit_quiet */
 	r->slots[slot].id = (uint32_t)r->generation << 16 | (slot + 1);
@@ -102,7 +111,7 @@ void sbx_remote_pending_drop(struct sbx_remote *r, struct pending *p)
 	p->id = 0;
 	p->fail = 0;
 	if (!--r->nr_pending)
-		remote_expect(r, false);
+		remote_expect(r);
 }
 
 void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,

@@ -215,8 +215,13 @@ static void on_started(void *arg)
 
 void sfs_command_wait(fuse_req_t req, struct ctl_file *f, struct sfs_job *j)
 {
-	struct starting *s = calloc(1, sizeof(*s));
+	struct starting *s;
 
+	if (sfs_job_is_queued(j)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	s = calloc(1, sizeof(*s));
 	if (!s) {
 		fuse_reply_err(req, ENOMEM);
 		return;

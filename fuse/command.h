@@ -38,7 +38,8 @@ int sfs_command_take(struct sfs_command *c, struct sbx_exec_spec *ret,
 /* Starts what was written, and forgets it.  *ret is borrowed. */
 int sfs_command_start(struct ctl_file *f, struct sfs_command *c,
 		      struct sfs_job **ret, struct sbx_error *reterr);
-/* Answers a flush once that command, started for it, runs or could not. */
+/* Answers a flush once that command, started for it, runs or could not, or has
+ * to wait for something else. */
 void sfs_command_wait(fuse_req_t req, struct ctl_file *f, struct sfs_job *j);
 
 #endif

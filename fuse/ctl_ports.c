@@ -206,6 +206,8 @@ static void wait_unlink(struct sfs_portwait *w)
 		;
 	*at = w->next;
 	w->queued = false;
+	if (!sb->portwaits && sb->remote)
+		sbx_remote_listen(sb->remote, false);
 	sfs_ports_unwatch(sb);
 }
 
@@ -296,8 +298,10 @@ static void wait_begin(struct ctl_file *f)
 	struct sfs_portwait *w = wait_of(f);
 	struct sfs_sandbox *sb = f->node->sb;
 
-	if (!sb->portwaits)
+	if (!sb->portwaits) {
 		tell_watch(sb, true);
+		sbx_remote_listen(sb->remote, true);
+	}
 	w->f = f;
 	w->queued = true;
 	w->next = sb->portwaits;

@@ -116,6 +116,18 @@ int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr)
 
 /* ---- waiting ---- */
 
+bool sfs_job_is_queued(const struct sfs_job *j)
+{
+	const struct sbx_run_limits *lim =
+		j->sb ? sbx_client_service(j->sb->place->client)
+				->type->run_limits
+		      : NULL;
+
+	return lim && lim->commands && j->state == SBX_JOB_STARTING &&
+	       (j->takes_input ||
+		(j->sb->remote && sbx_remote_is_occupied(j->sb->remote)));
+}
+
 void sfs_job_wait_add(struct sfs_job *j, struct sfs_job_wait *w)
 {
 	if (j->state >= w->state) {

@@ -90,6 +90,10 @@ uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which);
 /* 0, or why it could not run, as a sentence */
 int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr);
 
+/* It starts when its input has ended, or another command: where commands are
+ * runs of their own. */
+bool sfs_job_is_queued(const struct sfs_job *j);
+
 /*
  * Calls fn once the command has reached that state, at once if it has.  w
  * stays where it is until then or until sfs_job_wait_del.

@@ -24,6 +24,9 @@ BUILD = os.environ["SBXFS_BUILD"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 # which service the mounts are of; STANDIN_TRAITS: words for its stand-in
 SERVICE = os.environ.get("SBXFS_SERVICE", "xgen")
+# there a command is a run of its own: its input is whole before it begins, its
+# output comes at its end, nothing reaches it, and files wait for it
+RUNS = SERVICE == "timetravel"
 KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY",
         "computesdk": "COMPUTESDK_API_KEY",
         "timetravel": "TIMETRAVEL_API_KEY", "vtrix": "VTRIX_API_KEY"}
@@ -209,6 +212,11 @@ class Mount:
         with open(self.path(name, "status")) as f:
             ident = [l.split()[1] for l in f if l.startswith("id:")][0]
         return os.path.join(self.dir, "sandboxes", ident, "workspace")
+
+    def release(self, name, file):
+        """Makes a file that a command waits for, in its workspace."""
+        top = self.sandbox_dir(name) if RUNS else self.path(name, "workspace")
+        open(os.path.join(top, file), "w").close()
 
     def helpers(self):
         """Process ids of the helpers, to stop them and let them go on."""

@@ -279,6 +279,47 @@ def case_what_a_run_cannot_do():
         fails(errno.EOPNOTSUPP, os.mkdir, b.top + "/terminals/t")
 
 
+def case_a_command_waits_for_its_input_and_its_turn():
+    with Box() as b:
+        for _ in range(2):  # the second time its helper is there
+            say(b.top + "/exec", '{"command": "cat; echo ran", "stdin": true}')
+            job = b.top + "/jobs/" + os.readlink(b.top + "/jobs/last")
+            # others do not wait for it
+            assert b.run("echo other") == b"other\n"
+            say(job + "/stdin", "input\n")
+            assert text_of(job + "/stdout") == "input\nran\n"
+        held = b.start("until [ -e go ]; do sleep 0.05; done; echo one")
+        # starting is not waiting, nor is what has not begun out of reach
+        say(b.top + "/exec", "touch never")
+        never = b.top + "/jobs/" + os.readlink(b.top + "/jobs/last")
+        say(b.top + "/exec", "echo two")
+        say(never + "/signal", "TERM")
+        assert text_of(never + "/exit_code").strip() == "143"
+        put(b.inside("go"), b"")
+        assert text_of(held + "/output") == "one\n"
+        assert text_of(b.top + "/exec") == "two\n"
+        assert os.listdir(b.there) == ["go"]
+
+
+def case_more_input_than_a_run_takes_is_none():
+    with Box() as b:
+        with open(b.top + "/jobs/new", "r+b", buffering=0) as f:
+            f.write(b'{"command": "wc -c; touch ran", "stdin": true}')
+            job = b.top + "/jobs/" + f.read(10).decode().strip()
+        fd = os.open(job + "/stdin", os.O_WRONLY)
+
+        def refused():
+            try:
+                os.write(fd, b"x" * 10000)
+            except OSError as e:
+                return e.errno == errno.EFBIG
+        wait_for(refused)
+        os.close(fd)
+        assert text_of(job + "/exit_code").strip() == "126"
+        assert "too long" in text_of(job + "/stderr")
+        assert os.listdir(b.there) == []
+
+
 def blocked(p, name):
     """the program has begun and waits"""
     def it_waits():

@@ -344,6 +344,7 @@ def case_files_wait_for_a_command_no_longer_than_timeout():
             except OSError as e:
                 failed[what] = e.errno
         os.write(w, b"new")
+        time.sleep(1.1)  # what is known is shown for a second
         calls = [threading.Thread(target=late, args=a) for a in (
             ("mkdir", os.mkdir, b.here("late")),
             ("stat", os.stat, b.here("nothing")),

@@ -7,6 +7,7 @@ With SBXFS_SERVICE=opensandbox, computesdk, timetravel or vtrix it is that
 service's stand-in instead, which knows the fault "cut" alone, and "delay" if
 it is of vtrix or computesdk.
 """
+import errno
 import json
 import os
 import re
@@ -347,3 +348,53 @@ class Mount:
         alive.discard(self)
         if bad:
             raise AssertionError("; ".join(bad) + "\n" + text[-8000:])
+
+
+class SandboxTest(unittest.TestCase):
+    """Tests that share a mount with one sandbox, t."""
+    options = ()
+    agent_args = ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.m = Mount(cls.options, cls.agent_args)
+        cls.addClassCleanup(cls.m.close)
+        cls.box = cls.m.create("t")
+        cls.top = os.path.join(cls.box, "workspace")
+
+    def path(self, *parts):
+        return os.path.join(self.box, *parts)
+
+    def text(self, *parts):
+        with open(self.path(*parts)) as f:
+            return f.read()
+
+    def fails(self, err, fn, *args, **kw):
+        with self.assertRaises(OSError) as e:
+            fn(*args, **kw)
+        self.assertEqual(errno.errorcode[e.exception.errno],
+                         errno.errorcode[err])
+
+
+class FolderTest(SandboxTest):
+    """... each of them in a folder of its own in the workspace."""
+
+    def setUp(self):
+        self.dir = os.path.join(self.top, self.id().split(".")[-1])
+        os.mkdir(self.dir)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def put(self, name, data=b"x"):
+        with open(self.path(name), "wb") as f:
+            f.write(data)
+        return self.path(name)
+
+    def get(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+    def inside(self, command):
+        return self.m.run("t", "cd %s && %s" % (
+            os.path.basename(self.dir), command))

@@ -4,27 +4,12 @@ written here is there for the next command; nothing is asked twice."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import signal, subprocess, time, unittest
-from sbxmount import Mount, wait_for
+from sbxmount import FolderTest, wait_for
 
 
-class Coherence(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.addClassCleanup(cls.m.close)
-        cls.m.create("t")
-        cls.top = cls.m.path("t", "workspace")
-
-    def path(self, name):
-        return os.path.join(self.top, name)
-
-    def put(self, name, data):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
-
-    def get(self, name):
-        with open(self.path(name), "rb") as f:
-            return f.read()
+class Coherence(FolderTest):
+    def setUp(self):
+        self.dir = self.top
 
     def run_(self, command):
         return self.m.run("t", command)

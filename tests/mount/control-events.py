@@ -4,7 +4,7 @@ sandbox, as JSON lines; names of any bytes; slow readers; readers that go."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import base64, errno, json, select, shutil, socket, subprocess, time, unittest
-from sbxmount import CUT_EVERY, Mount, wait_for
+from sbxmount import CUT_EVERY, Mount, SandboxTest
 
 
 class Reader:
@@ -56,19 +56,7 @@ def short(events):
             if e["type"] not in ("attrib", "modified")]
 
 
-class Events(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.m.create("t")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.m.close()
-
-    def path(self, *parts):
-        return self.m.path("t", *parts)
-
+class Events(SandboxTest):
     def reader(self, name="t", **more):
         r = Reader(self.m.path(name, "events"), **more)
         self.addCleanup(r.close)

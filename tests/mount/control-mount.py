@@ -4,25 +4,12 @@ sandbox is mounted; the verbs of status; what keepalive may do."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, re, select, subprocess, tempfile, threading, time, unittest
-from sbxmount import BUILD, Mount, wait_for
+from sbxmount import BUILD, Mount, SandboxTest, wait_for
 
 
-class MountItself(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.m.create("t")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.m.close()
-
+class MountItself(SandboxTest):
     def path(self, *parts):
         return self.m.path(*parts)
-
-    def text(self, *parts):
-        with open(self.path(*parts)) as f:
-            return f.read()
 
     def write(self, text, *parts):
         fd = os.open(self.path(*parts), os.O_WRONLY)
@@ -30,11 +17,6 @@ class MountItself(unittest.TestCase):
             os.write(fd, text.encode())
         finally:
             os.close(fd)
-
-    def fails(self, error, call, *args):
-        with self.assertRaises(OSError) as e:
-            call(*args)
-        self.assertEqual(e.exception.errno, error)
 
     def complain(self, word):
         """Something that is logged and names the word"""

@@ -5,7 +5,7 @@ import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, hashlib, json, re, select, subprocess, threading, time, unittest
 import pyte
-from sbxmount import Mount, wait_for
+from sbxmount import SandboxTest, wait_for
 
 
 class Screen(pyte.Screen):
@@ -68,34 +68,13 @@ class Terminal:
             select.select([self.fd], [], [], 1)
 
 
-class Terminals(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.m.create("t")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.m.close()
-
-    def path(self, *parts):
-        return self.m.path("t", *parts)
-
-    def text(self, *parts):
-        with open(self.path(*parts)) as f:
-            return f.read()
-
+class Terminals(SandboxTest):
     def write(self, text, *parts):
         fd = os.open(self.path(*parts), os.O_WRONLY)
         try:
             os.write(fd, text if isinstance(text, bytes) else text.encode())
         finally:
             os.close(fd)
-
-    def fails(self, error, call, *args):
-        with self.assertRaises(OSError) as e:
-            call(*args)
-        self.assertEqual(e.exception.errno, error)
 
     def new(self, name, cols=80, rows=24):
         """A plain shell with a prompt that is known."""

@@ -4,18 +4,15 @@ cost a few round trips, and none is ever read as it was."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import re, subprocess, time, unittest
-from sbxmount import Mount, wait_for
+from sbxmount import FolderTest, wait_for
 
 DAYS_AGO = int(time.time()) - 3 * 86400
 
 
-class Ahead(unittest.TestCase):
+class Ahead(FolderTest):
     @classmethod
     def setUpClass(cls):
-        cls.m = Mount()
-        cls.addClassCleanup(cls.m.close)
-        cls.m.create("t")
-        cls.top = cls.m.path("t", "workspace")
+        super().setUpClass()
         os.listdir(cls.top)
 
     def setUp(self):
@@ -28,13 +25,6 @@ class Ahead(unittest.TestCase):
         """in the sandbox, in that folder"""
         return self.m.run("t", "mkdir -p %s/d; cd %s/d; %s" %
                           (self.name, self.name, command))
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def get(self, name):
-        with open(self.path(name), "rb") as f:
-            return f.read()
 
     def stats(self):
         with open(self.m.path(".sbxfs", "stats")) as f:
@@ -159,10 +149,6 @@ class Ahead(unittest.TestCase):
         self.assertEqual(self.get(a), b"OLD%s\n" % a[1:].encode())
         self.assertEqual(self.get(b), b"ol\0\0")
         self.assertEqual(self.get(d), b"old%s\n" % c[1:].encode())
-
-    def put(self, name, data):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
 
     def test_written_here_and_read_again(self):
         """nobody waits for what was just written, under whatever name"""

@@ -6,7 +6,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import ctypes, errno, fcntl, mmap, resource, signal, subprocess, tempfile
 import threading, time, unittest
 from sbxactors import Here, Inside
-from sbxmount import Mount, wait_for
+from sbxmount import FolderTest
 
 KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32
 libc = ctypes.CDLL(None, use_errno=True)
@@ -18,38 +18,10 @@ def fallocate(fd, mode, offset, length):
         raise OSError(ctypes.get_errno(), "fallocate")
 
 
-class ContentTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.addClassCleanup(cls.m.close)
-        cls.box = cls.m.create("t")
-
+class ContentTest(FolderTest):
     def setUp(self):
-        self.name = self.id().split(".")[-1]
-        self.dir = os.path.join(self.box, "workspace", self.name)
-        os.mkdir(self.dir)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def inside(self, command):
-        return self.m.run("t", "cd %s && %s" % (self.name, command))
-
-    def fails(self, err, fn, *args, **kw):
-        with self.assertRaises(OSError) as e:
-            fn(*args, **kw)
-        self.assertEqual(errno.errorcode[e.exception.errno],
-                         errno.errorcode[err])
-
-    def put(self, name, data=b""):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
-        return self.path(name)
-
-    def get(self, name):
-        with open(self.path(name), "rb") as f:
-            return f.read()
+        super().setUp()
+        self.name = os.path.basename(self.dir)
 
     def fd(self, name, flags=os.O_RDWR | os.O_CREAT, mode=0o644):
         fd = os.open(self.path(name), flags, mode)
@@ -68,7 +40,7 @@ class ContentTest(unittest.TestCase):
 
 class Flags(ContentTest):
     def test_appending_loses_nothing(self):
-        self.put("f")
+        self.put("f", b"")
         n = 150
         write = ("exec('''\nop(1, \"f\", os.O_WRONLY | os.O_APPEND)\n"
                  "for i in range(%d):\n"
@@ -178,7 +150,7 @@ class Flags(ContentTest):
             self.assertEqual(os.pread(fd, 6, 0), b"mapped")
 
     def test_sync_writes_are_there(self):
-        self.put("f")
+        self.put("f", b"")
         self.delay(300)
         for flags, there in ((0, False), (os.O_SYNC, True),
                              (os.O_DSYNC, True)):

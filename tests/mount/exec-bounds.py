@@ -5,32 +5,23 @@ costs nothing.  MB= makes the floods larger."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, re, select, time, unittest
-from sbxmount import Mount, wait_for
+from sbxmount import SandboxTest, wait_for
 
 MB = int(os.environ.get("MB", "16")) << 20
 SHARE = 64 << 20  # what running commands may keep together
 MOST = 1024  # commands at once in one sandbox
 
 
-class Bounds(unittest.TestCase):
+class Bounds(SandboxTest):
     @classmethod
     def setUpClass(cls):
-        cls.m = Mount()
-        cls.addClassCleanup(cls.m.close)
-        cls.m.create("t")
+        super().setUpClass()
         cls.m.run("t", "true")
-
-    def path(self, *parts):
-        return self.m.path("t", *parts)
 
     def start(self, command):
         with open(self.path("jobs", "new"), "r+b", buffering=0) as f:
             f.write(command.encode())
             return f.read(100).decode().strip()
-
-    def text(self, *parts):
-        with open(self.path(*parts)) as f:
-            return f.read()
 
     def ends(self, n, seconds=60):
         """its exit status, or the errno instead"""
@@ -180,8 +171,10 @@ class Bounds(unittest.TestCase):
             except OSError as e:
                 self.assertEqual(e.errno, errno.EBUSY)
         wait_for(is_well)
-        # nothing of them is left there
-        self.assertLess(self.open_in_helpers(), helper - MOST)
+
+        def nothing_is_left():
+            return self.open_in_helpers() < helper - MOST
+        wait_for(nothing_is_left)
 
     def test_a_thousand_one_after_the_other(self):
         for i in range(20):  # what is used for the first time

@@ -4,7 +4,7 @@ refusals, ends, and what is left running.  MB= makes the floods larger."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, hashlib, json, select, signal, subprocess, threading, unittest
-from sbxmount import RUNS, Mount, wait_for
+from sbxmount import RUNS, SandboxTest, wait_for
 
 # a command waits until the test makes a file of that name
 HOLD = "until [ -e %s ]; do sleep 0.02; done; "
@@ -12,19 +12,7 @@ MB = int(os.environ.get("MB", "8")) << 20
 streams = unittest.skipIf(RUNS, "needs streams to and from what runs")
 
 
-class Jobs(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.m.create("t")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.m.close()
-
-    def path(self, *parts):
-        return self.m.path("t", *parts)
-
+class Jobs(SandboxTest):
     def start(self, command, **more):
         if not isinstance(command, str):
             command = {"argv": command}
@@ -35,10 +23,6 @@ class Jobs(unittest.TestCase):
         with open(self.path("jobs", "new"), "r+b", buffering=0) as f:
             f.write(command.encode())
             return f.read(100).decode().strip()
-
-    def text(self, *parts):
-        with open(self.path(*parts)) as f:
-            return f.read()
 
     def data(self, n, name="stdout"):
         with open(self.path("jobs", n, name), "rb") as f:
@@ -58,11 +42,6 @@ class Jobs(unittest.TestCase):
 
     def release(self, name):
         self.m.release("t", name)
-
-    def fails(self, error, call, *args):
-        with self.assertRaises(OSError) as e:
-            call(*args)
-        self.assertEqual(e.exception.errno, error)
 
     def last_error(self):
         lines = self.text("status").splitlines()

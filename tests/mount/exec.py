@@ -4,7 +4,7 @@ reading them, waiting, not waiting, being interrupted, and giving up."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, json, select, signal, socket, subprocess, threading, unittest
-from sbxmount import RUNS, SERVICE, Mount, wait_for
+from sbxmount import RUNS, SERVICE, SandboxTest, wait_for
 
 def free_port():
     """below those that the kernel gives to others meanwhile"""
@@ -18,19 +18,7 @@ def free_port():
 UNTIL = b"until [ -e %s ]; do sleep 0.05; done;"
 
 
-class Control(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.m.create("t")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.m.close()
-
-    def path(self, *parts):
-        return self.m.path("t", *parts)
-
+class Control(SandboxTest):
     def run_(self, command):
         return self.m.run("t", command)
 
@@ -40,17 +28,8 @@ class Control(unittest.TestCase):
         os.close(fd)
         return os.readlink(self.path("jobs", "last"))
 
-    def text(self, *parts):
-        with open(self.path(*parts)) as f:
-            return f.read()
-
     def touch(self, name):
         self.m.release("t", name)
-
-    def fails(self, error, call, *args):
-        with self.assertRaises(OSError) as e:
-            call(*args)
-        self.assertEqual(e.exception.errno, error)
 
     def read_all(self, fd, size=65536):
         out = b""

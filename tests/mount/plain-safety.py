@@ -5,7 +5,7 @@ there by itself where no helper can run."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, hashlib, random, re, shutil, threading, time, unittest
-from sbxmount import SERVICE, Mount, wait_for
+from sbxmount import SERVICE, FolderTest, Mount, wait_for
 
 # as often as something can be done in between: a terminal takes its time
 CUT_S = 0.5 if SERVICE == "computesdk" else 0.15
@@ -13,29 +13,9 @@ CUT_S = 0.5 if SERVICE == "computesdk" else 0.15
 BROKEN = (errno.ETIMEDOUT, errno.EPROTO, errno.EIO, errno.ESTALE)
 
 
-class Safety(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        args = ["--trait", "pod-owners=on"] if os.getuid() == 0 else []
-        cls.m = Mount(options=["helper=off"], agent_args=args)
-        cls.addClassCleanup(cls.m.close)
-        cls.box = cls.m.create("t")
-        cls.top = os.path.join(cls.box, "workspace")
-
-    def setUp(self):
-        self.dir = os.path.join(self.top, self.id().split(".")[-1])
-        os.mkdir(self.dir)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def put(self, name, data=b"x"):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
-
-    def inside(self, command):
-        return self.m.run("t", "cd %s && %s" % (
-            os.path.basename(self.dir), command))
+class Safety(FolderTest):
+    options = ["helper=off"]
+    agent_args = ["--trait", "pod-owners=on"] if os.getuid() == 0 else []
 
     def test_links_are_removed_and_not_what_they_lead_to(self):
         self.inside("mkdir precious d; echo 1 > precious/a; "

@@ -6,37 +6,17 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, fcntl, json, mmap, shutil, socket, stat, tempfile, threading
 import unittest
 from plaintable import Rows, check_rows, exit_of, table
-from sbxmount import SERVICE, Mount
+from sbxmount import SERVICE, FolderTest, Mount
 
 Row = Rows()
 
 
-class Table(unittest.TestCase):
+class Table(FolderTest):
     maxDiff = None
-    agent_args = ()
+    options = ["helper=off"]
 
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount(options=["helper=off"], agent_args=cls.agent_args)
-        cls.addClassCleanup(cls.m.close)
-        cls.box = cls.m.create("t")
-        cls.top = os.path.join(cls.box, "workspace")
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def put(self, name, data=b"x"):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
-        return self.path(name)
-
-    def get(self, name):
-        with open(self.path(name), "rb") as f:
-            return f.read()
-
-    def inside(self, command):
-        return self.m.run("t", "cd %s && %s" % (
-            os.path.basename(self.dir), command))
+    def setUp(self):
+        pass  # each row has its folder
 
     def test_every_row(self):
         def begin(n):

@@ -3,43 +3,10 @@
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, fcntl, mmap, stat, threading, unittest
-from sbxmount import Mount
+from sbxmount import FolderTest
 
 
-class Basics(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.m = Mount()
-        cls.addClassCleanup(cls.m.close)
-        cls.box = cls.m.create("t")
-        cls.top = os.path.join(cls.box, "workspace")
-
-    def setUp(self):
-        self.dir = os.path.join(self.top, self.id().split(".")[-1])
-        os.mkdir(self.dir)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def put(self, name, data=b"x"):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
-        return self.path(name)
-
-    def get(self, name):
-        with open(self.path(name), "rb") as f:
-            return f.read()
-
-    def fails(self, err, fn, *args, **kw):
-        with self.assertRaises(OSError) as e:
-            fn(*args, **kw)
-        self.assertEqual(errno.errorcode[e.exception.errno],
-                         errno.errorcode[err])
-
-    def inside(self, command):
-        return self.m.run("t", "cd %s && %s" % (
-            os.path.basename(self.dir), command))
-
+class Basics(FolderTest):
     def test_rename_over_open_file(self):
         self.put("a", b"new")
         b = self.put("b", b"old")

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,24 +79,29 @@ static int exchange_receive(struct exchange *x)
 	return n == 0;
 }
 
-/* Until the daemon gives the streams up, which it does in time. */
-static int exchange_run(struct exchange *x)
+/*
+ * Until the daemon gives the streams up, which it does in time unless it is
+ * stopped, or until nobody is there any more to read the answer.
+ */
+static int exchange_run(struct exchange *x, int patience_ms)
 {
-	struct pollfd p = {.fd = x->fd};
-	int r = 0;
+	struct pollfd p[2] = {{.fd = x->fd}, {.fd = 1}};
+	int r = 0, n;
 
 	while (!r) {
-		p.events = POLLIN;
+		p[0].events = POLLIN;
 		if (sbx_buf_len(&x->out))
-			p.events |= POLLOUT;
-		if (poll(&p, 1, -1) < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		if (p.revents & POLLOUT)
+			p[0].events |= POLLOUT;
+		n = poll(p, 2, patience_ms);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ETIMEDOUT;
+		if (p[1].revents)
+			return -EPIPE;
+		if (p[0].revents & POLLOUT)
 			r = exchange_send(x);
-		if (!r && p.revents & (POLLIN | POLLHUP | POLLERR))
+		if (!r && p[0].revents & (POLLIN | POLLHUP | POLLERR))
 			r = exchange_receive(x);
 	}
 	return r < 0 ? r : 0;
@@ -139,6 +145,14 @@ static int print_answer(const struct sbx_buf *b, const char *mark)
 	return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -EIO;
 }
 
+/* What it waits anyway, and a minute for a busy machine. */
+static int patience_ms(const struct handover *how)
+{
+	uint32_t ms = how->wait_ms > how->park_ms ? how->wait_ms : how->park_ms;
+
+	return ms < INT_MAX - 60000 ? (int)ms + 60000 : INT_MAX;
+}
+
 int batch_call(const char *session, const struct handover *how,
 	       const char *mark)
 {
@@ -156,7 +170,7 @@ int batch_call(const char *session, const struct handover *how,
 		}
 	}
 	if (!r)
-		r = exchange_run(&x);
+		r = exchange_run(&x, patience_ms(how));
 	if (!r)
 		r = print_answer(&x.in, mark);
 	sbx_buf_release(&x.out);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ struct conn {
 struct daemon {
 	struct helper helper;
 	struct loop_fd listening;
+	struct loop_fd removal; /* of the socket */
 	struct conn conns[CONNS_MAX];
 };
 
@@ -55,12 +57,52 @@ static void conn_close(struct conn *c)
 	c->attached = false;
 }
 
+/*
+ * Where the socket has been removed, as it is with the folders of a sandbox
+ * that is gone, nobody can come any more.
+ */
+static void daemon_check(struct daemon *d)
+{
+	if (!d->helper.peer.attached && !socket_is_there(d->listening.fd))
+		d->helper.ended = true;
+}
+
+static void on_removal(void *arg, short revents)
+{
+	struct daemon *d = arg;
+	char events[4096];
+
+	while (read(d->removal.fd, events, sizeof(events)) > 0)
+		;
+	daemon_check(d);
+}
+
+/* Without it the helper ends after a while, as one that is not heard of. */
+static void watch_removal(struct daemon *d)
+{
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+	d->removal = (struct loop_fd){.fn = on_removal, .arg = d};
+	if (fd >= 0 && (socket_watch(d->listening.fd, fd) < 0 ||
+			loop_add(&d->helper.loop, &d->removal, fd, POLLIN) < 0))
+		close(fd);
+}
+
+static void unwatch_removal(struct daemon *d)
+{
+	if (!d->removal.index)
+		return;
+	loop_del(&d->helper.loop, &d->removal);
+	close(d->removal.fd);
+}
+
 /* The streams are given up: so may be the processes they belong to. */
 static void on_detached(void *arg)
 {
 	struct daemon *d = arg;
 	int i;
 
+	daemon_check(d);
 	for (i = 0; i < CONNS_MAX; i++)
 		if (d->conns[i].attached)
 			conn_close(&d->conns[i]);
@@ -171,8 +213,11 @@ static void daemon_main(const char *session, bool remove_self,
 		return;
 	d->helper.on_detached = on_detached;
 	d->listening = (struct loop_fd){.fn = on_listening, .arg = d};
-	if (!loop_add(&d->helper.loop, &d->listening, listening, POLLIN))
+	if (!loop_add(&d->helper.loop, &d->listening, listening, POLLIN)) {
+		watch_removal(d);
 		helper_run(&d->helper);
+		unwatch_removal(d);
+	}
 	socket_remove(session);
 	loop_del(&d->helper.loop, &d->listening);
 	close(listening);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -154,6 +155,36 @@ void socket_remove(const char *session)
 	unlink(un.sun_path);
 	un.sun_path[len] = '\0';
 	rmdir(un.sun_path); /* if nothing else is in it */
+}
+
+/* By its descriptor: it is where it was made. */
+static bool name_of(int listening, struct sockaddr_un *un)
+{
+	socklen_t len = sizeof(*un);
+
+	memset(un, 0, sizeof(*un));
+	return getsockname(listening, (struct sockaddr *)un, &len) == 0 &&
+	       un->sun_path[0] == '/' && len <= sizeof(*un) &&
+	       memchr(un->sun_path, 0, sizeof(un->sun_path));
+}
+
+bool socket_is_there(int listening)
+{
+	struct sockaddr_un un;
+
+	return !name_of(listening, &un) || access(un.sun_path, F_OK) == 0 ||
+	       errno != ENOENT;
+}
+
+int socket_watch(int listening, int inotify)
+{
+	struct sockaddr_un un;
+
+	if (!name_of(listening, &un) ||
+	    inotify_add_watch(inotify, un.sun_path, IN_ATTRIB | IN_MOVE_SELF) <
+		    0)
+		return -ENOENT;
+	return 0;
 }
 
 bool socket_peer_is_us(int sock)

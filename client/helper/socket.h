@@ -21,6 +21,10 @@ struct handover {
  */
 int socket_join(const char *session, int *ret_listening);
 void socket_remove(const char *session);
+/* False: its name is certainly gone, so that nobody finds it. */
+bool socket_is_there(int listening);
+/* Has its removal told there.  Negative errno. */
+int socket_watch(int listening, int inotify);
 /* The process at the other end is of the same user. */
 bool socket_peer_is_us(int sock);
 int socket_send_streams(int sock, int in, int out, const struct handover *how);

@@ -62,7 +62,8 @@
  * how many requests are being worked on.  With PARK_MS they are kept that long
  * until there is something to say.  A hello of another instance than the
  * helper's (not 0): what follows it is dropped.  Such a helper ends after
- * SBX_BATCH_LINGER_S seconds without a batch.
+ * SBX_BATCH_LINGER_S seconds without a batch.  Any helper that serves nobody
+ * ends when its socket is removed, as with the folders of its sandbox.
  *
  * Hello (control frame, seq 0), a map with string keys, unknown keys ignored:
  *   client: {v: 1, session: str, instance: u64 (0 at first), received: u32,

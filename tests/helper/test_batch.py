@@ -219,6 +219,26 @@ class Batches(HelperTest):
         proc.wait(WAIT)
         proc.stdout.close()
 
+    def test_ends_with_its_socket(self):
+        self.h.exchange()
+        pid = self.h.hello["pid"]
+        for top, _, names in os.walk(self.top):
+            for name in names:
+                if name == self.h.session:
+                    os.unlink(os.path.join(top, name))
+        wait_for(lambda: not alive(pid), "its end")
+
+    def test_one_whose_answer_nobody_reads_ends(self):
+        self.h.exchange()
+        self.h.park_ms = 600000
+        proc = self.h.start()
+        proc.stdin.write(self.h.text())
+        proc.stdin.close()
+        wait_for(lambda: handed_over(proc.pid), "the parked one")
+        self.assertIsNone(proc.poll())
+        proc.stdout.close()
+        proc.wait(WAIT)
+
     def test_nonsense_ends(self):
         self.h.wait_ms = 200
         for text in (b"", b"!!!", base64.b64encode(os.urandom(5000))):

@@ -47,14 +47,23 @@ def wait_for(what, seconds=60.0):
 alive = set()
 
 
+def end(p):
+    """with what it has started itself, if it can"""
+    p.terminate()
+    try:
+        p.wait(5)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
+
+
 def on_sigterm(signum, frame):
     """meson's timeout: leave nothing behind"""
     for m in alive:
         subprocess.run(["fusermount3", "-uz", m.mnt])
         for p in (m.daemon, m.agent):
             if p:
-                p.kill()
-                p.wait()
+                end(p)
         shutil.rmtree(m.dir, ignore_errors=True)
     os._exit(1)
 

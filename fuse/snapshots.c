@@ -36,7 +36,16 @@ struct sfs_snapshot *sfs_snapshots_find(struct sfs_sandbox *sb,
 	return s;
 }
 
-/* Takes the texts of what the service said. */
+/* Takes the texts of what the service said: another state, or even another
+ * snapshot that somebody has given the name of one. */
+static void snapshot_take(struct sfs_snapshot *s, struct sbx_snapshot *from)
+{
+	free(s->info);
+	s->info = from->info;
+	s->created_ms = from->created_ms;
+	from->info = NULL;
+}
+
 static struct sfs_snapshot *snapshot_new(struct sbx_snapshot *from)
 {
 	struct sfs_snapshot *s = calloc(1, sizeof(*s));
@@ -45,9 +54,7 @@ static struct sfs_snapshot *snapshot_new(struct sbx_snapshot *from)
 		return NULL;
 	s->refs = 1;
 	s->name = from->name;
-	s->info = from->info;
-	s->created_ms = from->created_ms;
-	from->name = from->info = NULL;
+	from->name = NULL;
 	return s;
 }
 
@@ -71,6 +78,7 @@ static int take_list(struct sfs_sandbox *sb, struct sbx_call *call)
 			err = -ENOMEM;
 			break;
 		}
+		snapshot_take(s, &call->snapshots[i]);
 		s->next = NULL;
 		*end = s;
 		end = &s->next;

@@ -206,16 +206,45 @@ class Own(unittest.TestCase):
         self.assertIn("later", os.listdir(folder))
         os.rmdir(folder + "/later")
 
-    def test_making_one_that_somebody_else_has_made_keeps_his(self):
-        with open(self.m.path("t", "info.json")) as f:
-            ident = json.load(f)["id"]
-        os.listdir(self.m.path("t", "metadata"))
+    def somebody_else(self, method, path, body=None):
+        """what another client of the service asks for, and is told"""
         with urllib.request.urlopen(urllib.request.Request(
-                "http://127.0.0.1:%d/sandboxes/%s/metadata"
-                % (self.m.port, ident), b'{"theirs": "kept"}',
+                "http://127.0.0.1:%d%s" % (self.m.port, path), body,
                 {"OPEN-SANDBOX-API-KEY": "test-key",
-                 "Content-Type": "application/json"}, method="PATCH")):
-            pass
+                 "Content-Type": "application/json"}, method=method)) as r:
+            return json.loads(r.read() or b"null")
+
+    def ident(self):
+        with open(self.m.path("t", "info.json")) as f:
+            return json.load(f)["id"]
+
+    def test_a_snapshot_made_anew_under_its_name_is_shown(self):
+        def make():
+            return self.somebody_else("POST", "/sandboxes/%s/snapshots"
+                                      % self.ident(), b'{"name": "s"}')["id"]
+
+        def shown():
+            os.listdir(self.m.path("t", "snapshots"))
+            with open(self.m.path("t", "snapshots", "s", "info.json")) as f:
+                return json.load(f)
+
+        def is_ready():
+            return shown()["status"]["state"] == "Ready"
+
+        def is_the_second():
+            return shown()["id"] == second
+        first = make()
+        self.assertEqual(shown()["id"], first)
+        wait_for(is_ready, 20)
+        self.somebody_else("DELETE", "/snapshots/" + first)
+        second = make()
+        wait_for(is_the_second, 20)
+
+    def test_making_one_that_somebody_else_has_made_keeps_his(self):
+        ident = self.ident()
+        os.listdir(self.m.path("t", "metadata"))
+        self.somebody_else("PATCH", "/sandboxes/%s/metadata" % ident,
+                           b'{"theirs": "kept"}')
         path = self.m.path("t", "metadata", "theirs")
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
         with open(path) as f:

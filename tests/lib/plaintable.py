@@ -28,10 +28,13 @@ class Rows:
         return keep
 
 
-def check_rows(t, rows, tests, begin=lambda n: None, done="works"):
-    """Each row has a test; what does not fail begins with done."""
+def check_rows(t, rows, tests, begin=lambda n: None, done="works", but=()):
+    """Each row has a test; what does not fail begins with done; but: rows
+    that are not looked at."""
     t.assertEqual(sorted(rows), sorted(tests))
     for n, (text, result) in enumerate(rows.items()):
+        if text in but:
+            continue
         begin(n)
         with t.subTest(text):
             if not result.startswith("Er "):

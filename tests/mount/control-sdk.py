@@ -6,10 +6,16 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, json, re, select, shlex, subprocess, tempfile, time
 import unittest, urllib.request
 from plaintable import Rows, check_rows, table
-from sbxmount import BUILD, Mount
+from sbxmount import BUILD, SERVICE, Mount
 
 SECTION = "WHERE THE CALLS OF AN SDK ARE"
 Xgen, Other = Rows(), Rows()
+# rows that are another service's own, or need an option of xgen's
+XGENS = {"list of some status, label", "refresh, getInfo",
+         "createdAt, expireAt, timeout", "renew, extend, extendTimeout",
+         "pause, resume", "stop, start, restart", "update, configure", "wipe",
+         "snapshots, restore", "sessionTokens, magicLinks", "domain, getUrl",
+         "getEndpoint, getEndpointUrl"}
 
 
 class Calls(unittest.TestCase):
@@ -22,11 +28,13 @@ class Calls(unittest.TestCase):
         cls.addClassCleanup(cls.m.close)
         cls.m.create("t")
 
+    @unittest.skipIf(SERVICE != "xgen", "the table is of xgen")
     def test_calls_of_xgen(self):
         check_rows(self, table(0, SECTION), Xgen.tests, done="")
 
     def test_calls_of_others(self):
-        check_rows(self, table(1, SECTION), Other.tests, done="")
+        check_rows(self, table(1, SECTION), Other.tests, done="",
+                   but=XGENS if SERVICE != "xgen" else ())
 
     def path(self, *parts):
         return self.m.path("t", *parts)

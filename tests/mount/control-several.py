@@ -4,7 +4,7 @@ a folder of its own, and none bothered by another that is away."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import errno, socket, subprocess, threading, time, unittest
-from sbxmount import BUILD, Mount, wait_for
+from sbxmount import BUILD, SERVICE, Mount, wait_for
 
 
 class Several(unittest.TestCase):
@@ -23,10 +23,10 @@ class Several(unittest.TestCase):
                           os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
                   "w") as f:
             f.write("[all]\n%s\n" % all_)
-            f.write("[a]\nsource = xgen+http://127.0.0.1:%d\n"
-                    "key = test-key\n" % self.a.port)
-            f.write("[b]\n" + (b or "source = xgen+http://127.0.0.1:%d\n"
-                               "key = test-key\n" % self.b.port))
+            f.write("[a]\nsource = %s\nkey = test-key\n"
+                    % self.a.source())
+            f.write("[b]\n" + (b or "source = %s\nkey = test-key\n"
+                               % self.b.source()))
         env = {k: v for k, v in os.environ.items()
                if not k.startswith(("XGEN_", "SBXFS_API", "XDG_"))}
         done = subprocess.run(
@@ -85,7 +85,7 @@ class Several(unittest.TestCase):
             with open(self.path(s, "demo", "workspace", "f"), "w") as f:
                 f.write(s)
             self.assertEqual(self.a.run(s + "/demo", "cat f"), s.encode())
-            self.assertIn("service: xgen\n", self.read(s, "demo", "status"))
+            self.assertIn("service: %s\n" % SERVICE, self.read(s, "demo", "status"))
             for p in (s, s + "/new", s + "/demo", s + "/demo/exec"):
                 numbers.add(os.stat(self.path(p)).st_ino)
         self.assertEqual(len(numbers), 8)
@@ -105,7 +105,7 @@ class Several(unittest.TestCase):
         config = self.read(".sbxfs", "config")
         head, a, b = config.replace("[b]", "[a]").split("[a]\n")
         self.assertIn("\nprotect: yes\n", head)
-        self.assertIn("service: xgen\n", a)
+        self.assertIn("service: %s\n" % SERVICE, a)
         self.assertIn("credentials: key\n", a)
         self.assertIn("service: local\n", b)
         os.mkdir(self.path("a", "demo"))
@@ -182,8 +182,8 @@ class Several(unittest.TestCase):
         self.b.start_agent()
 
     def test_one_that_refuses_the_key(self):
-        said = self.mount(b="source = xgen+http://127.0.0.1:%d\n"
-                          "key = wrong-one\n" % self.b.port)
+        said = self.mount(b="source = %s\nkey = wrong-one\n"
+                          % self.b.source())
         self.assertEqual(said.count("\n"), 1, said)
         self.assertTrue(said.startswith("sbxfs: b: "), said)
         self.assertNotIn("wrong-one", said)
@@ -195,8 +195,9 @@ class Several(unittest.TestCase):
             deaf.bind(("127.0.0.1", 0))
             deaf.listen(16)
             began = time.monotonic()
-            said = self.mount(b="source = xgen+http://127.0.0.1:%d\n"
-                              "key = test-key\n" % deaf.getsockname()[1])
+            said = self.mount(b="source = %s+http://127.0.0.1:%d\n"
+                              "key = test-key\n"
+                              % (SERVICE, deaf.getsockname()[1]))
             # not the whole timeout, which is 20 s
             self.assertLess(time.monotonic() - began, 15)
             self.assertEqual(said, "sbxfs: b: no answer so far\n")

@@ -218,6 +218,7 @@ class Robust(unittest.TestCase):
 
     def test_a_signal_ends_each_of_several_writers(self):
         """also those who write to the same file as somebody who waits"""
+        self.m.control("fault blackhole off")  # there is such a fault
         write = "import os, sys; os.write(os.open(sys.argv[1], 1), %s)"
         with open(self.path("t/jobs/new"), "r+b", buffering=0) as f:
             f.write(b'{"command": "exec sleep 1000", "stdin": true}')

@@ -6,7 +6,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import ctypes, errno, fcntl, mmap, resource, signal, subprocess, tempfile
 import threading, time, unittest
 from sbxactors import Here, Inside
-from sbxmount import FolderTest
+from sbxmount import SERVICE, FolderTest
 
 KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32
 libc = ctypes.CDLL(None, use_errno=True)
@@ -344,14 +344,15 @@ class Content(ContentTest):
         os.mkdir(self.path("d"))
         a, b = self.fd("f"), self.fd("d/g")
         os.fstat(a)
-        self.bytes_sent()
-        self.m.control("journal")
+        if SERVICE == "xgen":  # a stand-in counts no bytes
+            self.bytes_sent()
         done = 0
         while done < n:
             k = os.copy_file_range(a, b, n - done, done, done)
             self.assertGreater(k, 0)
             done += k
-        self.assertLess(self.bytes_sent(), 2000)
+        if SERVICE == "xgen":
+            self.assertLess(self.bytes_sent(), 2000)
         self.assertEqual(os.fstat(b).st_size, n)
         self.assertEqual(self.inside("cmp f d/g && echo same"), b"same\n")
         self.assertEqual(os.pread(b, 1000, n - 1000),

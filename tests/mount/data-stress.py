@@ -255,7 +255,7 @@ class Stress(unittest.TestCase):
             stdout=subprocess.PIPE).stdout)
 
     def tree_inside(self):
-        text = self.inside("python3 /home/sandbox/tree.py "
+        text = self.inside("python3 /tmp/tree.py "
                            + os.path.basename(self.top))
         self.assertTrue(text.startswith(b"{"),
                         "%r, SEED=%d" % (text, self.seed))
@@ -272,7 +272,7 @@ class Stress(unittest.TestCase):
     def work_inside(self, seed, seconds, results):
         try:
             results.append(self.inside(
-                "python3 -u /home/sandbox/work.py %s %d %g 2>&1"
+                "python3 -u /tmp/work.py %s %d %g 2>&1"
                 % (os.path.basename(self.top), seed, seconds)).decode())
         except OSError as e:
             results.append(str(e))
@@ -315,8 +315,7 @@ class Stress(unittest.TestCase):
         self.addCleanup(m.close)
         self.box = box = m.create("t")
         for name, text in (("work", WORK), ("tree", TREE)):
-            with open(os.path.join(box, "root", "home/sandbox",
-                                   name + ".py"), "w") as f:
+            with open(os.path.join(box, "root", "tmp", name + ".py"), "w") as f:
                 f.write(text)
         stop = threading.Event()
 

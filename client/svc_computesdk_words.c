@@ -42,10 +42,21 @@ static char *line_of(const struct csdk_words *w)
 {
 	size_t len = w->len;
 
-	while (len && strchr(" \t\r\n", w->input[len - 1]))
+	while (len && memchr(" \t\r\n", w->input[len - 1], 4))
 		len--;
 	return len && !memchr(w->input, '\0', len) ? strndup(w->input, len)
 						   : NULL;
+}
+
+/* The same where nothing may be said, too: 0 with *ret NULL. */
+static int line_or_none(const struct csdk_words *w, char **ret,
+			struct sbx_error *reterr)
+{
+	*ret = NULL;
+	if (w->len && memchr(w->input, '\0', w->len))
+		return wrong(reterr, "a line of text holds no zero byte");
+	*ret = line_of(w);
+	return 0;
 }
 
 /* text up to a blank; *rest is what follows it */
@@ -169,9 +180,12 @@ int csdk_words_child(struct csdk_words *w, struct sbx_error *reterr)
 int csdk_words_terminal(struct csdk_words *w, struct sbx_error *reterr)
 {
 	static const char *const known[] = {"shell", "pty", "encoding", NULL};
-	SBX_FREE char *line = line_of(w);
-	json_t *obj = object_of(w);
+	SBX_FREE char *line = NULL;
+	json_t *obj;
 
+	if (line_or_none(w, &line, reterr) < 0)
+		return -EINVAL;
+	obj = object_of(w);
 	if (obj)
 		return take_known(w, obj, known,
 				  "new takes shell, pty and encoding", reterr);
@@ -234,8 +248,10 @@ int csdk_words_token(struct csdk_words *w, struct sbx_error *reterr)
 
 int csdk_words_link(struct csdk_words *w, struct sbx_error *reterr)
 {
-	SBX_FREE char *line = line_of(w);
+	SBX_FREE char *line = NULL;
 
+	if (line_or_none(w, &line, reterr) < 0)
+		return -EINVAL;
 	if (line && (line[0] != '/' || line[1] == '/'))
 		return wrong(reterr, "magiclink takes a path of the daemon's, "
 				     "as /play/, or an empty line");
@@ -340,8 +356,10 @@ int csdk_words_emit(struct csdk_words *w, struct sbx_error *reterr)
 /* The name of a new snapshot, or an empty line. */
 int csdk_words_snapshot(struct csdk_words *w, struct sbx_error *reterr)
 {
-	SBX_FREE char *line = line_of(w);
+	SBX_FREE char *line = NULL;
 
+	if (line_or_none(w, &line, reterr) < 0)
+		return -EINVAL;
 	return take_body(
 		w,
 		json_pack("{s:s,s:s*}", "sandboxId", w->sandbox, "name", line),

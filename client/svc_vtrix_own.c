@@ -165,8 +165,13 @@ static void change_start(struct sbx_work *w)
 	w->drop = change_drop;
 	w->deadline = uv_now(w->rest->loop) + CHANGE_MS;
 	c->configures = is_configure(w);
-	c->body = sbx_vtrix_change_body(w->call->input ? w->call->input : "",
-					c->configures, &e);
+	if (w->call->input_len &&
+	    memchr(w->call->input, '\0', w->call->input_len))
+		sbx_error_set(&e, -EINVAL, "text holds no zero byte");
+	else
+		c->body = sbx_vtrix_change_body(w->call->input ? w->call->input
+							       : "",
+						c->configures, &e);
 	if (c->body)
 		change_ask(w);
 	else

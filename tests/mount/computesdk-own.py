@@ -265,6 +265,8 @@ class OwnFiles(unittest.TestCase):
         link = tell("/play/\n", "magiclink")
         self.assertIn("/auth/magic", link)
         self.fails(22, tell, "http://elsewhere\n", "magiclink")
+        for name in ("magiclink", "snapshot", "term/new"):
+            self.fails(22, tell, "\0", name)  # no empty line
 
     def test_child_sandboxes(self):
         for text in ('{"command": 7}', "[]", "7", '{"directory": 7}'):

@@ -181,7 +181,9 @@ class Vtrix(unittest.TestCase):
                          {"memory": "2Gi", "cpu": "2"})
         self.assertEqual(self.read(self.path("configure")), b"")
         for name, text in (("update", "{}"), ("update", '{"x":1}'),
-                           ("update", "\n"), ("configure", '{"payloads":1}')):
+                           ("update", "\n"), ("configure", '{"payloads":1}'),
+                           ("update", '{"memory":"3Gi"}\0'),
+                           ("configure", "\0")):
             with self.assertRaises(OSError) as e:
                 self.tell(name, text)
             self.assertEqual(e.exception.errno, errno.EINVAL, (name, text))

@@ -143,9 +143,24 @@ static void on_change(void *arg, uint64_t dir, const char *name, size_t len,
 	sfs_cache_trim(f);
 }
 
+/* The new helper may be another user's, to whom other files belong than the
+ * kernel was shown. */
+static bool is_anothers(struct sfs_files *f)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(f->remote);
+	const struct sfs_owners *o = &f->owners[0];
+
+	if (!f->owners_known || !info ||
+	    (o->there_uid == info->uid && o->there_gid == info->gid))
+		return false;
+	f->owners_known = false;
+	return true;
+}
+
 static void on_doubt(void *arg, bool new_epoch)
 {
 	struct sfs_files *f = arg;
+	bool anothers = new_epoch && is_anothers(f);
 	struct sfs_dir *d, *next;
 
 	if (!++f->gen)
@@ -155,10 +170,15 @@ static void on_doubt(void *arg, bool new_epoch)
 		d->listed_ms = 0;
 		if (!sfs_inode_is_held(d->inode))
 			continue;
-		if (d->gen)
+		if (d->gen && !anothers) {
 			sfs_compare_add(d);
-		else /* not watched: what is trusted for a second */
-			sfs_dir_distrust(d);
+			continue;
+		}
+		/* of what is not watched: what is trusted for a second */
+		sfs_dir_distrust(d);
+		d->gen = 0;
+		if (anothers)
+			sfs_cache_changed(d->inode, SFS_DIFF_ATTR);
 	}
 	if (new_epoch)
 		sfs_locks_again(f);

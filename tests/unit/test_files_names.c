@@ -205,6 +205,30 @@ static void test_restart_repeats_and_compares(void **state)
 	assert_true(fake_is_idle(f));
 }
 
+static void test_another_user_owns_other_files(void **state)
+{
+	struct sfs_node *top = rig_root(), *n;
+	struct sbx_attr dir = fake_attr(S_IFDIR | 0755, 1);
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 30);
+	fuse_req_t r = rig_lookup(top, "a");
+
+	a.uid = 7;
+	fake_answer(f, SBX_OP_LOOKUP, 0, &a);
+	n = rig_node_of(r);
+	assert_int_equal(r->entry.attr.st_uid, 7);
+	rig_told_is("");
+	f->info.uid = 7;
+	fake_restart(f);
+	/* the folder itself, and the file */
+	assert_non_null(strstr(strstr(f->told, "inode ") + 1, "inode "));
+	r = rig_req();
+	n->ops->getattr(r, n, NULL);
+	fake_answer_flag(f, SBX_OP_DIR, &dir, true);
+	fake_answer(f, SBX_OP_GETATTR, 0, &a);
+	assert_int_equal(r->attr.st_uid, 0); /* the mounting user's */
+	assert_true(fake_is_idle(f));
+}
+
 /* A process that a signal is about to end; process_end ends it at last. */
 static pid_t process_dying(void)
 {
@@ -474,6 +498,7 @@ int main(void)
 		T(test_moved_directory_is_the_same_node),
 		T(test_names_of_one_file),
 		T(test_restart_repeats_and_compares),
+		T(test_another_user_owns_other_files),
 		T(test_interrupted_mkdir_is_told_afterwards),
 		T(test_interrupted_lookup_is_given_up),
 		T(test_interrupted_by_who_is_not_seen),

@@ -158,15 +158,14 @@ static void tell_siblings(const struct sfs_inode *i)
 /*
  * Its last name was removed, and there it is not open: others removed it, or
  * it is only held here (a pipe, a socket, O_PATH).  All that is left is what
- * the kernel and we remember.
+ * the kernel and we remember.  (What lost its name while no helper was there
+ * may have another: of that nothing is known.)
  */
 static bool is_remembered(const struct sfs_inode *i)
 {
-	if (i->names)
+	if (i->names || !(i->flags & SFS_INODE_GONE) || i->files->closed)
 		return false;
-	if (!sfs_file_is_open(i) || !i->file->handles)
-		return i->flags & SFS_INODE_GONE && !i->files->closed;
-	return !sfs_handle_any(i);
+	return !sfs_file_is_open(i) || !i->file->handles || !sfs_handle_any(i);
 }
 
 static void on_drained(struct sfs_call *c, int err);

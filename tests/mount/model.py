@@ -471,6 +471,10 @@ class Model(unittest.TestCase):
     def test_over_a_new_helper(self):
         self.run_examples(killing, 2)
 
+    def test_open_and_removed_before_a_new_helper_came(self):
+        self.world.run([("here", [("opened", 0, "a", 2)], False),
+                        ("kill", [("unlink", "a")], False)])
+
 
 class ModelInRoot(Model):
     """The same with a cache that is always full, and through root/."""
@@ -480,6 +484,8 @@ class ModelInRoot(Model):
         """a killed agent's sandbox gets another root when it is back, and
         who was in the old one stays there"""
         self.skipTest("through workspace/ only")
+
+    test_open_and_removed_before_a_new_helper_came = test_over_a_new_helper
 
 
 if __name__ == "__main__":

@@ -207,13 +207,17 @@ class Batches(HelperTest):
         proc.stdout.close()
         self.assertIn(MARK, out)
 
-    def test_a_new_one_takes_the_place_of_a_parked_one(self):
+    def park(self):
         self.h.exchange()
         self.h.park_ms = 600000
         proc = self.h.start()
         proc.stdin.write(self.h.text())
         proc.stdin.close()
         wait_for(lambda: handed_over(proc.pid), "the parked one")
+        return proc
+
+    def test_a_new_one_takes_the_place_of_a_parked_one(self):
+        proc = self.park()
         self.h.park_ms = 0
         self.h.settle()
         proc.wait(WAIT)
@@ -229,12 +233,7 @@ class Batches(HelperTest):
         wait_for(lambda: not alive(pid), "its end")
 
     def test_one_whose_answer_nobody_reads_ends(self):
-        self.h.exchange()
-        self.h.park_ms = 600000
-        proc = self.h.start()
-        proc.stdin.write(self.h.text())
-        proc.stdin.close()
-        wait_for(lambda: handed_over(proc.pid), "the parked one")
+        proc = self.park()
         self.assertIsNone(proc.poll())
         proc.stdout.close()
         proc.wait(WAIT)

@@ -220,10 +220,11 @@ struct csdk_stream {
 	uint64_t received[2], got; /* of its streams; both, given out */
 	uint64_t got_told;
 	bool ended[2], has_exit;
-	int status; /* its exit */
+	bool is_let_go; /* the end of its stderr is not waited for */
+	int status;	/* its exit */
 	bool paused;
 	struct sbx_buf held[2]; /* what came while it was paused */
-	struct sbx_alarm *beat;
+	struct sbx_alarm *beat, *hold;
 	uint64_t heard_ms;
 };
 

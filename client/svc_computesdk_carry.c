@@ -12,6 +12,7 @@
 #define PIECE	  32768
 #define BEAT_MS	  20000
 #define SILENT_MS 60000
+#define HELD_MS	  2000 /* for the end of a stderr that others hold open */
 
 static bool is_over(const struct csdk_stream *s)
 {
@@ -139,8 +140,8 @@ void csdk_carry_start(struct csdk_stream *s)
 
 static void end_if_complete(struct csdk_stream *s)
 {
-	bool all = s->ended[0] && (s->ended[1] || s->base.handler->no_stderr ||
-				   s->version > SBX_LINE_VERSION);
+	bool all = s->ended[0] &&
+		   (s->ended[1] || s->is_let_go || s->base.handler->no_stderr);
 
 	if (is_over(s) || !s->has_exit || !all || sbx_buf_len(&s->held[0]) ||
 	    sbx_buf_len(&s->held[1]))
@@ -150,6 +151,28 @@ static void end_if_complete(struct csdk_stream *s)
 	if (is_over(s))
 		return;
 	sbx_rest_stream_done(&s->base, s->status);
+}
+
+static void on_held(void *arg)
+{
+	struct csdk_stream *s = arg;
+
+	s->hold = NULL;
+	s->is_let_go = true;
+	end_if_complete(s);
+}
+
+/*
+ * A helper ends what a background process holds open; a shell cannot, so
+ * its end is waited for while lines come.
+ */
+static void wait_for_stderr(struct csdk_stream *s)
+{
+	if (is_over(s) || s->version == SBX_LINE_VERSION || !s->has_exit ||
+	    !s->ended[0] || s->ended[1])
+		return;
+	sbx_alarm_cancel(s->hold);
+	s->hold = sbx_alarm_set(s->base.rest, HELD_MS, on_held, s);
 }
 
 static void give_out(struct csdk_stream *s, int fd, const void *data,
@@ -243,6 +266,7 @@ static int on_line(void *arg, const struct sbx_line *line)
 		break;
 	}
 	end_if_complete(s);
+	wait_for_stderr(s);
 	return is_over(s);
 }
 
@@ -296,6 +320,7 @@ void csdk_carry_init(struct csdk_stream *s)
 void csdk_carry_release(struct csdk_stream *s)
 {
 	s->beat = sbx_alarm_cancel(s->beat);
+	s->hold = sbx_alarm_cancel(s->hold);
 	sbx_lines_release(&s->lines);
 	sbx_buf_release(&s->say);
 	sbx_buf_release(&s->queue);

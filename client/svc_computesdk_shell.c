@@ -33,13 +33,14 @@ static const char look_script[] =
 
 /*
  * What a helper does with --carry, by the tools of the sandbox, where there
- * is no helper.  It has no window for output, and cannot tell the end of
- * stderr.
+ * is no helper.  It has no window for output.  Its parts print at the same
+ * time, so each line must be one write to the terminal: the second dd gathers
+ * what a shell's printf cuts.
  */
 static const char carry_script[] =
 	"stty raw -echo 2>/dev/null\n"
 	"for i in base64 dd tr; do command -v $i >/dev/null || "
-	"{ printf '\\n~h2:\\n~x127:\\n~O0:\\n'; exit; }; done\n"
+	"{ printf '\\n~h2:\\n~x127:\\n~O0:\\n~E0:\\n'; exit; }; done\n"
 	"printf '\\n~h2:\\n'\n"
 	"a= q=\n"
 	"while IFS= read -r l; do\n"
@@ -55,8 +56,9 @@ static const char carry_script[] =
 	"tell() { n=0\n"
 	"  while b=$(dd bs=30000 count=1 2>/dev/null | base64 | tr -d '\\n'); "
 	"[ -n \"$b\" ]; do\n"
-	"    printf '~%s%s:%s\\n' $1 $n \"$b\" >&3; size \"$b\"; "
-	"n=$((n + z))\n"
+	"    printf '~%s%s:%s\\n' $1 $n \"$b\" | "
+	"dd ibs=4096 obs=65536 2>/dev/null >&3\n"
+	"    size \"$b\"; n=$((n + z))\n"
 	"  done\n"
 	"  printf '~%s%s:\\n' $2 $n >&3; }\n"
 	"hear() { n=0\n"
@@ -68,8 +70,8 @@ static const char carry_script[] =
 	"    \"<i\"* | \"<.\"*) printf '~!0:\\n' >&3; exit;;\n"
 	"  esac; done; }\n"
 	"run() { sh -c \"$c\" 3>&- 4>&-; printf '~x%s:\\n' $? >&3; }\n"
-	"if [ -n \"$q\" ]; then hear | run 2>/dev/null | tell o O\n"
-	"else { hear | run 2>&4 | tell o O; } 4>&1 | tell e E; fi\n";
+	"if [ -n \"$q\" ]; then hear | { run 2>/dev/null | tell o O; }\n"
+	"else hear | { { run 2>&4 | tell o O 4>&-; } 4>&1 | tell e E; }; fi\n";
 
 /* ---- writing ---- */
 

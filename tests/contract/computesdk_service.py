@@ -340,6 +340,13 @@ def case_a_shell_instead_of_the_helper():
         assert r['got'] == 200000 and r['exit'] == 0, r
         r = good(d.ask('pour', box, 400000))
         assert r['got'] == 400000 and r['right'], r
+        r = good(d.ask('exec', box, 'yes | head -c 300000 >&2 & '
+                       'yes | head -c 300000; wait'))
+        assert (r['got'], r['exit']) == (600000, 0), r
+        r = good(d.ask('exec', box, 'echo a >&2; sleep 1000 >/dev/null & '
+                       'echo $!'))  # which holds stderr open
+        assert (r['stderr'], r['exit']) == ('a\n', 0), r
+        good(d.ask('exec', box, 'kill ' + r['out'].strip()))
         assert not any('helper-' in json.dumps(j) and 'printf %s' in
                        json.dumps(j) for j in s.journal())
         bad(d.ask('kill', box), ECANCELED)

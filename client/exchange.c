@@ -74,10 +74,19 @@ void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why)
 	uv_timer_start(&x->due, on_due, ms, 0);
 }
 
+static size_t exchange_unsent(const struct sbx_carrier *c)
+{
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+	size_t n = x->queue.bytes + sbx_link_queued(x->link) +
+		   sbx_link_unacked(x->link);
+
+	return n > x->lazy ? n - x->lazy : 0;
+}
+
 /* Something is queued, or not acknowledged, that is worth a run. */
 static bool exchange_wants(const struct sbx_exchange *x)
 {
-	return sbx_exchange_unsent(x) || x->lazy > LAZY_MAX;
+	return exchange_unsent(&x->base) || x->lazy > LAZY_MAX;
 }
 
 static void exchange_idle(struct sbx_exchange *x, unsigned int ms)
@@ -127,7 +136,7 @@ void exchange_plan(struct sbx_exchange *x)
 	/* nobody wants anything of what cannot be reached; but what is pushed
 	 * is waited for by who asks nothing */
 	if (!x->up && x->told_down && !x->expecting && !x->lim->parks &&
-	    !sbx_exchange_unsent(x)) {
+	    !exchange_unsent(&x->base)) {
 		x->started = false;
 		return;
 	}
@@ -157,9 +166,10 @@ static bool is_lazy(uint32_t id, const uint8_t *p, size_t len)
 		p[1] == SBX_OP_CLOSE || p[1] == SBX_OP_CREDS);
 }
 
-int sbx_exchange_send(struct sbx_exchange *x, uint32_t id, const void *data,
-		      size_t len)
+static int exchange_send(struct sbx_carrier *c, uint32_t id, const void *data,
+			 size_t len)
 {
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
 	bool lazy = is_lazy(id, data, len);
 	int r = -EOPNOTSUPP;
 
@@ -186,71 +196,27 @@ int sbx_exchange_send(struct sbx_exchange *x, uint32_t id, const void *data,
 	return 0;
 }
 
-bool sbx_exchange_withdraw(struct sbx_exchange *x, uint32_t id)
+static bool exchange_withdraw(struct sbx_carrier *c, uint32_t id)
 {
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
 	return exchange_queue_drop(&x->queue, id);
 }
 
-void sbx_exchange_expect(struct sbx_exchange *x, bool expecting)
+static void exchange_expect(struct sbx_carrier *c, bool expecting)
 {
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
 	x->expecting = expecting;
 	x->polls = 0;
 }
 
 /* ---- life ---- */
 
-struct sbx_exchange *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
-				      const char *id,
-				      const struct sbx_channel_handler *h,
-				      void *arg)
+static void exchange_start(struct sbx_carrier *c)
 {
-	const struct sbx_run_limits *lim = svc->type->run_limits;
-	struct sbx_exchange *x = calloc(1, sizeof(*x));
-	size_t i;
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
 
-	if (!x)
-		return NULL;
-	x->loop = loop;
-	x->svc = svc;
-	x->lim = lim;
-	x->output = lim->output;
-	x->output_most = lim->output_most;
-	x->h = h;
-	x->arg = arg;
-	x->id = strdup(id);
-	x->link = exchange_link_new(x);
-	x->unit = malloc(lim->input);
-	for (i = 0; i < 2; i++) {
-		x->runs[i].x = x;
-		sbx_buf_init(&x->runs[i].command, EXCHANGE_COMMAND);
-		sbx_buf_init(&x->runs[i].input, lim->input + 2);
-	}
-	if (!x->id || !x->link || !x->unit ||
-	    sbx_session_make(x->session) < 0) {
-		sbx_link_free(x->link);
-		free(x->unit);
-		free(x->id);
-		free(x);
-		return NULL;
-	}
-	exchange_queue_init(&x->queue);
-	x->asked_end = &x->asked;
-	uv_timer_init(loop, &x->due);
-	uv_timer_init(loop, &x->late);
-	x->due.data = x->late.data = x;
-	x->open_handles = 2;
-	return x;
-}
-
-void sbx_exchange_refuse(struct sbx_exchange *x, const char *why)
-{
-	sbx_error_set(&x->error, -EOPNOTSUPP,
-		      "%s; this service needs the helper", why);
-	x->refused = true;
-}
-
-void sbx_exchange_start(struct sbx_exchange *x)
-{
 	if (x->started || x->closing)
 		return;
 	x->started = true;
@@ -258,8 +224,10 @@ void sbx_exchange_start(struct sbx_exchange *x)
 	uv_timer_start(&x->due, on_due, 0, 0);
 }
 
-void sbx_exchange_renew(struct sbx_exchange *x)
+static void exchange_renew(struct sbx_carrier *c)
 {
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
 	if (!x->instance || x->closing)
 		return;
 	x->old_pid = x->info.pid;
@@ -272,8 +240,10 @@ void sbx_exchange_renew(struct sbx_exchange *x)
 	exchange_plan(x);
 }
 
-void sbx_exchange_look_again(struct sbx_exchange *x)
+static void exchange_look_again(struct sbx_carrier *c)
 {
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
 	if (x->started && x->pausing && !x->closing)
 		uv_timer_start(&x->due, on_due, 0, 0);
 }
@@ -336,11 +306,11 @@ void exchange_run_over(struct sbx_exchange *x)
 	uv_close((uv_handle_t *)&x->late, on_freed);
 }
 
-void sbx_exchange_close(struct sbx_exchange *x, void (*on_closed)(void *arg),
-			void *arg)
+static void exchange_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
+			   void *arg)
 {
-	if (!x)
-		return;
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
 	x->quits = x->up;
 	x->on_closed = on_closed;
 	x->closed_arg = arg;
@@ -353,40 +323,116 @@ void sbx_exchange_close(struct sbx_exchange *x, void (*on_closed)(void *arg),
 
 /* ---- questions ---- */
 
-bool sbx_exchange_is_up(const struct sbx_exchange *x)
+static bool exchange_is_up(const struct sbx_carrier *c)
 {
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+
 	return x->up;
 }
 
-bool sbx_exchange_is_trying(const struct sbx_exchange *x)
+static bool exchange_is_trying(const struct sbx_carrier *c)
 {
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+
 	return x->started && !x->up;
 }
 
-const struct sbx_remote_info *sbx_exchange_info(const struct sbx_exchange *x)
+static const struct sbx_remote_info *exchange_info(const struct sbx_carrier *c)
 {
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+
 	return x->instance ? &x->info : NULL;
 }
 
-size_t sbx_exchange_unsent(const struct sbx_exchange *x)
+static uint64_t exchange_heard_ms(const struct sbx_carrier *c)
 {
-	size_t n = x->queue.bytes + sbx_link_queued(x->link) +
-		   sbx_link_unacked(x->link);
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
 
-	return n > x->lazy ? n - x->lazy : 0;
-}
-
-uint64_t sbx_exchange_heard_ms(const struct sbx_exchange *x)
-{
 	return x->heard_ms;
 }
 
-uint64_t sbx_exchange_answered_ms(const struct sbx_exchange *x)
+static uint64_t exchange_answered_ms(const struct sbx_carrier *c)
 {
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+
 	return x->answered_ms;
 }
 
-bool sbx_exchange_is_occupied(const struct sbx_exchange *x)
+static bool exchange_is_occupied(const struct sbx_carrier *c)
 {
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+
 	return x->job;
+}
+
+static const struct sbx_carrier_type exchange_carrier = {
+	.start = exchange_start,
+	.renew = exchange_renew,
+	.look_again = exchange_look_again,
+	.close = exchange_close,
+	.send = exchange_send,
+	.withdraw = exchange_withdraw,
+	.expect = exchange_expect,
+	.is_up = exchange_is_up,
+	.is_trying = exchange_is_trying,
+	.info = exchange_info,
+	.unsent = exchange_unsent,
+	.heard_ms = exchange_heard_ms,
+	.answered_ms = exchange_answered_ms,
+	.is_occupied = exchange_is_occupied,
+};
+
+/* ---- the beginning ---- */
+
+struct sbx_carrier *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
+				     const char *id,
+				     const struct sbx_channel_handler *h,
+				     void *arg)
+{
+	const struct sbx_run_limits *lim = svc->type->run_limits;
+	struct sbx_exchange *x = calloc(1, sizeof(*x));
+	size_t i;
+
+	if (!x)
+		return NULL;
+	x->base.type = &exchange_carrier;
+	x->loop = loop;
+	x->svc = svc;
+	x->lim = lim;
+	x->output = lim->output;
+	x->output_most = lim->output_most;
+	x->h = h;
+	x->arg = arg;
+	x->id = strdup(id);
+	x->link = exchange_link_new(x);
+	x->unit = malloc(lim->input);
+	for (i = 0; i < 2; i++) {
+		x->runs[i].x = x;
+		sbx_buf_init(&x->runs[i].command, EXCHANGE_COMMAND);
+		sbx_buf_init(&x->runs[i].input, lim->input + 2);
+	}
+	if (!x->id || !x->link || !x->unit ||
+	    sbx_session_make(x->session) < 0) {
+		sbx_link_free(x->link);
+		free(x->unit);
+		free(x->id);
+		free(x);
+		return NULL;
+	}
+	exchange_queue_init(&x->queue);
+	x->asked_end = &x->asked;
+	uv_timer_init(loop, &x->due);
+	uv_timer_init(loop, &x->late);
+	x->due.data = x->late.data = x;
+	x->open_handles = 2;
+	return &x->base;
+}
+
+void sbx_exchange_refuse(struct sbx_carrier *c, const char *why)
+{
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
+	sbx_error_set(&x->error, -EOPNOTSUPP,
+		      "%s; this service needs the helper", why);
+	x->refused = true;
 }

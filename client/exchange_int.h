@@ -10,6 +10,8 @@
 #include "client/plant.h"
 #include "client/wire/link.h"
 
+struct sbx_exchange;
+
 #define EXCHANGE_COMMAND (16 * 1024) /* bytes of a script of ours */
 
 /* ---- scripts: exchange_script.c ---- */
@@ -91,6 +93,7 @@ struct exchange_job;
 struct exchange_asked;
 
 struct sbx_exchange {
+	struct sbx_carrier base;
 	uv_loop_t *loop;
 	struct sbx_service *svc;
 	const struct sbx_run_limits *lim;

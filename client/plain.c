@@ -415,40 +415,10 @@ static void on_tick(uv_timer_t *t)
 
 /* ---- the beginning and the end ---- */
 
-struct sbx_plain *sbx_plain_new(uv_loop_t *loop, struct sbx_service *svc,
-				const char *id, const char *why, bool fresh,
-				const struct sbx_channel_handler *h, void *arg)
+static void plain_start(struct sbx_carrier *c)
 {
-	struct sbx_plain *p = calloc(1, sizeof(*p));
-	uint64_t nonce;
+	struct sbx_plain *p = (struct sbx_plain *)c;
 
-	if (!p || getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce) ||
-	    !(p->id = strdup(id))) {
-		free(p);
-		return NULL;
-	}
-	snprintf(p->nonce, sizeof(p->nonce), "%016llx",
-		 (unsigned long long)nonce);
-	snprintf(p->info.plain, sizeof(p->info.plain), "%s", why);
-	p->loop = loop;
-	p->svc = svc;
-	p->h = h;
-	p->arg = arg;
-	p->fresh = fresh;
-	p->queue_end = &p->queue;
-	p->quick_end = &p->quick;
-	sbx_buf_init(&p->line, svc->type->max_unit);
-	sbx_buf_init(&p->reply, SBX_MESSAGE_MAX);
-	uv_timer_init(loop, &p->tick);
-	uv_timer_init(loop, &p->retry);
-	uv_prepare_init(loop, &p->work);
-	p->tick.data = p->retry.data = p->work.data = p;
-	p->open_handles = 3;
-	return p;
-}
-
-void sbx_plain_start(struct sbx_plain *p)
-{
 	if (p->started || p->closing)
 		return;
 	p->started = true;
@@ -493,9 +463,10 @@ void plain_on_over(struct sbx_plain *p)
 	uv_close((uv_handle_t *)&p->work, on_handle_closed);
 }
 
-void sbx_plain_close(struct sbx_plain *p, void (*on_closed)(void *arg),
-		     void *arg)
+static void plain_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
+			void *arg)
 {
+	struct sbx_plain *p = (struct sbx_plain *)c;
 	struct plain_shell *s;
 
 	p->on_closed = on_closed;
@@ -515,22 +486,80 @@ void sbx_plain_close(struct sbx_plain *p, void (*on_closed)(void *arg),
 
 /* ---- questions ---- */
 
-bool sbx_plain_is_up(const struct sbx_plain *p)
+static bool plain_is_up(const struct sbx_carrier *c)
 {
+	const struct sbx_plain *p = (const struct sbx_plain *)c;
+
 	return p->up;
 }
 
-bool sbx_plain_is_trying(const struct sbx_plain *p)
+static bool plain_is_trying(const struct sbx_carrier *c)
 {
+	const struct sbx_plain *p = (const struct sbx_plain *)c;
+
 	return p->started && !p->up;
 }
 
-const struct sbx_remote_info *sbx_plain_info(const struct sbx_plain *p)
+static const struct sbx_remote_info *plain_info(const struct sbx_carrier *c)
 {
+	const struct sbx_plain *p = (const struct sbx_plain *)c;
+
 	return p->known ? &p->info : NULL;
 }
 
-size_t sbx_plain_unsent(const struct sbx_plain *p)
+static size_t plain_unsent(const struct sbx_carrier *c)
 {
+	const struct sbx_plain *p = (const struct sbx_plain *)c;
+
 	return p->queued;
+}
+
+static int plain_send(struct sbx_carrier *c, uint32_t id, const void *data,
+		      size_t len)
+{
+	return plain_queue_add((struct sbx_plain *)c, data, len);
+}
+
+static const struct sbx_carrier_type plain_carrier = {
+	.start = plain_start,
+	.close = plain_close,
+	.send = plain_send,
+	.is_up = plain_is_up,
+	.is_trying = plain_is_trying,
+	.info = plain_info,
+	.unsent = plain_unsent,
+};
+
+struct sbx_carrier *sbx_plain_new(uv_loop_t *loop, struct sbx_service *svc,
+				  const char *id, const char *why, bool fresh,
+				  const struct sbx_channel_handler *h,
+				  void *arg)
+{
+	struct sbx_plain *p = calloc(1, sizeof(*p));
+	uint64_t nonce;
+
+	if (!p || getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce) ||
+	    !(p->id = strdup(id))) {
+		free(p);
+		return NULL;
+	}
+	snprintf(p->nonce, sizeof(p->nonce), "%016llx",
+		 (unsigned long long)nonce);
+	snprintf(p->info.plain, sizeof(p->info.plain), "%s", why);
+	p->base.type = &plain_carrier;
+	p->loop = loop;
+	p->svc = svc;
+	p->h = h;
+	p->arg = arg;
+	p->fresh = fresh;
+	p->queue_end = &p->queue;
+	p->quick_end = &p->quick;
+	sbx_buf_init(&p->line, svc->type->max_unit);
+	sbx_buf_init(&p->reply, SBX_MESSAGE_MAX);
+	uv_timer_init(loop, &p->tick);
+	uv_timer_init(loop, &p->retry);
+	uv_prepare_init(loop, &p->work);
+	p->tick.data = p->retry.data = p->work.data = p;
+	p->open_handles = 3;
+	return &p->base;
 }

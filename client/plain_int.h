@@ -15,6 +15,8 @@
 
 #include "client/plain.h"
 
+struct sbx_plain;
+
 #define PLAIN_SHELLS   4
 #define PLAIN_PATH     4096	 /* bytes of a path there, NUL included */
 #define PLAIN_QUEUE    (8 << 20) /* bytes of requests that wait */
@@ -160,6 +162,7 @@ extern const struct plain_type plain_data_types[]; /* plain_data.c */
 extern const struct plain_type plain_job_types[];  /* plain_jobs.c */
 
 struct sbx_plain {
+	struct sbx_carrier base;
 	uv_loop_t *loop;
 	struct sbx_service *svc;
 	char *id;
@@ -207,6 +210,8 @@ struct plain_op *plain_op_own(struct sbx_plain *p,
 			      const struct plain_type *type);
 
 void plain_queue_put_back(struct sbx_plain *p, struct plain_op *op);
+/* Takes one request (copied).  The answer never comes from within. */
+int plain_queue_add(struct sbx_plain *p, const void *data, size_t len);
 struct plain_op *plain_queue_take(struct sbx_plain *p);
 void plain_queue_drop(struct sbx_plain *p);
 

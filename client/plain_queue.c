@@ -163,7 +163,7 @@ struct plain_op *plain_queue_take(struct sbx_plain *p)
 	return op;
 }
 
-int sbx_plain_send(struct sbx_plain *p, const void *data, size_t len)
+int plain_queue_add(struct sbx_plain *p, const void *data, size_t len)
 {
 	struct plain_op *op;
 	int r;

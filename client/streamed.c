@@ -31,6 +31,7 @@ enum phase {
 };
 
 struct sbx_streamed {
+	struct sbx_carrier base;
 	uv_loop_t *loop;
 	struct sbx_service *svc;
 	char *id;
@@ -452,7 +453,137 @@ static void streamed_flush_later(struct sbx_streamed *s)
 	uv_prepare_start(&s->flush, on_flush);
 }
 
-/* ---- for channel.c ---- */
+/* ---- as a carrier ---- */
+
+static void streamed_start(struct sbx_carrier *c)
+{
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+
+	if (s->started || s->phase == PHASE_CLOSING)
+		return;
+	s->started = true;
+	/* an idle one costs nothing: the tick starts with its first use */
+	uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
+	uv_timer_start(&s->retry, on_retry, s->attempts ? retry_delay(s) : 0,
+		       0);
+}
+
+static void streamed_renew(struct sbx_carrier *c)
+{
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+
+	if (!s->stream || s->phase != PHASE_UP)
+		return;
+	s->renews = true;
+	streamed_break(s, -ETIMEDOUT, "starting over");
+}
+
+static void streamed_look_again(struct sbx_carrier *c)
+{
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+
+	if (s->phase == PHASE_UP)
+		streamed_break(s, -ETIMEDOUT, "it was paused or resumed");
+	else if (s->phase == PHASE_DOWN && s->started)
+		uv_timer_start(&s->retry, on_retry, 0, 0);
+}
+
+static void streamed_quit(struct sbx_streamed *s)
+{
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 64);
+	sbx_hello_put_quit(&b);
+	sbx_link_send_control(s->link, sbx_buf_at(&b), sbx_buf_len(&b));
+	sbx_buf_release(&b);
+	streamed_pump(s);
+}
+
+static void streamed_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
+			   void *arg)
+{
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+	enum phase was = s->phase;
+
+	s->on_closed = on_closed;
+	s->closed_arg = arg;
+	uv_timer_stop(&s->retry);
+	streamed_enter(s, PHASE_CLOSING);
+	if (!s->stream) {
+		streamed_release(s);
+		return;
+	}
+	if (was == PHASE_UP && !s->error.err)
+		streamed_quit(s); /* on_stream_end, or the tick, goes on */
+	else
+		streamed_break(s, -ECANCELED, "the mount is ending");
+}
+
+static int streamed_send(struct sbx_carrier *c, uint32_t id, const void *data,
+			 size_t len)
+{
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+	int r = sbx_link_send(s->link, data, len);
+
+	if (r == 0)
+		streamed_flush_later(s);
+	return r;
+}
+
+static void streamed_expect(struct sbx_carrier *c, bool expecting)
+{
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+	bool news = expecting && !s->expecting;
+
+	s->expecting = expecting;
+	if (!news)
+		return;
+	s->last_ping = 0;
+	if (s->phase == PHASE_DOWN && s->started &&
+	    uv_timer_get_due_in(&s->retry) > RETRY_WAITED_MS)
+		uv_timer_start(&s->retry, on_retry, retry_delay(s), 0);
+}
+
+static bool streamed_is_up(const struct sbx_carrier *c)
+{
+	const struct sbx_streamed *s = (const struct sbx_streamed *)c;
+
+	return s->phase == PHASE_UP;
+}
+
+static bool streamed_is_trying(const struct sbx_carrier *c)
+{
+	const struct sbx_streamed *s = (const struct sbx_streamed *)c;
+
+	return s->started && s->phase != PHASE_UP;
+}
+
+static const struct sbx_remote_info *streamed_info(const struct sbx_carrier *c)
+{
+	const struct sbx_streamed *s = (const struct sbx_streamed *)c;
+
+	return s->instance ? &s->info : NULL;
+}
+
+static size_t streamed_unsent(const struct sbx_carrier *c)
+{
+	const struct sbx_streamed *s = (const struct sbx_streamed *)c;
+
+	return sbx_link_queued(s->link) + sbx_link_unacked(s->link);
+}
+
+static const struct sbx_carrier_type streamed_carrier = {
+	.start = streamed_start,
+	.renew = streamed_renew,
+	.look_again = streamed_look_again,
+	.close = streamed_close,
+	.send = streamed_send,
+	.expect = streamed_expect,
+	.is_up = streamed_is_up,
+	.is_trying = streamed_is_trying,
+	.info = streamed_info,
+	.unsent = streamed_unsent,
+};
 
 static void streamed_init_handles(struct sbx_streamed *s)
 {
@@ -463,10 +594,10 @@ static void streamed_init_handles(struct sbx_streamed *s)
 	s->open_handles = 3;
 }
 
-struct sbx_streamed *sbx_streamed_new(uv_loop_t *loop, struct sbx_service *svc,
-				      const char *id,
-				      const struct sbx_channel_handler *h,
-				      void *arg)
+struct sbx_carrier *sbx_streamed_new(uv_loop_t *loop, struct sbx_service *svc,
+				     const char *id,
+				     const struct sbx_channel_handler *h,
+				     void *arg)
 {
 	struct sbx_link_conf conf = {
 		.frame_max_out = SBX_FRAME_MAX_TO_HELPER,
@@ -485,6 +616,7 @@ struct sbx_streamed *sbx_streamed_new(uv_loop_t *loop, struct sbx_service *svc,
 		conf.frame_max_out = svc->type->max_unit;
 	if (svc->type->max_unacked)
 		conf.window_in = svc->type->max_unacked;
+	s->base.type = &streamed_carrier;
 	s->loop = loop;
 	s->svc = svc;
 	s->h = h;
@@ -498,111 +630,14 @@ struct sbx_streamed *sbx_streamed_new(uv_loop_t *loop, struct sbx_service *svc,
 		return NULL;
 	}
 	streamed_init_handles(s);
-	return s;
+	return &s->base;
 }
 
-void sbx_streamed_on_helpless(struct sbx_streamed *s, sbx_helpless_fn *fn,
+void sbx_streamed_on_helpless(struct sbx_carrier *c, sbx_helpless_fn *fn,
 			      void *arg)
 {
+	struct sbx_streamed *s = (struct sbx_streamed *)c;
+
 	s->on_helpless = fn;
 	s->helpless_arg = arg;
-}
-
-void sbx_streamed_start(struct sbx_streamed *s)
-{
-	if (s->started || s->phase == PHASE_CLOSING)
-		return;
-	s->started = true;
-	/* an idle one costs nothing: the tick starts with its first use */
-	uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
-	uv_timer_start(&s->retry, on_retry, s->attempts ? retry_delay(s) : 0,
-		       0);
-}
-
-void sbx_streamed_renew(struct sbx_streamed *s)
-{
-	if (!s->stream || s->phase != PHASE_UP)
-		return;
-	s->renews = true;
-	streamed_break(s, -ETIMEDOUT, "starting over");
-}
-
-void sbx_streamed_look_again(struct sbx_streamed *s)
-{
-	if (s->phase == PHASE_UP)
-		streamed_break(s, -ETIMEDOUT, "it was paused or resumed");
-	else if (s->phase == PHASE_DOWN && s->started)
-		uv_timer_start(&s->retry, on_retry, 0, 0);
-}
-
-static void streamed_quit(struct sbx_streamed *s)
-{
-	struct sbx_buf b;
-
-	sbx_buf_init(&b, 64);
-	sbx_hello_put_quit(&b);
-	sbx_link_send_control(s->link, sbx_buf_at(&b), sbx_buf_len(&b));
-	sbx_buf_release(&b);
-	streamed_pump(s);
-}
-
-void sbx_streamed_close(struct sbx_streamed *s, void (*on_closed)(void *arg),
-			void *arg)
-{
-	enum phase was = s->phase;
-
-	s->on_closed = on_closed;
-	s->closed_arg = arg;
-	uv_timer_stop(&s->retry);
-	streamed_enter(s, PHASE_CLOSING);
-	if (!s->stream) {
-		streamed_release(s);
-		return;
-	}
-	if (was == PHASE_UP && !s->error.err)
-		streamed_quit(s); /* on_stream_end, or the tick, goes on */
-	else
-		streamed_break(s, -ECANCELED, "the mount is ending");
-}
-
-int sbx_streamed_send(struct sbx_streamed *s, const void *data, size_t len)
-{
-	int r = sbx_link_send(s->link, data, len);
-
-	if (r == 0)
-		streamed_flush_later(s);
-	return r;
-}
-
-void sbx_streamed_expect(struct sbx_streamed *s, bool expecting)
-{
-	bool news = expecting && !s->expecting;
-
-	s->expecting = expecting;
-	if (!news)
-		return;
-	s->last_ping = 0;
-	if (s->phase == PHASE_DOWN && s->started &&
-	    uv_timer_get_due_in(&s->retry) > RETRY_WAITED_MS)
-		uv_timer_start(&s->retry, on_retry, retry_delay(s), 0);
-}
-
-bool sbx_streamed_is_up(const struct sbx_streamed *s)
-{
-	return s->phase == PHASE_UP;
-}
-
-bool sbx_streamed_is_trying(const struct sbx_streamed *s)
-{
-	return s->started && s->phase != PHASE_UP;
-}
-
-const struct sbx_remote_info *sbx_streamed_info(const struct sbx_streamed *s)
-{
-	return s->instance ? &s->info : NULL;
-}
-
-size_t sbx_streamed_unsent(const struct sbx_streamed *s)
-{
-	return sbx_link_queued(s->link) + sbx_link_unacked(s->link);
 }

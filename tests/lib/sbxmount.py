@@ -258,6 +258,15 @@ class Mount:
         return out
 
     @staticmethod
+    def signal_all(pids, number):
+        """Those that have ended meanwhile are let be."""
+        for p in pids:
+            try:
+                os.kill(p, number)
+            except ProcessLookupError:
+                pass
+
+    @staticmethod
     def overflow(two):
         """More changes of two files than the kernel keeps for a helper."""
         with open("/proc/sys/fs/inotify/max_queued_events") as f:

@@ -251,8 +251,7 @@ class Coherence(FolderTest):
         subprocess.run(["find", self.path("of"), "-ls"], check=True,
                        stdout=subprocess.DEVNULL)
         stopped = self.m.helpers()
-        for p in stopped:
-            os.kill(p, signal.SIGSTOP)
+        self.m.signal_all(stopped, signal.SIGSTOP)
         try:
             self.m.overflow([os.path.join(there, n) for n in noise])
             for i in range(40):
@@ -260,8 +259,7 @@ class Coherence(FolderTest):
                     f.write(b"newer")
                 os.mkdir(os.path.join(there, "of/d%d/e" % i))
         finally:
-            for p in stopped:
-                os.kill(p, signal.SIGCONT)
+            self.m.signal_all(stopped, signal.SIGCONT)
         self.run_(":")
         for i in range(40):
             d = self.path("of/d%d" % i)

@@ -3,7 +3,7 @@
 cost a few round trips, and none is ever read as it was."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import re, subprocess, time, unittest
+import re, signal, subprocess, time, unittest
 from sbxmount import FolderTest, wait_for
 
 DAYS_AGO = int(time.time()) - 3 * 86400
@@ -278,12 +278,10 @@ class Ahead(FolderTest):
         a, b = self.read_some()[:2]
         there = os.path.join(self.m.sandbox_dir("t"), self.name, "d")
         pids = self.m.helpers()
-        for pid in pids:
-            os.kill(pid, 19)
+        self.m.signal_all(pids, signal.SIGSTOP)
         with open(os.path.join(there, a), "w") as f:
             f.write("new\n")
-        for pid in pids:
-            os.kill(pid, 9)
+        self.m.signal_all(pids, signal.SIGKILL)
 
         def is_new():
             return self.get(a) == b"new\n"

@@ -41,8 +41,7 @@ class Faults(unittest.TestCase):
     def test_ports_asked_of_a_helper_that_is_lost(self):
         os.listdir(self.top)
         stopped, got = self.m.helpers(), []
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        self.m.signal_all(stopped, signal.SIGSTOP)
 
         def ask():
             with open(self.m.path("t", "ports")) as f:
@@ -54,8 +53,7 @@ class Faults(unittest.TestCase):
         t = threading.Thread(target=ask)
         t.start()
         wait_for(asked)
-        for pid in stopped:
-            os.kill(pid, signal.SIGKILL)
+        self.m.signal_all(stopped, signal.SIGKILL)
         t.join(60)
         self.assertEqual(len(got), 1)
 

@@ -350,15 +350,13 @@ class World:
         elif kind == "kill":
             m.kill_agent()
         stopped = self.m.helpers() if kind in ("stop", "overflow") else []
-        for p in stopped:
-            os.kill(p, signal.SIGSTOP)
+        m.signal_all(stopped, signal.SIGSTOP)
         try:
             if kind == "overflow":
                 self.m.overflow(self.noise)
             self.both("beside", ops)
         finally:
-            for p in stopped:
-                os.kill(p, signal.SIGCONT)
+            m.signal_all(stopped, signal.SIGCONT)
             if kind == "kill":
                 m.start_agent()
                 self.wait_for_exec()

@@ -14,6 +14,7 @@
 
 #define TICK_MS	     1000
 #define QUIT_MS	     1000
+#define KILL_MS	     3000 /* of closing: a shell may have to be started */
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 
@@ -348,7 +349,12 @@ static void op_lost(struct sbx_plain *p, const struct plain_shell *s,
 
 	op_left(p);
 	if (p->closing) {
-		plain_op_free(p, op);
+		/* what ends commands needs another shell then */
+		if (op->internal && op_may_repeat(op) &&
+		    why->err != -ECANCELED && op->tries++ < PLAIN_RESTARTS)
+			plain_queue_put_back(p, op);
+		else
+			plain_op_free(p, op);
 		return;
 	}
 	if (!sent || (op_may_repeat(op) && !op->type->drain &&
@@ -475,12 +481,13 @@ static void plain_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
 	plain_queue_drop(p);
 	plain_files_drop(p);
 	uv_timer_stop(&p->retry);
-	uv_timer_start(&p->tick, on_tick, QUIT_MS, QUIT_MS);
 	for (s = p->shells; s; s = s->next)
 		if (s->state == SHELL_STARTING)
 			plain_shell_break(s, -ECANCELED, "closing");
 	if (p->up)
 		plain_jobs_kill(p);
+	uv_timer_start(&p->tick, on_tick, p->queue ? KILL_MS : QUIT_MS,
+		       QUIT_MS);
 	plain_work_later(p);
 }
 

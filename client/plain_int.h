@@ -194,7 +194,6 @@ struct sbx_plain {
 	uv_timer_t tick, retry;
 	uv_prepare_t work;
 	unsigned int open_handles;
-	uint64_t close_at;
 	void (*on_closed)(void *arg);
 	void *closed_arg;
 };

@@ -228,8 +228,8 @@ class Mount:
         top = self.sandbox_dir(name) if RUNS else self.path(name, "workspace")
         open(os.path.join(top, file), "w").close()
 
-    def helpers(self):
-        """Process ids of the helpers, to stop them and let them go on."""
+    def processes(self):
+        """Those of all sandboxes, from outside: {PID: (WORDS, SESSION)}."""
         parent, session = {}, {}
         for p in os.listdir("/proc"):
             if p.isdigit():
@@ -239,7 +239,7 @@ class Mount:
                     parent[int(p)], session[int(p)] = map(int, words[1:4:2])
                 except OSError:
                     pass
-        out = []
+        out = {}
         for p in parent:
             q = p
             while q in parent and q != self.agent.pid:
@@ -248,14 +248,17 @@ class Mount:
                 continue
             try:
                 with open("/proc/%d/cmdline" % p) as f:
-                    words = f.read().split("\0")
+                    out[p] = f.read().split("\0"), session[p]
             except OSError:
                 continue
-            # of those that run for an exchange, the one that stays
-            if re.search("/sbxfs(-[0-9]+)?/helper-", words[0]) and (
-                    "--batch" not in words or session[p] == p):
-                out.append(p)
         return out
+
+    def helpers(self):
+        """Process ids of the helpers, to stop them and let them go on."""
+        # of those that run for an exchange, the one that stays
+        return [p for p, (words, session) in self.processes().items()
+                if re.search("/sbxfs(-[0-9]+)?/helper-", words[0]) and (
+                    "--batch" not in words or session == p)]
 
     @staticmethod
     def signal_all(pids, number):

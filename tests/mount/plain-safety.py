@@ -4,7 +4,7 @@ belongs to one user, lost and lying shells lose nothing silently; and it is
 there by itself where no helper can run."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, hashlib, random, re, shutil, threading, time, unittest
+import errno, hashlib, random, re, shutil, signal, threading, time, unittest
 from sbxmount import SERVICE, FolderTest, Mount, wait_for
 
 # as often as something can be done in between: a terminal takes its time
@@ -211,14 +211,22 @@ class ByItself(unittest.TestCase):
 
 
     def test_unmounting_ends_commands(self):
-        """also when no shell is there to do it"""
+        """also when no shell is there to do it, though one was until just
+        now"""
         m = Mount(options=["helper=off"])
         try:
             m.create("t")
             with open(m.path("t", "exec"), "w") as f:
                 f.write("exec sleep 4242")
-            m.run("t", 'kill -9 $(pgrep -f "[s]bxfs-plain")')
+            m.run("t", "echo")
+            m.control("fault delay 200")
+            shells = [p for p, (words, _) in m.processes().items()
+                      if "sbxfs-plain" in words]
+            self.assertTrue(shells)
+            for p in shells:
+                os.kill(p, signal.SIGKILL)
             m.unmount()
+            m.control("fault delay 0")
             m.start(["helper=off"])
             self.assertEqual(m.run("t", 'pgrep -f "[s]leep 4242"; :'), b"")
         finally:

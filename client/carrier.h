@@ -25,6 +25,8 @@ struct sbx_carrier_type {
 	/* -EMSGSIZE, -EAGAIN, -ENOMEM */
 	int (*send)(struct sbx_carrier *c, uint32_t id, const void *data,
 		    size_t len);
+	void (*defer)(struct sbx_carrier *c, unsigned int ms); /* may be NULL */
+	void (*hasten)(struct sbx_carrier *c);		       /* may be NULL */
 	bool (*withdraw)(struct sbx_carrier *c, uint32_t id);  /* false */
 	void (*expect)(struct sbx_carrier *c, bool expecting); /* may be NULL */
 
@@ -35,6 +37,7 @@ struct sbx_carrier_type {
 	size_t (*unsent)(const struct sbx_carrier *c);
 	uint64_t (*heard_ms)(const struct sbx_carrier *c);    /* UINT64_MAX */
 	uint64_t (*answered_ms)(const struct sbx_carrier *c); /* 0 */
+	uint64_t (*asked_ms)(const struct sbx_carrier *c);    /* 0 */
 	bool (*is_occupied)(const struct sbx_carrier *c);     /* false */
 };
 

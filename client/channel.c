@@ -141,6 +141,18 @@ int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
 	return c->carrier->type->send(c->carrier, id, data, len);
 }
 
+void sbx_channel_defer(struct sbx_channel *c, unsigned int ms)
+{
+	if (c->carrier->type->defer)
+		c->carrier->type->defer(c->carrier, ms);
+}
+
+void sbx_channel_hasten(struct sbx_channel *c)
+{
+	if (c->carrier->type->hasten)
+		c->carrier->type->hasten(c->carrier);
+}
+
 bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id)
 {
 	return c->carrier->type->withdraw &&
@@ -184,6 +196,13 @@ uint64_t sbx_channel_answered_ms(const struct sbx_channel *c)
 {
 	return c->carrier->type->answered_ms
 		       ? c->carrier->type->answered_ms(c->carrier)
+		       : 0;
+}
+
+uint64_t sbx_channel_asked_ms(const struct sbx_channel *c)
+{
+	return c->carrier->type->asked_ms
+		       ? c->carrier->type->asked_ms(c->carrier)
 		       : 0;
 }
 

@@ -43,6 +43,9 @@ void sbx_channel_look_again(struct sbx_channel *c);
  * of the request, if somebody waits for its answer, or 0. */
 int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
 		     size_t len);
+/* As sbx_remote_defer and sbx_remote_hasten. */
+void sbx_channel_defer(struct sbx_channel *c, unsigned int ms);
+void sbx_channel_hasten(struct sbx_channel *c);
 /* Takes a request back.  False: it may have been sent, which only those that
  * wait for a run (exchange.h) have not been. */
 bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id);
@@ -58,6 +61,8 @@ const struct sbx_remote_info *sbx_channel_info(const struct sbx_channel *c);
 uint64_t sbx_channel_heard_ms(const struct sbx_channel *c);
 /* Where requests go in runs: the loop's time of the last answer.  Else 0. */
 uint64_t sbx_channel_answered_ms(const struct sbx_channel *c);
+/* ... since when an answer has been waited for.  Else 0, and if none is. */
+uint64_t sbx_channel_asked_ms(const struct sbx_channel *c);
 /* A command of the user's runs there, for which everything else waits. */
 bool sbx_channel_is_occupied(const struct sbx_channel *c);
 /* messages queued and frames not acknowledged, in bytes */

@@ -19,7 +19,8 @@ void exchange_reset(struct sbx_exchange *x)
 {
 	exchange_queue_clear(&x->queue);
 	sbx_link_reset(x->link);
-	x->lazy = x->lazy_sent = 0;
+	x->lazy_sent = 0;
+	uv_timer_stop(&x->hurry);
 }
 
 /* ---- what is next ---- */
@@ -79,14 +80,15 @@ static size_t exchange_unsent(const struct sbx_carrier *c)
 	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
 	size_t n = x->queue.bytes + sbx_link_queued(x->link) +
 		   sbx_link_unacked(x->link);
+	size_t lazy = x->queue.lazy + x->lazy_sent;
 
-	return n > x->lazy ? n - x->lazy : 0;
+	return n > lazy ? n - lazy : 0;
 }
 
 /* Something is queued, or not acknowledged, that is worth a run. */
 static bool exchange_wants(const struct sbx_exchange *x)
 {
-	return exchange_unsent(&x->base) || x->lazy > LAZY_MAX;
+	return exchange_unsent(&x->base) || x->queue.lazy > LAZY_MAX;
 }
 
 static void exchange_idle(struct sbx_exchange *x, unsigned int ms)
@@ -122,6 +124,24 @@ static void exchange_park(struct sbx_exchange *x)
 		exchange_call(x, true, false);
 }
 
+/* A command of the user's, or what must be said before it, or nothing. */
+static bool exchange_take_turn(struct sbx_exchange *x)
+{
+	enum exchange_turn turn = EXCHANGE_TURN_NONE;
+
+	if (x->up && !x->more)
+		turn = exchange_jobs_run(x);
+	if (turn == EXCHANGE_TURN_BEFORE ||
+	    (turn == EXCHANGE_TURN_NONE &&
+	     (!x->up || x->more || exchange_wants(x)))) {
+		x->hasty = exchange_is_soon(x);
+		exchange_call(x, false, false);
+	} else if (turn == EXCHANGE_TURN_NONE) {
+		return false;
+	}
+	return true;
+}
+
 void exchange_plan(struct sbx_exchange *x)
 {
 	bool parked = x->current && x->current->run.parks;
@@ -142,10 +162,7 @@ void exchange_plan(struct sbx_exchange *x)
 	}
 	if (x->upload.plant.blob) {
 		exchange_piece(x);
-	} else if (!x->up || x->more || exchange_wants(x)) {
-		x->hasty = exchange_is_soon(x);
-		exchange_call(x, false, false);
-	} else if (exchange_jobs_run(x) || parked) {
+	} else if (exchange_take_turn(x) || parked) {
 		return;
 	} else if (x->lim->parks) {
 		exchange_park(x);
@@ -166,23 +183,9 @@ static bool is_lazy(uint32_t id, const uint8_t *p, size_t len)
 		p[1] == SBX_OP_CLOSE || p[1] == SBX_OP_CREDS);
 }
 
-static int exchange_send(struct sbx_carrier *c, uint32_t id, const void *data,
-			 size_t len)
+/* There is something to be said: a run is on its way, or is begun soon. */
+static void exchange_stir(struct sbx_exchange *x)
 {
-	struct sbx_exchange *x = (struct sbx_exchange *)c;
-	bool lazy = is_lazy(id, data, len);
-	int r = -EOPNOTSUPP;
-
-	if (x->lim->commands)
-		r = exchange_jobs_send(x, data, len);
-	if (r == -EOPNOTSUPP) {
-		r = exchange_queue_add(&x->queue, id, data, len);
-		x->lazy += r == 0 && lazy ? len : 0;
-	}
-	if (r < 0 || x->closing)
-		return r;
-	if (lazy && !exchange_wants(x))
-		return 0;
 	x->started = true;
 	x->polls = 0;
 	/* a run under way, or a pause after a failure, gathers, too */
@@ -193,6 +196,52 @@ static int exchange_send(struct sbx_carrier *c, uint32_t id, const void *data,
 		x->gathering = true;
 		uv_timer_start(&x->due, on_due, x->lim->gather_ms, 0);
 	}
+}
+
+static void on_hurry(uv_timer_t *t)
+{
+	struct sbx_exchange *x = t->data;
+
+	exchange_queue_hasten(&x->queue);
+	if (!x->closing && exchange_wants(x))
+		exchange_stir(x);
+}
+
+static void exchange_defer(struct sbx_carrier *c, unsigned int ms)
+{
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
+	x->within_ms = ms;
+}
+
+static void exchange_hasten(struct sbx_carrier *c)
+{
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
+	if (!uv_is_active((uv_handle_t *)&x->hurry))
+		return;
+	uv_timer_stop(&x->hurry);
+	on_hurry(&x->hurry);
+}
+
+static int exchange_send(struct sbx_carrier *c, uint32_t id, const void *data,
+			 size_t len)
+{
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+	bool lazy = x->within_ms || is_lazy(id, data, len);
+	int r = -EOPNOTSUPP;
+
+	if (x->lim->commands)
+		r = exchange_jobs_send(x, data, len);
+	if (r == -EOPNOTSUPP)
+		r = exchange_queue_add(&x->queue, id, data, len, lazy);
+	if (r < 0 || x->closing)
+		return r;
+	if (x->within_ms && x->within_ms != SBX_WHENEVER &&
+	    !uv_is_active((uv_handle_t *)&x->hurry))
+		uv_timer_start(&x->hurry, on_hurry, x->within_ms, 0);
+	if (!lazy || exchange_wants(x))
+		exchange_stir(x);
 	return 0;
 }
 
@@ -304,6 +353,7 @@ void exchange_run_over(struct sbx_exchange *x)
 	}
 	uv_close((uv_handle_t *)&x->due, on_freed);
 	uv_close((uv_handle_t *)&x->late, on_freed);
+	uv_close((uv_handle_t *)&x->hurry, on_freed);
 }
 
 static void exchange_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
@@ -358,6 +408,13 @@ static uint64_t exchange_answered_ms(const struct sbx_carrier *c)
 	return x->answered_ms;
 }
 
+static uint64_t exchange_asked_ms(const struct sbx_carrier *c)
+{
+	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
+
+	return x->asked_ms;
+}
+
 static bool exchange_is_occupied(const struct sbx_carrier *c)
 {
 	const struct sbx_exchange *x = (const struct sbx_exchange *)c;
@@ -371,6 +428,8 @@ static const struct sbx_carrier_type exchange_carrier = {
 	.look_again = exchange_look_again,
 	.close = exchange_close,
 	.send = exchange_send,
+	.defer = exchange_defer,
+	.hasten = exchange_hasten,
 	.withdraw = exchange_withdraw,
 	.expect = exchange_expect,
 	.is_up = exchange_is_up,
@@ -379,6 +438,7 @@ static const struct sbx_carrier_type exchange_carrier = {
 	.unsent = exchange_unsent,
 	.heard_ms = exchange_heard_ms,
 	.answered_ms = exchange_answered_ms,
+	.asked_ms = exchange_asked_ms,
 	.is_occupied = exchange_is_occupied,
 };
 
@@ -423,8 +483,9 @@ struct sbx_carrier *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
 	x->asked_end = &x->asked;
 	uv_timer_init(loop, &x->due);
 	uv_timer_init(loop, &x->late);
-	x->due.data = x->late.data = x;
-	x->open_handles = 2;
+	uv_timer_init(loop, &x->hurry);
+	x->due.data = x->late.data = x->hurry.data = x;
+	x->open_handles = 3;
 	return &x->base;
 }
 

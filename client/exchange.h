@@ -13,9 +13,10 @@
  *	exchange_jobs.c		commands of the user, where they are runs
  *
  * THRIFT.  A run may cost much (timetravel keeps a snapshot of each).  So
- * messages are gathered for a moment, nothing runs while nobody wants
- * anything, and what was heard is good for as long as its reader likes
- * (sbx_channel_heard_ms): nothing is pushed, unless runs may be parked.
+ * messages are gathered for a moment, what is in no hurry goes along with
+ * something else, nothing runs while nobody wants anything, and what was heard
+ * is good for as long as its reader likes (sbx_channel_heard_ms): nothing is
+ * pushed, unless runs may be parked.
  *
  * TRUTH.  Everything that happened in the sandbox before an exchange was
  * answered is told by its answer, in order; so an empty exchange makes all

@@ -56,13 +56,19 @@ struct exchange_message;
 
 struct exchange_queue {
 	struct exchange_message *first, **end;
-	size_t bytes;
+	size_t bytes, lazy; /* lazy: those of them that are in no hurry */
+	uint64_t nr;	    /* messages ever queued */
 };
 
 void exchange_queue_init(struct exchange_queue *q);
-/* A copy.  -EMSGSIZE, -ENOMEM. */
+/* A copy; lazy: it is not worth a run.  -EMSGSIZE, -ENOMEM, -EAGAIN: too much
+ * waits already. */
 int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
-		       size_t len);
+		       size_t len, bool lazy);
+/* All that waits is worth a run. */
+void exchange_queue_hasten(struct exchange_queue *q);
+/* Whether one of the first nr messages still waits. */
+bool exchange_queue_has(const struct exchange_queue *q, uint64_t nr);
 /* The request of this id; false: it is not there (any more). */
 bool exchange_queue_drop(struct exchange_queue *q, uint32_t id);
 /* Hands the first ones on until the link has so many bytes to give out.
@@ -111,8 +117,8 @@ struct sbx_exchange {
 	struct exchange_run runs[2];
 	struct exchange_run *current; /* the link is attached to it, or NULL */
 	uint8_t *unit;		      /* a batch being written */
-	/* bytes queued that are not worth a run; of the run under way */
-	size_t lazy, lazy_sent;
+	unsigned int within_ms;	      /* sbx_remote_defer */
+	size_t lazy_sent; /* not worth a run, sent and not acknowledged */
 
 	bool started, up, expecting, closing, refused, told_down;
 	bool quits;	     /* the helper is to be told that it shall end */
@@ -124,12 +130,15 @@ struct sbx_exchange {
 	/* of one run: lim->output, more while that comes whole, at most this */
 	size_t output, output_most;
 	uint64_t heard_ms, answered_ms;
+	uint64_t asked_ms; /* the first run since that was answered; 0: none */
 	struct sbx_error error;
 	uv_timer_t due;
+	uv_timer_t hurry;		  /* for what has been in no hurry */
 	bool gathering, pausing, polling; /* why it runs */
 
 	struct exchange_job *jobs, *job; /* job: the one that runs */
 	struct exchange_asked *asked, **asked_end;
+	size_t asked_bytes;
 	uv_timer_t late; /* for what was asked */
 	unsigned int open_handles;
 	void (*on_closed)(void *arg);
@@ -163,10 +172,16 @@ void exchange_new_session(struct sbx_exchange *x);
 
 /* ---- jobs: exchange_jobs.c ---- */
 
-/* Takes a request about commands; -EOPNOTSUPP: it is for the helper. */
+/* Takes a request about commands; -EOPNOTSUPP: it is for the helper; -EAGAIN:
+ * too much waits already. */
 int exchange_jobs_send(struct sbx_exchange *x, const void *data, size_t len);
-/* The next command, if there is one; false: there is none. */
-bool exchange_jobs_run(struct sbx_exchange *x);
+enum exchange_turn {
+	EXCHANGE_TURN_NONE,   /* no command is ready to run */
+	EXCHANGE_TURN_BEFORE, /* first what was said before the next one */
+	EXCHANGE_TURN_TAKEN,  /* it runs */
+};
+/* The next command, if it is its turn. */
+enum exchange_turn exchange_jobs_run(struct sbx_exchange *x);
 /* An exchange has been answered. */
 void exchange_jobs_told(struct sbx_exchange *x);
 /* Starts nothing any more; x->job ends later. */

@@ -15,6 +15,7 @@
 #include "client/wire/base64.h"
 
 #define MAX_JOBS   1024
+#define MAX_ASKED  ((size_t)4 << 20) /* bytes of requests in one turn */
 #define PIECE	   (32 * 1024)
 #define KILL_AFTER 2 /* seconds after TERM, of what has a timeout */
 #define GRACE_MS   10000
@@ -27,6 +28,7 @@ struct exchange_job {
 	enum { WAITING, RUNNING, OVER, TOLD } state;
 	struct sbx_buf command, input;
 	bool input_ended;
+	uint64_t after; /* which messages were queued before it was complete */
 	uint32_t timeout_ms;
 	uint64_t began, took;
 	uint64_t credit[2];
@@ -269,17 +271,39 @@ static void job_start(struct exchange_job *j)
 	reply(x, id, 0);
 }
 
-bool exchange_jobs_run(struct sbx_exchange *x)
+static struct exchange_job *job_next(const struct sbx_exchange *x)
 {
 	struct exchange_job *j = x->jobs;
 
 	while (j && !job_is_ready(j))
 		j = j->next;
-	if (!j)
-		return false;
-	job_start(j);
-	/* it may have been refused: the next one has its turn */
-	return x->job || exchange_jobs_run(x);
+	return j;
+}
+
+/*
+ * What was queued before it has been answered.  What came later waits, or
+ * somebody who asks without pause would keep it waiting; behind each command
+ * there is an exchange, so that has its turn, too.
+ */
+static bool job_has_turn(const struct exchange_job *j)
+{
+	const struct sbx_exchange *x = j->x;
+
+	return !exchange_queue_has(&x->queue, j->after) &&
+	       !sbx_link_queued(x->link) && !sbx_link_unacked(x->link);
+}
+
+enum exchange_turn exchange_jobs_run(struct sbx_exchange *x)
+{
+	struct exchange_job *j;
+
+	/* one may be refused: the next one has its turn */
+	while (!x->job && (j = job_next(x))) {
+		if (!job_has_turn(j))
+			return EXCHANGE_TURN_BEFORE;
+		job_start(j);
+	}
+	return x->job ? EXCHANGE_TURN_TAKEN : EXCHANGE_TURN_NONE;
 }
 
 void exchange_jobs_close(struct sbx_exchange *x)
@@ -414,7 +438,8 @@ static int exec_parse(struct exchange_job *j, struct sbx_rd *rd)
 	return j->command.err;
 }
 
-static int job_new(struct sbx_exchange *x, uint32_t id, struct sbx_rd *rd)
+static int job_new(struct sbx_exchange *x, uint32_t id, struct sbx_rd *rd,
+		   uint64_t after)
 {
 	struct exchange_job *j, **end = &x->jobs;
 	uint32_t number = sbx_get_u32(rd);
@@ -438,6 +463,7 @@ static int job_new(struct sbx_exchange *x, uint32_t id, struct sbx_rd *rd)
 		return r;
 	}
 	j->id = id;
+	j->after = after;
 	*end = j;
 	return 1;
 }
@@ -500,15 +526,18 @@ static int job_close_output(struct exchange_job *j, uint32_t stream)
 
 /* 1: it is answered later */
 static int job_request(struct sbx_exchange *x, uint32_t op, uint32_t id,
-		       struct sbx_rd *rd)
+		       struct sbx_rd *rd, uint64_t after)
 {
 	struct sbx_rd all = *rd;
 	struct exchange_job *j = job_find(x, sbx_get_u32(rd));
 	uint32_t a, b;
 
+	if (j && op == SBX_OP_STDIN)
+		j->after = after;
+
 	switch (op) {
 	case SBX_OP_EXEC:
-		return job_new(x, id, &all);
+		return job_new(x, id, &all, after);
 	case SBX_OP_STDIN:
 		return job_stdin(j, rd);
 	case SBX_OP_SIGNAL:
@@ -529,6 +558,7 @@ static int job_request(struct sbx_exchange *x, uint32_t op, uint32_t id,
 /* A request that was taken: answers never come from within sending. */
 struct exchange_asked {
 	struct exchange_asked *next;
+	uint64_t after;
 	size_t len;
 	uint8_t data[];
 };
@@ -545,7 +575,7 @@ static void request_run(struct sbx_exchange *x, const struct exchange_asked *a)
 	rd = sbx_rd_root(&m);
 	op = sbx_get_u32(&rd);
 	id = sbx_get_u32(&rd);
-	r = rd.err ? -EINVAL : job_request(x, op, id, &rd);
+	r = rd.err ? -EINVAL : job_request(x, op, id, &rd, a->after);
 	if (r <= 0)
 		reply(x, id, r);
 	sbx_msg_release(&m);
@@ -560,6 +590,7 @@ static void on_late(uv_timer_t *t)
 		x->asked = a->next;
 		if (!x->asked)
 			x->asked_end = &x->asked;
+		x->asked_bytes -= a->len;
 		request_run(x, a);
 		free(a);
 	}
@@ -574,11 +605,15 @@ int exchange_jobs_send(struct sbx_exchange *x, const void *data, size_t len)
 	/* an array of less than 16, and numbers below 128 */
 	if (len < 2 || p[1] < SBX_OP_EXEC || p[1] > SBX_OP_HANGUP)
 		return -EOPNOTSUPP;
+	if (x->asked_bytes + len > MAX_ASKED)
+		return -EAGAIN;
 	a = malloc(sizeof(*a) + len);
 	if (!a)
 		return -ENOMEM;
 	a->next = NULL;
+	a->after = x->queue.nr;
 	a->len = len;
+	x->asked_bytes += len;
 	memcpy(a->data, data, len);
 	*x->asked_end = a;
 	x->asked_end = &a->next;

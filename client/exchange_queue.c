@@ -9,9 +9,15 @@
 
 #include "client/exchange_int.h"
 
+/* Bytes that wait.  What nobody waits for is small, and would be missed for
+ * good: of that there may be as much again. */
+#define MAX_QUEUED ((size_t)16 << 20)
+
 struct exchange_message {
 	struct exchange_message *next;
 	uint32_t id; /* of the request; 0: nobody waits for its answer */
+	bool lazy;
+	uint64_t nr;
 	size_t len;
 	uint8_t data[];
 };
@@ -22,23 +28,43 @@ void exchange_queue_init(struct exchange_queue *q)
 }
 
 int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
-		       size_t len)
+		       size_t len, bool lazy)
 {
 	struct exchange_message *m;
 
 	if (!len || len > SBX_MESSAGE_MAX)
 		return -EMSGSIZE;
+	if (q->bytes + len > (id ? MAX_QUEUED : 2 * MAX_QUEUED))
+		return -EAGAIN;
 	m = malloc(sizeof(*m) + len);
 	if (!m)
 		return -ENOMEM;
 	m->next = NULL;
 	m->id = id;
+	m->lazy = lazy;
+	m->nr = ++q->nr;
 	m->len = len;
 	memcpy(m->data, data, len);
 	*q->end = m;
 	q->end = &m->next;
 	q->bytes += len;
+	q->lazy += lazy ? len : 0;
 	return 0;
+}
+
+void exchange_queue_hasten(struct exchange_queue *q)
+{
+	struct exchange_message *m;
+
+	for (m = q->first; m && q->lazy; m = m->next) {
+		q->lazy -= m->lazy ? m->len : 0;
+		m->lazy = false;
+	}
+}
+
+bool exchange_queue_has(const struct exchange_queue *q, uint64_t nr)
+{
+	return q->first && q->first->nr <= nr;
 }
 
 static void queue_take(struct exchange_queue *q, struct exchange_message **at)
@@ -49,6 +75,7 @@ static void queue_take(struct exchange_queue *q, struct exchange_message **at)
 	if (q->end == &m->next)
 		q->end = at;
 	q->bytes -= m->len;
+	q->lazy -= m->lazy ? m->len : 0;
 	free(m);
 }
 

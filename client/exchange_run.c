@@ -123,18 +123,21 @@ static int exchange_attach(struct sbx_exchange *x)
 /* Everything that is not acknowledged, as far as it goes in, as text. */
 static int exchange_put_batch(struct sbx_exchange *x, struct sbx_buf *input)
 {
-	size_t max = BATCH_ROOM(x), len = 0, n;
+	size_t max = BATCH_ROOM(x), len = 0, n, lazy = x->queue.lazy;
 	uint8_t *room;
 	int r = exchange_queue_give(&x->queue, x->link, max);
 
+	x->lazy_sent += lazy - x->queue.lazy;
 	if (r < 0)
 		return r;
 	while ((n = sbx_link_output(x->link, x->unit + len, max - len)))
 		len += n;
 	/* of what does not go in all is worth the next run */
-	if (x->queue.first || sbx_link_queued(x->link))
-		x->lazy = 0;
-	x->lazy_sent = x->lazy;
+	if (x->queue.first || sbx_link_queued(x->link)) {
+		exchange_queue_hasten(&x->queue);
+		x->lazy_sent = 0;
+	}
+	uv_timer_stop(&x->hurry);
 	room = sbx_buf_room(input, SBX_BASE64_LEN(len) + 2);
 	if (!room)
 		return -ENOMEM;
@@ -163,6 +166,8 @@ static void exchange_start_run(struct sbx_exchange *x, struct exchange_run *r,
 	};
 	r->busy = true;
 	r->what = what;
+	if (!parks && !x->asked_ms)
+		x->asked_ms = uv_now(x->loop);
 	x->current = r;
 	x->svc->type->run(x->svc, x->id, &r->run);
 }
@@ -301,7 +306,7 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 	}
 	x->nonsense = x->failures = x->old_pid = 0;
 	x->answered_ms = uv_now(x->loop);
-	x->lazy -= x->lazy_sent;
+	x->asked_ms = 0;
 	x->lazy_sent = 0;
 	x->upload.plant.blob = NULL;
 	x->upload.plant.rounds = 0;

@@ -125,19 +125,29 @@ static bool op_waits_for_turn(const struct sbx_remote *r, uint8_t op)
 	return op == SBX_OP_EXEC && info && info->runs;
 }
 
+static bool is_due(const struct sbx_remote *r, const struct pending *p,
+		   uint64_t since, uint64_t now)
+{
+	if (since < p->since)
+		since = p->since;
+	return now - since >= r->timeout_ms;
+}
+
 /*
  * It waits for a run that does not come: a command of the user's is under way,
  * or one of ours that is not answered.  While answers come it has its turn.
+ * Or it went with that run, and whether it was carried out is not known.
  */
 static bool pending_is_stuck(struct sbx_remote *r, const struct pending *p,
 			     uint64_t now)
 {
-	uint64_t since = sbx_channel_answered_ms(r->channel);
+	uint64_t asked = sbx_channel_asked_ms(r->channel);
 
-	if (since < p->since)
-		since = p->since;
-	return now - since >= r->timeout_ms &&
-	       sbx_channel_withdraw(r->channel, p->id);
+	if (is_due(r, p, sbx_channel_answered_ms(r->channel), now) &&
+	    sbx_channel_withdraw(r->channel, p->id))
+		return true;
+	return asked && is_due(r, p, asked, now) &&
+	       !op_waits_for_turn(r, p->op);
 }
 
 /* True: it is stuck. */
@@ -188,15 +198,22 @@ static void on_tick(uv_timer_t *t)
 	bool stuck = false;
 	uint32_t i;
 
-	if (!r->nr_pending) {
+	if (r->nr_pending == r->nr_lazy) {
 		uv_timer_stop(t);
 		return;
 	}
 	for (i = 0; i < r->nr_slots; i++)
-		if (r->slots[i].id && !r->slots[i].fail)
+		if (r->slots[i].id && !r->slots[i].fail &&
+		    r->slots[i].haste == NOW)
 			stuck |= pending_check(r, &r->slots[i], now);
 	if (stuck)
 		remote_tell_stuck(r);
+}
+
+static void remote_tick(struct sbx_remote *r)
+{
+	if (!uv_is_active((uv_handle_t *)&r->tick) && !r->closing)
+		uv_timer_start(&r->tick, on_tick, TICK_MS, TICK_MS);
 }
 
 /* ---- sending ---- */
@@ -318,8 +335,10 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 	p->done = done;
 	p->part = part;
 	p->arg = arg;
-	if (!uv_is_active((uv_handle_t *)&r->tick) && !r->closing)
-		uv_timer_start(&r->tick, on_tick, TICK_MS, TICK_MS);
+	if (r->within_ms)
+		sbx_remote_pending_defer(r, p);
+	else
+		remote_tick(r);
 	err = remote_send(r, p->id);
 	if (err < 0)
 		sbx_remote_pending_fail_later(r, p, err);
@@ -344,6 +363,22 @@ int sbx_remote_submit_quiet(struct sbx_remote *r)
 	if (p)
 		memset(sbx_buf_at(&r->scratch) + at + 1, 0, 4);
 	return remote_send(r, 0);
+}
+
+void sbx_remote_defer(struct sbx_remote *r, unsigned int ms)
+{
+	r->within_ms = ms;
+	if (r->channel)
+		sbx_channel_defer(r->channel, ms);
+}
+
+void sbx_remote_hasten(struct sbx_remote *r)
+{
+	if (!r->hurries || !r->channel)
+		return;
+	sbx_remote_pending_hasten(r);
+	remote_tick(r);
+	sbx_channel_hasten(r->channel);
 }
 
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number)

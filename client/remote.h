@@ -148,6 +148,16 @@ uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
  * there now, or none.  Negative errno: it never will. */
 int sbx_remote_submit_quiet(struct sbx_remote *r);
 /*
+ * What is submitted from here on is in no hurry, until this is called with 0:
+ * where a run is what it costs (exchange.h) it goes along with what is, in its
+ * order, at the latest after ms; SBX_WHENEVER: never by itself.  Who waits for
+ * an answer of these says so.
+ */
+#define SBX_WHENEVER UINT32_MAX
+void sbx_remote_defer(struct sbx_remote *r, unsigned int ms);
+/* Somebody waits: what was deferred to some time is sent now. */
+void sbx_remote_hasten(struct sbx_remote *r);
+/*
  * Gives up waiting: done is called with -EINTR from within.  A request that
  * already went out is carried out all the same.  Unknown numbers are ignored.
  */

@@ -18,7 +18,8 @@
 struct pending {
 	uint32_t id; /* 0: the slot is free */
 	uint8_t op;
-	bool ahead;	/* see sbx_remote_ahead */
+	bool ahead;			    /* see sbx_remote_ahead */
+	enum { NOW, SOON, WHENEVER } haste; /* see sbx_remote_defer */
 	int fail;	/* to be completed with this by the next kick */
 	uint64_t order; /* in which requests were begun */
 	uint64_t since, begun;
@@ -64,6 +65,9 @@ struct sbx_remote {
 
 	struct pending *slots;
 	uint32_t nr_slots, nr_pending, next_slot;
+	uint32_t nr_lazy;	/* of those that wait: not NOW */
+	unsigned int within_ms; /* sbx_remote_defer */
+	bool hurries;		/* some of them may be SOON */
 	bool listening;
 	uint64_t last_order;
 	uint16_t generation;
@@ -94,6 +98,10 @@ struct sbx_remote {
 struct pending *sbx_remote_pending_find(struct sbx_remote *r, uint32_t id);
 /* A free slot with a new id; NULL: too many wait already. */
 struct pending *sbx_remote_pending_new(struct sbx_remote *r);
+/* It is in no hurry: sbx_remote_defer. */
+void sbx_remote_pending_defer(struct sbx_remote *r, struct pending *p);
+/* All that is SOON is NOW. */
+void sbx_remote_pending_hasten(struct sbx_remote *r);
 /* Frees the slot without a word: nobody wants the answer. */
 void sbx_remote_pending_drop(struct sbx_remote *r, struct pending *p);
 /* Frees the slot and gives its owner the answer; rd NULL: there is none, and

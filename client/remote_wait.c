@@ -41,7 +41,30 @@ static void remote_expect(struct sbx_remote *r)
 	bool listening = r->listening && info && info->silent;
 
 	if (r->channel)
-		sbx_channel_expect(r->channel, r->nr_pending || listening);
+		sbx_channel_expect(r->channel,
+				   r->nr_pending > r->nr_lazy || listening);
+}
+
+void sbx_remote_pending_defer(struct sbx_remote *r, struct pending *p)
+{
+	p->haste = r->within_ms == SBX_WHENEVER ? WHENEVER : SOON;
+	r->hurries |= p->haste == SOON;
+	if (++r->nr_lazy == r->nr_pending)
+		remote_expect(r);
+}
+
+void sbx_remote_pending_hasten(struct sbx_remote *r)
+{
+	uint32_t i;
+
+	for (i = 0; i < r->nr_slots; i++) {
+		if (!r->slots[i].id || r->slots[i].haste != SOON)
+			continue;
+		r->slots[i].haste = NOW;
+		if (r->nr_lazy-- == r->nr_pending)
+			remote_expect(r);
+	}
+	r->hurries = false;
 }
 
 void sbx_remote_listen(struct sbx_remote *r, bool listening)
@@ -62,7 +85,7 @@ struct pending *sbx_remote_pending_new(struct sbx_remote *r)
 			break;
 	}
 	r->next_slot = slot + 1;
-	if (!r->nr_pending++)
+	if (r->nr_pending++ == r->nr_lazy)
 		remote_expect(r);
 	if (!++r->generation)
 		r->generation = 1; /* ids stay above 65535: see submit_quiet */
@@ -108,9 +131,12 @@ void sbx_remote_held_clear(struct sbx_remote *r)
 
 void sbx_remote_pending_drop(struct sbx_remote *r, struct pending *p)
 {
+	r->nr_pending--;
+	r->nr_lazy -= p->haste != NOW;
 	p->id = 0;
 	p->fail = 0;
-	if (!--r->nr_pending)
+	p->haste = NOW;
+	if (r->nr_pending == r->nr_lazy)
 		remote_expect(r);
 }
 

@@ -205,6 +205,10 @@ static void service_run(struct sbx_service *base, const char *id,
 		uv_timer_start(&o->timer, on_timer, 0, 0);
 		return;
 	}
+	if (o->fault == RUN_SILENT) {
+		uv_timer_init(svc->loop, &o->timer);
+		return;
+	}
 	spawn(o);
 }
 
@@ -215,6 +219,8 @@ static void service_cancel(struct sbx_service *base, struct sbx_run *run)
 	o->canceled = true;
 	if (o->process.pid)
 		uv_process_kill(&o->process, 9);
+	else if (o->fault == RUN_SILENT)
+		uv_timer_start(&o->timer, on_timer, 0, 0);
 }
 
 static void on_submit(uv_timer_t *t)

@@ -15,6 +15,7 @@ enum run_fault {
 	RUN_CUT,	 /* the second half of its output is missing */
 	RUN_NOT_STARTED, /* as the helper says that it could not be */
 	RUN_NOISE,	 /* something else is printed around it */
+	RUN_SILENT,	 /* never run, and no answer before it is canceled */
 };
 
 /* folder: the workspace; input: bytes of a run's input */

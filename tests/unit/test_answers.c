@@ -46,6 +46,14 @@ int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
 	return 0;
 }
 
+void sbx_channel_defer(struct sbx_channel *c, unsigned int ms)
+{
+}
+
+void sbx_channel_hasten(struct sbx_channel *c)
+{
+}
+
 bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id)
 {
 	return false;
@@ -79,6 +87,11 @@ uint64_t sbx_channel_heard_ms(const struct sbx_channel *c)
 }
 
 uint64_t sbx_channel_answered_ms(const struct sbx_channel *c)
+{
+	return 0;
+}
+
+uint64_t sbx_channel_asked_ms(const struct sbx_channel *c)
 {
 	return 0;
 }

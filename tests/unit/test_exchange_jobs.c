@@ -236,6 +236,63 @@ static void what_was_not_sent_is_taken_back(void **state)
 	sbx_job_unref(j);
 }
 
+struct endless {
+	struct exchange_rig *f;
+	unsigned int answers;
+	bool stop, done;
+};
+
+static void ask_on(struct endless *e);
+
+static void on_ask_on(void *arg, int err, struct sbx_rd *rd)
+{
+	struct endless *e = arg;
+
+	assert_int_equal(err, 0);
+	e->answers++;
+	e->done = e->stop;
+	if (!e->stop)
+		ask_on(e);
+}
+
+static void ask_on(struct endless *e)
+{
+	struct sbx_buf *b = sbx_remote_begin(e->f->r, SBX_OP_GETATTR, 3);
+
+	sbx_put_at(b, SBX_DIR_WORKSPACE, NULL, 0, 0);
+	sbx_remote_submit(e->f->r, on_ask_on, NULL, e);
+}
+
+static void who_asks_without_pause_holds_no_command_back(void **state)
+{
+	struct exchange_rig *f = *state;
+	struct endless e = {.f = f};
+	struct answer before;
+	unsigned int runs, i;
+	struct sbx_job *j[3];
+
+	rig_use(f);
+	ask_on(&e);
+	while (e.answers < 3)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	rig_ask_mkdir(f, "before", &before);
+	for (i = 0; i < 3; i++)
+		j[i] = start(f, "ls -d before");
+	runs = run_service_runs(f->svc);
+	for (i = 0; i < 3; i++) {
+		wait_job(f, j[i]);
+		assert_int_equal(sbx_job_exit_code(j[i]), 0);
+		sbx_job_unref(j[i]);
+	}
+	/* the run under way, the one that says what was said before, and for
+	 * each command its own and the one behind it, where all others have
+	 * their turn, too */
+	assert_in_range(run_service_runs(f->svc) - runs, 6, 9);
+	assert_true(e.answers >= 5);
+	e.stop = true;
+	rig_run_until(f, &e.done);
+}
+
 static void much_output_waits_for_its_reader(void **state)
 {
 	struct exchange_rig *f = *state;
@@ -272,6 +329,7 @@ int main(void)
 		T(what_cannot_reach_a_command_fails),
 		H(what_waits_too_long_for_a_command_is_dropped),
 		T(what_was_not_sent_is_taken_back),
+		T(who_asks_without_pause_holds_no_command_back),
 		T(much_output_waits_for_its_reader),
 	};
 

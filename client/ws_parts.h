@@ -21,13 +21,14 @@ enum ws_state {
 	WS_ENDED, /* on_close is due or was called */
 };
 
-/* A message on its way out; the bytes have room for libwebsockets' header
- * before them. */
+#define WS_HEAD 14 /* bytes before a frame's own, at most */
+
+/* A message on its way out. */
 struct ws_out {
 	struct ws_out *next;
 	size_t len;
 	bool is_text;
-	unsigned char room[LWS_PRE];
+	unsigned char room[WS_HEAD];
 	unsigned char data[];
 };
 

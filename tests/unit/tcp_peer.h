@@ -14,7 +14,7 @@ struct tcp_conn {
 	uv_tcp_t tcp;
 	struct tcp_peer *peer;
 	struct tcp_conn *next;
-	char in[65536]; /* what came so far; the test may drop from it */
+	char in[131072]; /* what came so far; the test may drop from it */
 	size_t in_len;
 	bool upgraded; /* for the test's use */
 	bool closed;

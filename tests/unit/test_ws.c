@@ -80,6 +80,8 @@ static void peer_frame(struct tcp_conn *c, unsigned int first, const void *data,
 		tcp_peer_say(c, data, len);
 }
 
+static uint32_t last_mask;
+
 /* One frame of the client's, unmasked, off the front of the input. */
 static bool peer_take_frame(struct tcp_conn *c)
 {
@@ -92,11 +94,16 @@ static bool peer_take_frame(struct tcp_conn *c)
 	if (len == 126) {
 		len = (size_t)in[2] << 8 | in[3];
 		n = 4;
+	} else if (len == 127) {
+		for (len = 0, i = 2; i < 10; i++)
+			len = len << 8 | in[i];
+		n = 10;
 	}
 	assert_true(in[1] & 128);
 	if (c->in_len < n + 4 + len)
 		return false;
 	mask = in + n;
+	memcpy(&last_mask, mask, sizeof(last_mask));
 	n += 4;
 	for (i = 0; i < len; i++)
 		in[n + i] ^= mask[i & 3];
@@ -244,6 +251,57 @@ static void ws_echoes(void **state)
 						"\r\n"));
 	assert_null(strcasestr(got.request, "permessage-deflate"));
 	assert_null(strcasestr(got.request, "sec-websocket-protocol"));
+}
+
+static const size_t lengths[] = {
+	0,  1,	2,  3,	 4,   5,   7,	  8,	 9,
+	15, 16, 17, 125, 126, 127, 65535, 65536, 70001,
+};
+#define NR_LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
+static unsigned char bytes[70001];
+static unsigned int lengths_seen;
+static uint32_t masks[NR_LENGTHS];
+
+static void check_length(struct tcp_conn *c, unsigned int opcode,
+			 const unsigned char *data, size_t len)
+{
+	if (opcode != 2)
+		return;
+	assert_int_equal(len, lengths[lengths_seen]);
+	assert_memory_equal(data, bytes, len);
+	masks[lengths_seen++] = last_mask;
+	if (lengths_seen == NR_LENGTHS)
+		sbx_ws_close(ws);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void ws_sends_any_length(void **state)
+{
+	setup(peer_input);
+	lengths_seen = 0;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char)(i * 7 + i / 251);
+	on_peer_frame = check_length;
+	open_with((struct sbx_ws_conf){.max_queue = 1 << 20});
+	while (!got.opens)
+		uv_run(&loop, UV_RUN_ONCE);
+	for (size_t i = 0; i < NR_LENGTHS; i++)
+		assert_int_equal(sbx_ws_send(ws, bytes, lengths[i] / 2,
+					     bytes + lengths[i] / 2,
+					     lengths[i] - lengths[i] / 2),
+				 0);
+	run();
+	assert_int_equal(lengths_seen, NR_LENGTHS);
+	/* each has its own */
+	qsort(masks, NR_LENGTHS, sizeof(masks[0]), by_value);
+	for (size_t i = 1; i < NR_LENGTHS; i++)
+		assert_int_not_equal(masks[i - 1], masks[i]);
 }
 
 static void peer_pieces(struct tcp_conn *c)
@@ -622,6 +680,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ws_echoes),
+		cmocka_unit_test(ws_sends_any_length),
 		cmocka_unit_test(ws_puts_pieces_together),
 		cmocka_unit_test(ws_message_size_is_capped),
 		cmocka_unit_test(ws_assembly_is_capped),

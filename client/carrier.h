@@ -27,6 +27,7 @@ struct sbx_carrier_type {
 		    size_t len);
 	void (*defer)(struct sbx_carrier *c, unsigned int ms); /* may be NULL */
 	void (*hasten)(struct sbx_carrier *c);		       /* may be NULL */
+	void (*relax)(struct sbx_carrier *c, uint32_t id);     /* may be NULL */
 	bool (*withdraw)(struct sbx_carrier *c, uint32_t id);  /* false */
 	void (*expect)(struct sbx_carrier *c, bool expecting); /* may be NULL */
 

@@ -153,6 +153,12 @@ void sbx_channel_hasten(struct sbx_channel *c)
 		c->carrier->type->hasten(c->carrier);
 }
 
+void sbx_channel_relax(struct sbx_channel *c, uint32_t id)
+{
+	if (c->carrier->type->relax)
+		c->carrier->type->relax(c->carrier, id);
+}
+
 bool sbx_channel_withdraw(struct sbx_channel *c, uint32_t id)
 {
 	return c->carrier->type->withdraw &&

@@ -43,8 +43,9 @@ void sbx_channel_look_again(struct sbx_channel *c);
  * of the request, if somebody waits for its answer, or 0. */
 int sbx_channel_send(struct sbx_channel *c, uint32_t id, const void *data,
 		     size_t len);
-/* As sbx_remote_defer and sbx_remote_hasten. */
+/* As sbx_remote_defer, _hasten and _relax. */
 void sbx_channel_defer(struct sbx_channel *c, unsigned int ms);
+void sbx_channel_relax(struct sbx_channel *c, uint32_t id);
 void sbx_channel_hasten(struct sbx_channel *c);
 /* Takes a request back.  False: it may have been sent, which only those that
  * wait for a run (exchange.h) have not been. */

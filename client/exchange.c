@@ -202,9 +202,16 @@ static void on_hurry(uv_timer_t *t)
 {
 	struct sbx_exchange *x = t->data;
 
-	exchange_queue_hasten(&x->queue);
-	if (!x->closing && exchange_wants(x))
-		exchange_stir(x);
+	uint64_t due = exchange_queue_due(&x->queue), now = uv_now(x->loop);
+
+	if (!due || x->closing)
+		return;
+	if (due > now) {
+		uv_timer_start(t, on_hurry, due - now, 0);
+		return;
+	}
+	exchange_queue_hasten(&x->queue, false);
+	exchange_stir(x);
 }
 
 static void exchange_defer(struct sbx_carrier *c, unsigned int ms)
@@ -221,24 +228,35 @@ static void exchange_hasten(struct sbx_carrier *c)
 	if (!uv_is_active((uv_handle_t *)&x->hurry))
 		return;
 	uv_timer_stop(&x->hurry);
-	on_hurry(&x->hurry);
+	if (exchange_queue_due(&x->queue) && !x->closing) {
+		exchange_queue_hasten(&x->queue, false);
+		exchange_stir(x);
+	}
+}
+
+static void exchange_relax(struct sbx_carrier *c, uint32_t id)
+{
+	struct sbx_exchange *x = (struct sbx_exchange *)c;
+
+	exchange_queue_relax(&x->queue, id);
 }
 
 static int exchange_send(struct sbx_carrier *c, uint32_t id, const void *data,
 			 size_t len)
 {
 	struct sbx_exchange *x = (struct sbx_exchange *)c;
+	bool waits = x->within_ms && x->within_ms != SBX_WHENEVER;
 	bool lazy = x->within_ms || is_lazy(id, data, len);
+	uint64_t due = waits ? uv_now(x->loop) + x->within_ms : 0;
 	int r = -EOPNOTSUPP;
 
 	if (x->lim->commands)
 		r = exchange_jobs_send(x, data, len);
 	if (r == -EOPNOTSUPP)
-		r = exchange_queue_add(&x->queue, id, data, len, lazy);
+		r = exchange_queue_add(&x->queue, id, data, len, lazy, due);
 	if (r < 0 || x->closing)
 		return r;
-	if (x->within_ms && x->within_ms != SBX_WHENEVER &&
-	    !uv_is_active((uv_handle_t *)&x->hurry))
+	if (waits && !uv_is_active((uv_handle_t *)&x->hurry))
 		uv_timer_start(&x->hurry, on_hurry, x->within_ms, 0);
 	if (!lazy || exchange_wants(x))
 		exchange_stir(x);
@@ -430,6 +448,7 @@ static const struct sbx_carrier_type exchange_carrier = {
 	.send = exchange_send,
 	.defer = exchange_defer,
 	.hasten = exchange_hasten,
+	.relax = exchange_relax,
 	.withdraw = exchange_withdraw,
 	.expect = exchange_expect,
 	.is_up = exchange_is_up,

@@ -61,12 +61,16 @@ struct exchange_queue {
 };
 
 void exchange_queue_init(struct exchange_queue *q);
-/* A copy; lazy: it is not worth a run.  -EMSGSIZE, -ENOMEM, -EAGAIN: too much
- * waits already. */
+/* A copy; lazy: it is not worth a run, before due (0: ever).  -EMSGSIZE,
+ * -ENOMEM, -EAGAIN: too much waits already. */
 int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
-		       size_t len, bool lazy);
-/* All that waits is worth a run. */
-void exchange_queue_hasten(struct exchange_queue *q);
+		       size_t len, bool lazy, uint64_t due);
+/* All that waits is worth a run; but for what is never due. */
+void exchange_queue_hasten(struct exchange_queue *q, bool all);
+/* When the first of them is due; 0: none ever. */
+uint64_t exchange_queue_due(const struct exchange_queue *q);
+/* The request of this id is never due, if it is there and lazy. */
+void exchange_queue_relax(struct exchange_queue *q, uint32_t id);
 /* Whether one of the first nr messages still waits. */
 bool exchange_queue_has(const struct exchange_queue *q, uint64_t nr);
 /* The request of this id; false: it is not there (any more). */

@@ -17,7 +17,7 @@ struct exchange_message {
 	struct exchange_message *next;
 	uint32_t id; /* of the request; 0: nobody waits for its answer */
 	bool lazy;
-	uint64_t nr;
+	uint64_t nr, due;
 	size_t len;
 	uint8_t data[];
 };
@@ -28,7 +28,7 @@ void exchange_queue_init(struct exchange_queue *q)
 }
 
 int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
-		       size_t len, bool lazy)
+		       size_t len, bool lazy, uint64_t due)
 {
 	struct exchange_message *m;
 
@@ -42,6 +42,7 @@ int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
 	m->next = NULL;
 	m->id = id;
 	m->lazy = lazy;
+	m->due = lazy ? due : 0;
 	m->nr = ++q->nr;
 	m->len = len;
 	memcpy(m->data, data, len);
@@ -52,14 +53,38 @@ int exchange_queue_add(struct exchange_queue *q, uint32_t id, const void *data,
 	return 0;
 }
 
-void exchange_queue_hasten(struct exchange_queue *q)
+void exchange_queue_hasten(struct exchange_queue *q, bool all)
 {
 	struct exchange_message *m;
 
 	for (m = q->first; m && q->lazy; m = m->next) {
-		q->lazy -= m->lazy ? m->len : 0;
+		if (!m->lazy || (!all && !m->due))
+			continue;
+		q->lazy -= m->len;
 		m->lazy = false;
+		m->due = 0;
 	}
+}
+
+uint64_t exchange_queue_due(const struct exchange_queue *q)
+{
+	const struct exchange_message *m;
+	uint64_t due = 0;
+
+	for (m = q->first; m; m = m->next)
+		if (m->due && (!due || m->due < due))
+			due = m->due;
+	return due;
+}
+
+void exchange_queue_relax(struct exchange_queue *q, uint32_t id)
+{
+	struct exchange_message *m = q->first;
+
+	while (m && m->id != id)
+		m = m->next;
+	if (m)
+		m->due = 0;
 }
 
 bool exchange_queue_has(const struct exchange_queue *q, uint64_t nr)

@@ -123,10 +123,13 @@ static int exchange_attach(struct sbx_exchange *x)
 /* Everything that is not acknowledged, as far as it goes in, as text. */
 static int exchange_put_batch(struct sbx_exchange *x, struct sbx_buf *input)
 {
-	size_t max = BATCH_ROOM(x), len = 0, n, lazy = x->queue.lazy;
+	size_t max = BATCH_ROOM(x), len = 0, n, lazy;
 	uint8_t *room;
-	int r = exchange_queue_give(&x->queue, x->link, max);
+	int r;
 
+	exchange_queue_hasten(&x->queue, false);
+	lazy = x->queue.lazy;
+	r = exchange_queue_give(&x->queue, x->link, max);
 	x->lazy_sent += lazy - x->queue.lazy;
 	if (r < 0)
 		return r;
@@ -134,7 +137,7 @@ static int exchange_put_batch(struct sbx_exchange *x, struct sbx_buf *input)
 		len += n;
 	/* of what does not go in all is worth the next run */
 	if (x->queue.first || sbx_link_queued(x->link)) {
-		exchange_queue_hasten(&x->queue);
+		exchange_queue_hasten(&x->queue, true);
 		x->lazy_sent = 0;
 	}
 	uv_timer_stop(&x->hurry);

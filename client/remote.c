@@ -381,6 +381,16 @@ void sbx_remote_hasten(struct sbx_remote *r)
 	sbx_channel_hasten(r->channel);
 }
 
+void sbx_remote_relax(struct sbx_remote *r, uint32_t number)
+{
+	struct pending *p = sbx_remote_pending_find(r, number);
+
+	if (!p || p->haste != SOON || !r->channel)
+		return;
+	p->haste = WHENEVER;
+	sbx_channel_relax(r->channel, number);
+}
+
 void sbx_remote_cancel(struct sbx_remote *r, uint32_t number)
 {
 	struct pending *p = sbx_remote_pending_find(r, number);

@@ -157,6 +157,8 @@ int sbx_remote_submit_quiet(struct sbx_remote *r);
 void sbx_remote_defer(struct sbx_remote *r, unsigned int ms);
 /* Somebody waits: what was deferred to some time is sent now. */
 void sbx_remote_hasten(struct sbx_remote *r);
+/* This request, if it was, may as well go SBX_WHENEVER by now. */
+void sbx_remote_relax(struct sbx_remote *r, uint32_t number);
 /*
  * Gives up waiting: done is called with -EINTR from within.  A request that
  * already went out is carried out all the same.  Unknown numbers are ignored.

@@ -232,6 +232,8 @@ static void on_interrupt(fuse_req_t req, void *data)
 void sfs_call_waits(struct sfs_call *c)
 {
 	c->waited = true;
+	if (!c->files->closed)
+		sbx_remote_hasten(c->files->remote);
 	if (!c->req || c->int_at)
 		return;
 	c->int_due = UINT64_MAX;

@@ -13,6 +13,7 @@
 
 #include "fuse/ahead.h"
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/tell.h"
 
@@ -305,12 +306,15 @@ static void fetch_count(struct sfs_fetch *f)
 	f->quiet = false;
 	if (!sfs_handle_is_told(f->h))
 		return;
+	sfs_files_defer(f->h->inode->files, SFS_HOLD_MS);
 	b = sbx_remote_begin(remote, SBX_OP_READ, 3);
 	sbx_put_u64(b, f->h->number);
 	sbx_put_u64(b, 0);
 	sbx_put_u64(b, 1);
-	sbx_remote_ahead(remote, sbx_remote_submit(remote, on_counted, NULL,
-						   sfs_inode_ref(f->h->inode)));
+	f->h->counting = sbx_remote_submit(remote, on_counted, NULL,
+					   sfs_inode_ref(f->h->inode));
+	sbx_remote_ahead(remote, f->h->counting);
+	sfs_files_defer(f->h->inode->files, 0);
 }
 
 /* The kernel keeps these bytes: no need to have them here, too. */

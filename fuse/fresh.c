@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#include "fuse/tree.h"
+
 /* When everything known was true, UINT64_MAX: it is now. */
 static uint64_t true_ms(const struct sfs_files *f)
 {
@@ -20,6 +22,12 @@ bool sfs_files_are_fresh(const struct sfs_files *f)
 
 	return heard == UINT64_MAX ||
 	       (heard && files_now(f) - heard < SFS_BRIEF_MS);
+}
+
+void sfs_files_defer(struct sfs_files *f, unsigned int ms)
+{
+	if (!f->closed && (!ms || sfs_tree_is_wanted(f)))
+		sbx_remote_defer(f->remote, ms);
 }
 
 double sfs_fresh_limit(const struct sfs_files *f, double s)

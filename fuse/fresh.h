@@ -11,6 +11,9 @@
 #include "fuse/call.h"
 
 bool sfs_files_are_fresh(const struct sfs_files *f);
+/* What is sent from here on, until this is called with 0, may wait for so long
+ * for something else to go with: sbx_remote_defer. */
+void sfs_files_defer(struct sfs_files *f, unsigned int ms);
 /* Seconds, no more than what is known may be shown. */
 double sfs_fresh_limit(const struct sfs_files *f, double s);
 /*

@@ -138,6 +138,10 @@ void sfs_handle_release(struct sfs_handle *h)
 	struct sfs_handle *plain = h->plain;
 
 	h->released = true;
+	if (!h->inode->files->closed) {
+		sbx_remote_relax(h->inode->files->remote, h->opening);
+		sbx_remote_relax(h->inode->files->remote, h->counting);
+	}
 	sfs_locks_release(h);
 	h->plain = NULL;
 	sfs_fetch_end(h);
@@ -178,6 +182,7 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 	struct sbx_attr attr;
 
 	if (h->number == o->number) {
+		h->opening = 0;
 		h->open_err = err;
 		h->told = !err;
 		h->epoch = sbx_remote_epoch(h->inode->files->remote);
@@ -196,11 +201,12 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 	free(o);
 }
 
-void sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at, int flags,
-		     sbx_reply_fn *done, void *arg)
+uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
+			 int flags, sbx_reply_fn *done, void *arg)
 {
 	struct sfs_files *f = h->inode->files;
 	struct sbx_buf *b;
+	uint32_t number;
 
 	handle_close(h);
 	h->number = sbx_remote_number(f->remote);
@@ -212,8 +218,9 @@ void sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at, int flags,
 	sfs_put_at(b, at);
 	sbx_put_u64(b, (uint32_t)flags);
 	/* whatever is sent next needs it, and waits for it or not */
-	sbx_remote_ahead(f->remote,
-			 sbx_remote_submit(f->remote, done, NULL, arg));
+	number = sbx_remote_submit(f->remote, done, NULL, arg);
+	sbx_remote_ahead(f->remote, number);
+	return number;
 }
 
 static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
@@ -223,7 +230,7 @@ static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
 	if (!o)
 		return -ENOMEM;
 	o->h = sfs_handle_ref(h);
-	sfs_handle_open(h, at, h->flags & LASTING, on_opened, o);
+	h->opening = sfs_handle_open(h, at, h->flags & LASTING, on_opened, o);
 	o->number = h->number;
 	return 0;
 }

@@ -56,6 +56,8 @@ struct sfs_handle {
 	bool lock_lost;		   /* and could not be taken again */
 	uint8_t flock;		   /* held: F_RDLCK, F_WRLCK, F_UNLCK: none */
 	struct sfs_call *opener;   /* waits for the answer to OPEN, or NULL */
+	/* requests that are of little use once it is closed; 0: none */
+	uint32_t opening, counting;
 	/* for pages of a mapping when the handle itself is O_APPEND */
 	struct sfs_handle *plain;
 
@@ -83,9 +85,10 @@ bool sfs_handle_is_told(const struct sfs_handle *h);
 /* Sends OPEN unless that was done.  Requests that follow may use the number.
  * Negative errno: it cannot be opened again. */
 int sfs_handle_tell(struct sfs_handle *h);
-/* Sends OPEN with these flags, in place of what it was told there before. */
-void sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at, int flags,
-		     sbx_reply_fn *done, void *arg);
+/* Sends OPEN with these flags, in place of what it was told there before.  The
+ * request's number. */
+uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
+			 int flags, sbx_reply_fn *done, void *arg);
 /* What an answer means: a number unknown there stands for the error that
  * opening it gave. */
 int sfs_handle_error(const struct sfs_handle *h, int err);

@@ -103,6 +103,10 @@
 /* What no watch covers is trusted for this long. */
 #define SFS_BRIEF    1.0
 #define SFS_BRIEF_MS 1000
+/* Where each answer costs much, what nobody waits for yet is sent with
+ * something else, or at the latest after this: the opening of a file whose
+ * content is here, a new file, what is written. */
+#define SFS_HOLD_MS 500
 /* A call that a signal does not end is let go after this. */
 #define SFS_INTERRUPT_MS 1000
 /* A change of a program that is being killed: a few round trips. */

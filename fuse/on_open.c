@@ -143,9 +143,13 @@ static void on_told(struct sfs_call *c, int err)
 static void open_on(struct sfs_call *c, int none)
 {
 	struct sfs_inode *i = sfs_inode_ref(c->inode);
-	bool hit = c->req && sfs_ahead_take(c->handle) &&
-		   sfs_handle_tell(c->handle) == 0;
+	bool hit;
 	int err;
+
+	sfs_files_defer(c->files, SFS_HOLD_MS);
+	hit = c->req && sfs_ahead_take(c->handle) &&
+	      sfs_handle_tell(c->handle) == 0;
+	sfs_files_defer(c->files, 0);
 
 	if (hit || !c->req) {
 		on_told(c, 0);

@@ -8,11 +8,12 @@
 #include "fuse/files_int.h"
 
 /* Directories below one that are listed with it, and how many entries in all,
- * with the content of files of at most this size: two MiB at most. */
+ * with the content of files of at most this size: some two MiB at most
+ * (SBX_TREE_LARGE). */
 #define SFS_TREE_DIRS	 512
 #define SFS_TREE_DEPTH	 16
 #define SFS_TREE_ENTRIES 2000
-#define SFS_TREE_CONTENT 1024
+#define SFS_TREE_CONTENT (16 << 10)
 
 struct sfs_tree {
 	uint64_t root, base; /* numbers: of the one, of those below from here */

@@ -25,6 +25,7 @@ struct tree {
 	struct task task;
 	uint64_t root, base;
 	uint64_t max_dirs, max_depth, max_entries, content;
+	uint64_t large; /* bytes of content above SBX_TREE_SMALL, so far */
 	bool watch;
 	uint64_t dirs, entries; /* given so far */
 	/* the directories are base, base + 1 ...: only where each depth
@@ -90,16 +91,20 @@ static bool same_file(const struct stat *st, const struct sbx_attr *a)
 }
 
 /* The content that goes with these attributes, or nil. */
-static void put_content(struct sbx_buf *b, const struct tree *tr,
-			const char *name, const struct sbx_attr *a)
+static void put_content(struct sbx_buf *b, struct tree *tr, const char *name,
+			const struct sbx_attr *a)
 {
+	bool small = a->size <= SBX_TREE_SMALL;
 	const uint8_t *data;
 	ssize_t n = -1;
 	struct stat st;
 
 	if (S_ISREG(a->mode) && a->size <= tr->content &&
+	    (small || tr->large + a->size <= SBX_TREE_LARGE) &&
 	    !(a->flags & SBX_ATTR_VOLATILE) && tr->content)
 		n = content_read(name, (size_t)tr->content, &data, &st);
+	if (n >= 0 && !small)
+		tr->large += (uint64_t)n;
 	if (n >= 0 && same_file(&st, a))
 		sbx_put_bin(b, data, (size_t)n);
 	else

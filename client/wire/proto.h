@@ -126,6 +126,8 @@
 #define SBX_READ_PIECE	     (64 * 1024)   /* data of one part or reply */
 #define SBX_READ_MAX	     (1024 * 1024) /* of one read request */
 #define SBX_CONTENT_FILES    256	   /* of one content request */
+#define SBX_TREE_SMALL	     1024	   /* bytes: see TREE */
+#define SBX_TREE_LARGE	     (128 * 1024)
 
 #define SBX_DIR_WORKSPACE 1
 #define SBX_DIR_ROOT	  2
@@ -180,7 +182,9 @@ enum sbx_wire_op {
 	 *       one array [[name, attr, number|0, content|nil] ...]
 	 * Breadth first.  Subdirectories get the numbers base, base + 1, ...
 	 * (as by DIR with watch).  Regular files of at most "content" bytes
-	 * come with their content, as with CONTENT.  A directory may be spread
+	 * come with their content, as with CONTENT; of those above
+	 * SBX_TREE_SMALL at most SBX_TREE_LARGE bytes in all.  A directory may
+	 * be spread
 	 * over several parts, the last of which says complete; one without such
 	 * a part was not listed to its end (limits, rights).  dir must not be
 	 * among the numbers that may be given.

@@ -250,6 +250,17 @@ class Tree(HelperTest):
         self.make("a/b/new")
         self.assertIn((number, b"new"), self.h.changes())
 
+    def test_content_of_large_files_is_bounded(self):
+        for i in range(20):
+            self.make("large%d" % i, b"x" * 10000)
+            self.make("small%d" % i, b"x" * 1024)
+        top = self.tree(content=16384)[0][1]
+        self.assertEqual(
+            sum(len(e[2]) for n, e in top.items() if e[2] and n[:1] == b"l"),
+            130000)
+        for i in range(20):
+            self.assertEqual(len(top[b"small%d" % i][2]), 1024)
+
     def test_limits(self):
         self.grow()
         found, complete, order, ndirs = self.tree(depth=1)

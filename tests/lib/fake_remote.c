@@ -151,6 +151,18 @@ static void finish(struct fake_request *q, int err, struct sbx_buf *result)
 	free(q);
 }
 
+void sbx_remote_defer(struct sbx_remote *r, unsigned int ms)
+{
+}
+
+void sbx_remote_hasten(struct sbx_remote *r)
+{
+}
+
+void sbx_remote_relax(struct sbx_remote *r, uint32_t number)
+{
+}
+
 void sbx_remote_ahead(struct sbx_remote *r, uint32_t number)
 {
 	(void)r;

@@ -50,6 +50,10 @@ void sbx_channel_defer(struct sbx_channel *c, unsigned int ms)
 {
 }
 
+void sbx_channel_relax(struct sbx_channel *c, uint32_t id)
+{
+}
+
 void sbx_channel_hasten(struct sbx_channel *c)
 {
 }

@@ -89,6 +89,27 @@ static void what_is_in_no_hurry_goes_when_it_is_due(void **state)
 	assert_int_equal(run_service_runs(f->svc), runs + 2);
 }
 
+static void what_is_of_no_more_use_is_never_due(void **state)
+{
+	struct exchange_rig *f = *state;
+	struct answer soon, a;
+	unsigned int runs;
+
+	rig_use(f);
+	runs = run_service_runs(f->svc);
+	sbx_remote_defer(f->r, 100);
+	sbx_remote_relax(f->r, rig_ask_mkdir(f, "soon", &soon));
+	sbx_remote_defer(f->r, 0);
+	rig_rest(f, 500);
+	sbx_remote_hasten(f->r);
+	rig_rest(f, 500);
+	assert_int_equal(run_service_runs(f->svc), runs);
+	rig_ask_getattr(f, "soon", &a);
+	rig_run_until(f, &a.done);
+	assert_true(soon.done);
+	assert_int_equal(soon.err | a.err, 0);
+}
+
 static void a_lost_answer_to_what_hurried_is_asked_for_again(void **state)
 {
 	struct exchange_rig *f = *state;
@@ -111,16 +132,22 @@ static void what_waits_is_bounded(void **state)
 	unsigned int nr = 0;
 
 	exchange_queue_init(&q);
-	while (exchange_queue_add(&q, 1, message, sizeof(message), nr & 1) == 0)
+	while (exchange_queue_add(&q, 1, message, sizeof(message), nr & 1, 0) ==
+	       0)
 		nr++;
 	assert_in_range(q.bytes, 8 << 20, 16 << 20);
 	assert_int_equal(q.lazy, nr / 2 * sizeof(message));
-	assert_int_equal(exchange_queue_add(&q, 1, message, sizeof(message), 0),
-			 -EAGAIN);
+	assert_int_equal(
+		exchange_queue_add(&q, 1, message, sizeof(message), 0, 0),
+		-EAGAIN);
 	/* nobody would hear that it was not taken */
-	assert_int_equal(exchange_queue_add(&q, 0, message, 100, true), 0);
+	assert_int_equal(exchange_queue_add(&q, 0, message, 100, true, 5), 0);
 	assert_true(exchange_queue_has(&q, 1));
-	exchange_queue_hasten(&q);
+	assert_int_equal(exchange_queue_due(&q), 5);
+	exchange_queue_hasten(&q, false);
+	assert_int_equal(q.lazy, nr / 2 * sizeof(message));
+	assert_int_equal(exchange_queue_due(&q), 0);
+	exchange_queue_hasten(&q, true);
 	assert_int_equal(q.lazy, 0);
 	exchange_queue_clear(&q);
 	assert_int_equal(q.bytes, 0);
@@ -135,6 +162,7 @@ int main(void)
 		H(a_service_that_does_not_answer_is_not_waited_for),
 		T(what_is_in_no_hurry_goes_along),
 		T(what_is_in_no_hurry_goes_when_it_is_due),
+		T(what_is_of_no_more_use_is_never_due),
 		T(a_lost_answer_to_what_hurried_is_asked_for_again),
 		cmocka_unit_test(what_waits_is_bounded),
 	};

@@ -17,6 +17,7 @@
 #define SILENT_MS	15000 /* no byte although we asked: it is dead */
 #define PROBE_MS	3000  /* silent this long while expected: ask */
 #define QUIT_MS		1000  /* grace for the helper at the end */
+#define STEADY_MS	1000  /* up this long: whatever was wrong is over */
 #define RETRY_MIN_MS	100
 #define RETRY_WAITED_MS 1000 /* longest pause while a request waits */
 #define RETRY_MAX_MS	5000
@@ -56,7 +57,7 @@ struct sbx_streamed {
 	uv_timer_t tick, retry;
 	uv_prepare_t flush; /* sends what one turn of the loop has queued */
 	unsigned int open_handles;
-	unsigned int attempts;
+	unsigned int attempts; /* since it was up for STEADY_MS */
 	uint64_t phase_since, last_rx, last_ping;
 	void (*on_closed)(void *arg);
 	void *closed_arg;
@@ -95,7 +96,6 @@ static int streamed_resume(struct sbx_streamed *s, const struct sbx_hello *h)
 		return r;
 	s->info = h->info;
 	s->instance = h->instance;
-	s->attempts = 0;
 	streamed_enter(s, PHASE_UP);
 	s->h->on_up(s->arg, fresh);
 	return 0;
@@ -247,10 +247,11 @@ static void streamed_down(struct sbx_streamed *s, const struct sbx_error *why)
 	s->started = retry;
 	if (retry) {
 		/* the first try after a loss is made at once, but one that
-		 * talks nonsense may do so again as fast as it is let */
-		unsigned int ms = why->err == -EPROTO ? RETRY_WAITED_MS
-				  : was_up	      ? 0
-						      : retry_delay(s);
+		 * talks nonsense may do so again as fast as it is let, and one
+		 * that was up for a moment may end again as fast */
+		unsigned int ms = why->err == -EPROTO	   ? RETRY_WAITED_MS
+				  : was_up && !s->attempts ? 0
+							   : retry_delay(s);
 
 		s->attempts++;
 		uv_timer_start(&s->retry, on_retry, ms, 0);
@@ -414,6 +415,8 @@ static void streamed_check_up(struct sbx_streamed *s, uint64_t now)
 	uint64_t silent = now - s->last_rx;
 	uint64_t ask = s->expecting ? PROBE_MS : SBX_PING_S * 1000;
 
+	if (now - s->phase_since >= STEADY_MS)
+		s->attempts = 0;
 	if (silent >= ask && now - s->last_ping >= ask) {
 		s->last_ping = now;
 		sbx_link_send_control(s->link, NULL, 0);

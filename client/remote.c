@@ -26,6 +26,8 @@ static void on_channel_up(void *arg, bool fresh)
 {
 	struct sbx_remote *r = arg;
 
+	if (r->state == SBX_LINK_DEAD)
+		return; /* what was on its way when it died */
 	if (fresh) {
 		/* without streams a helper is replaced between two answers:
 		 * whoever listens must hear that the old one is lost */

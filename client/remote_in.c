@@ -5,7 +5,8 @@
 #include "client/log.h"
 #include "client/remote_int.h"
 
-#define MAX_JOBS 1024
+#define MAX_JOBS  1024
+#define MAX_ERRNO 511 /* Linux tells programs of none above */
 
 /* ---- jobs ---- */
 
@@ -68,19 +69,32 @@ void sbx_remote_jobs_lost(struct sbx_remote *r)
 
 /* ---- what the helper sends ---- */
 
+/*
+ * What the kernel here makes of an error is not for a sandbox to choose. ENOSYS
+ * means "never ask again", of any sandbox; what is above 511 it does not take
+ * for an answer, so that whoever asked would wait for ever; and ERESTART is our
+ * own word for a helper that was lost.
+ */
+static int error_of_helper(uint32_t err)
+{
+	if (err == ENOSYS)
+		return -EOPNOTSUPP;
+	return err == ERESTART || err > MAX_ERRNO ? -EIO : -(int)err;
+}
+
 static int on_reply(struct sbx_remote *r, struct sbx_rd *rd)
 {
 	struct pending *p = sbx_remote_pending_find(r, sbx_get_u32(rd));
 	uint32_t err = sbx_get_u32(rd);
 
-	if (rd->err || err > 4095)
+	if (rd->err)
 		return -EPROTO;
 	r->stats.answers++;
 	if (!p || p->fail)
 		return 0;
 	sbx_remote_count_answer(r, p);
 	sbx_remote_count_latency(r, p);
-	sbx_remote_pending_finish(r, p, -(int)err, rd);
+	sbx_remote_pending_finish(r, p, error_of_helper(err), rd);
 	return 0;
 }
 

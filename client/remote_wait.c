@@ -4,7 +4,7 @@
 
 #include "client/remote_int.h"
 
-#define MAX_PENDING 65535	      /* a request id holds 16 bits of slot */
+#define MAX_PENDING 65534 /* an id ends in 1 to that many; 65535: none */
 #define MAX_HELD    (8 * 1024 * 1024) /* bytes of requests while it is down */
 
 struct pending *sbx_remote_pending_find(struct sbx_remote *r, uint32_t id)

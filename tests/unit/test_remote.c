@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "client/job.h"
-#include "client/remote.h"
+#include "client/remote_int.h"
 #include "tests/lib/pipe_service.h"
 #include "tests/lib/unit.h"
 
@@ -279,6 +279,93 @@ static void failures_keep_their_order(void **state)
 		assert_int_equal(a[i].err, -ERESTART);
 		assert_int_equal(a[i].place, i + 1);
 	}
+}
+
+/* A reply of the helper, as it would come. */
+static void reply_with(struct fixture *f, uint32_t id, uint32_t err)
+{
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 64);
+	sbx_put_array(&b, 3);
+	sbx_put_u64(&b, SBX_MSG_REPLY);
+	sbx_put_u64(&b, id);
+	sbx_put_u64(&b, err);
+	assert_int_equal(
+		sbx_remote_message(f->r, sbx_buf_at(&b), sbx_buf_len(&b)), 0);
+	sbx_buf_release(&b);
+}
+
+/* ENOSYS turns an operation off for a whole mount, numbers above 511 are no
+ * answers to the kernel, and ERESTART is a word of ours. */
+static void an_error_of_the_helper_is_only_an_error(void **state)
+{
+	static const struct {
+		uint32_t says;
+		int is;
+	} table[] = {
+		{ENOENT, -ENOENT}, {EHWPOISON, -EHWPOISON},
+		{511, -511},	   {512, -EIO},
+		{4095, -EIO},	   {UINT32_MAX, -EIO},
+		{ERESTART, -EIO},  {ENOSYS, -EOPNOTSUPP},
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		struct answer a = {0};
+
+		reply_with(f, ask_getattr(f, "", &a), table[i].says);
+		assert_true(a.done);
+		assert_int_equal(a.err, table[i].is);
+	}
+}
+
+/* The helper is there a moment after the sandbox was found to be gone. */
+static void what_is_dead_does_not_come_up(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0}, b = {0};
+
+	ask_getattr(f, "", &a);
+	sbx_remote_die(f->r);
+	assert_int_equal(a.err, -ESTALE);
+	f->late = false;
+	uv_timer_start(&f->clock, on_late, PATIENCE_MS, 0);
+	while (!sbx_remote_info(f->r) && !f->late)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	uv_timer_stop(&f->clock);
+	assert_false(f->late);
+	assert_int_equal(sbx_remote_state(f->r), SBX_LINK_DEAD);
+	ask_getattr(f, "", &b);
+	run_until(f, &b.done);
+	assert_int_equal(b.err, -ESTALE);
+}
+
+/* One that ends as soon as it is up is started at once the first time, and then
+ * with growing pauses: of 100, 200 and 400 ms at least. */
+static void one_that_keeps_ending_is_not_started_in_a_rush(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t killed = 0;
+	struct answer a = {0};
+	uint64_t since;
+
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	since = uv_now(&f->loop);
+	f->late = false;
+	uv_timer_start(&f->clock, on_late, PATIENCE_MS, 0);
+	while (pipe_service_opened(f->svc) < 5 && !f->late) {
+		if (sbx_remote_state(f->r) == SBX_LINK_UP &&
+		    sbx_remote_info(f->r)->pid != killed) {
+			killed = sbx_remote_info(f->r)->pid;
+			kill((pid_t)killed, SIGKILL);
+		}
+		uv_run(&f->loop, UV_RUN_ONCE);
+	}
+	uv_timer_stop(&f->clock);
+	assert_false(f->late);
+	assert_true(uv_now(&f->loop) - since >= 700);
 }
 
 static void nonsense_is_cut_off_and_nothing_lost(void **state)
@@ -612,6 +699,9 @@ int main(void)
 		T(a_cut_loses_and_doubles_nothing),
 		T(a_new_helper_is_a_new_epoch),
 		T(failures_keep_their_order),
+		T(one_that_keeps_ending_is_not_started_in_a_rush),
+		T(an_error_of_the_helper_is_only_an_error),
+		T(what_is_dead_does_not_come_up),
 		T(nonsense_is_cut_off_and_nothing_lost),
 		T(waiting_ends_in_time),
 		T(a_final_failure_is_told_at_once),

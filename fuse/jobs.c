@@ -232,14 +232,16 @@ static void jobs_trim(struct sfs_sandbox *sb)
 
 static void job_ended(struct sfs_job *j)
 {
+	struct sfs_sandbox *sb = j->sb; /* jobs_trim may forget j */
+
 	job_stop_timer(j);
 	job_drop_input(j);
-	if (!j->sb || !j->number || j->name)
+	if (!sb || !j->number || j->name)
 		return;
-	j->ended = ++j->sb->jobs.ends;
-	jobs_trim(j->sb);
+	j->ended = ++sb->jobs.ends;
+	jobs_trim(sb);
 	/* some services make one after each */
-	sfs_snapshots_stale(j->sb);
+	sfs_snapshots_stale(sb);
 }
 
 static void on_news(void *arg)

@@ -22,7 +22,7 @@ struct spawn {
 /* Takes argv, cwd, env, flags, cols, rows from a request. */
 int spawn_get(struct spawn *s, struct sbx_rd *rd);
 void spawn_release(struct spawn *s);
-/* Forks; waits until the command runs or could not be started. */
+/* Waits until the command runs or could not be started. */
 int spawn_run(struct helper *h, struct spawn *s);
 
 #endif

@@ -75,6 +75,20 @@ class Jobs(HelperTest):
         self.h.sh(2, "pwd")
         self.assertEqual(self.h.output(2), self.work.encode() + b"\n")
 
+    def test_what_is_a_command_s_own_is_not_the_helper_s(self):
+        """also where it could not be started: it began in our memory"""
+        os.mkdir(self.path("bin"))
+        os.symlink("/bin/echo", self.path("bin", "only-here"))
+        self.h.sh(1, "env; umask; ulimit -Sn")
+        env = {b"PATH": self.path("bin").encode(), b"A": b"b"}
+        self.h.run(2, [b"only-here", b"it is"], env=env)
+        self.h.exit_of(2)
+        self.assertEqual(self.h.output(2), b"it is\n")
+        self.fails(errno.ENOENT, self.h.run, 3, [b"missing"], b"bin", env)
+        self.fails(errno.ENOENT, self.h.run, 3, [b"only-here"])
+        self.h.sh(4, "env; umask; ulimit -Sn")
+        self.assertEqual(self.h.output(4), self.h.output(1))
+
     def test_stdin_and_its_end(self):
         self.h.run(1, [b"cat"], flags=KEEP_STDIN)
         data = os.urandom(100000)

@@ -12,6 +12,7 @@
 #include "fuse/attr.h"
 #include "fuse/cache.h"
 #include "fuse/handle.h"
+#include "fuse/lazy.h"
 #include "fuse/list.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
@@ -159,7 +160,8 @@ static void on_timer(uv_timer_t *t)
 			break;
 		}
 	} while (found);
-	if (!f->interrupted && !sfs_cache_trim(f))
+	found = sfs_lazy_tick(f);
+	if (!f->interrupted && !sfs_cache_trim(f) && !found)
 		uv_timer_stop(t);
 }
 

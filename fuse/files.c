@@ -206,6 +206,7 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	f->max_dirs = SFS_MAX_DIRS;
 	f->compare_end = &f->compare;
 	f->ahead_end = &f->ahead;
+	f->lazy_end = &f->lazy;
 	sfs_calls_init(&f->throttled);
 	sfs_calls_init(&f->unsure);
 	for (t = 0; t < 2; t++) {

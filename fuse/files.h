@@ -31,6 +31,9 @@ void sfs_files_lookup_root(fuse_req_t req, struct sfs_files *files,
  */
 void sfs_files_settle(struct sfs_files *files, void (*fn)(void *arg),
 		      void *arg);
+/* A command is about to start: it may change an open file and remove its name,
+ * and what is then in it can still be read here. */
+void sfs_files_secure(struct sfs_files *files);
 /* Files now open or directories now listed through the mount: for keepalive */
 bool sfs_files_in_use(const struct sfs_files *files);
 /*

@@ -15,6 +15,7 @@
 struct sfs_ahead;
 struct sfs_call;
 struct sfs_caller;
+struct sfs_handle;
 struct sfs_listing;
 struct sfs_settler;
 struct sfs_shown;
@@ -132,6 +133,7 @@ struct sfs_files {
 
 	/* use */
 	uint32_t nr_handles, nr_open_dirs;
+	struct sfs_handle *lazy, **lazy_end; /* lazy.h, oldest first */
 	struct sfs_statfs statfs[2];
 	struct sfs_call *interrupted;
 	uv_timer_t *timer; /* sfs_call_tick; freed by its own closing */

@@ -10,6 +10,7 @@
 #include "fuse/ahead.h"
 #include "fuse/cache.h"
 #include "fuse/caller.h"
+#include "fuse/lazy.h"
 #include "fuse/locks.h"
 #include "fuse/tell.h"
 #include "fuse/written.h"
@@ -142,6 +143,7 @@ void sfs_handle_release(struct sfs_handle *h)
 		sbx_remote_relax(h->inode->files->remote, h->opening);
 		sbx_remote_relax(h->inode->files->remote, h->counting);
 	}
+	sfs_lazy_del(h);
 	sfs_locks_release(h);
 	h->plain = NULL;
 	sfs_fetch_end(h);
@@ -209,6 +211,7 @@ uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
 	uint32_t number;
 
 	handle_close(h);
+	sfs_lazy_del(h);
 	h->number = sbx_remote_number(f->remote);
 	h->epoch = sbx_remote_epoch(f->remote);
 	h->told = true;

@@ -1,8 +1,8 @@
 /*
  * Open files.  A handle is told to the sandbox (OPEN) when it is first
  * needed there: at once, so that the file stays whatever becomes of its name,
- * but for a file whose content the kernel has as a whole.  Many of those are
- * opened, read from the kernel's pages and closed.  Loop thread only.
+ * but for a file whose content the kernel has as a whole (lazy.h).  Loop
+ * thread only.
  */
 #ifndef SFS_HANDLE_H
 #define SFS_HANDLE_H
@@ -58,6 +58,9 @@ struct sfs_handle {
 	struct sfs_call *opener;   /* waits for the answer to OPEN, or NULL */
 	/* requests that are of little use once it is closed; 0: none */
 	uint32_t opening, counting;
+	/* in files->lazy since then; lazy_at NULL: it is not */
+	struct sfs_handle *lazy_next, **lazy_at;
+	uint64_t lazy_ms;
 	/* for pages of a mapping when the handle itself is O_APPEND */
 	struct sfs_handle *plain;
 

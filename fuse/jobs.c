@@ -310,6 +310,8 @@ static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
 
 	if (job_start_timer(j, sb->m->fs.loop, spec->timeout_ms) < 0)
 		return -ENOMEM;
+	if (sb->files)
+		sfs_files_secure(sb->files);
 	j->job = sbx_job_start(sb->remote, &conf);
 	if (!j->job)
 		return -ENOMEM;

@@ -73,6 +73,9 @@
 /* Locks of programs here, about 50 bytes each: those beyond are ENOLCK. */
 #define SFS_MAX_LOCKS 65536
 
+/* After this time a file that stays open is opened in the sandbox, too. */
+#define SFS_LAZY_MS 1000
+
 /* Names that files just lost, and may yet be opened or written by. */
 #define SFS_MAX_LOST 64
 

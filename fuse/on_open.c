@@ -9,6 +9,7 @@
 #include "fuse/caller.h"
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
+#include "fuse/lazy.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
 #include "fuse/tree.h"
@@ -195,6 +196,7 @@ static void open_to_read(fuse_req_t req, struct sfs_inode *i,
 		return;
 	}
 	if (!i->size || i->flags & SFS_INODE_WHOLE) {
+		sfs_lazy_add(h);
 		open_reply(req, h, fi);
 		return;
 	}

@@ -6,6 +6,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import signal, subprocess, time, unittest
 from sbxmount import FolderTest, wait_for
 
+O_PATH = 0o10000000
+
 
 class Coherence(FolderTest):
     def setUp(self):
@@ -360,6 +362,54 @@ class Coherence(FolderTest):
             with open(os.path.join(other, "both"), "rb") as f:
                 return f.read() == b"three"
         wait_for(agrees)
+
+    def read_and_open(self, name, top):
+        """Open, though the sandbox was not asked: all of it is known."""
+        self.run_("printf old > %s" % name)
+        path = os.path.join(top, name)
+        with open(path, "rb") as f:
+            self.assertEqual(f.read(), b"old")
+        # a word goes along with the next that somebody waits for
+        wait_for(lambda: self.run_("true") == b"" and not self.is_open(name))
+        fd = os.open(path, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        return fd
+
+    def is_open(self, name):
+        """there, by a helper"""
+        path = os.path.join(self.m.sandbox_dir("t"), name)
+        for p in self.m.helpers():
+            for fd in os.listdir("/proc/%d/fd" % p):
+                try:
+                    with open("/proc/%d/fdinfo/%s" % (p, fd)) as f:
+                        flags = int(f.read().split("flags:")[1].split()[0], 8)
+                    if not flags & O_PATH and os.path.samefile(
+                            "/proc/%d/fd/%s" % (p, fd), path):
+                        return True
+                except OSError:
+                    pass
+        return False
+
+    def views(self):
+        cwd = self.run_("pwd").decode().strip()
+        return self.top, self.m.path("t", "root") + cwd
+
+    def test_open_and_changed_by_a_command_that_removes_it(self):
+        for top in self.views():
+            fd = self.read_and_open("brief", top)
+            self.run_("printf new 1<>brief; rm brief")
+            self.assertEqual(os.pread(fd, 9, 0), b"new")
+
+    def test_open_for_long_and_changed_by_who_removes_it(self):
+        path = os.path.join(self.m.sandbox_dir("t"), "long")
+        for top in self.views():
+            fd = self.read_and_open("long", top)
+            wait_for(lambda: self.is_open("long"))
+            with open(path, "r+b", 0) as f:
+                f.write(b"new")
+            os.unlink(path)
+            self.run_("true")
+            self.assertEqual(os.pread(fd, 9, 0), b"new")
 
 
 if __name__ == "__main__":

@@ -378,7 +378,8 @@ static const struct sbx_stream_handler flow_handler = {
 	.no_stderr = true,
 };
 
-/* With the first who waits for something of it. */
+/* With the first who waits for something of it.  Who does not is at its end
+ * until then, as of a pipe that nobody writes to: grep -r asks for nothing. */
 static void stream_begin(struct stream_file *s)
 {
 	const struct ctl_node *n = s->f.node;
@@ -417,6 +418,10 @@ static void stream_read(fuse_req_t req, struct ctl_file *f, size_t size,
 {
 	struct stream_file *s = stream_of(f);
 
+	if (nonblock && !s->begun && !s->ended) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
 	stream_begin(s);
 	if (!nonblock) {
 		sfs_readq_add(&f->readers, req, size, 0);

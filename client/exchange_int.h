@@ -95,6 +95,7 @@ struct exchange_run {
 	struct sbx_exchange *x;
 	bool busy;
 	enum exchange_what what;
+	uint64_t begun_ms; /* the loop's time */
 	char mark[SBX_SESSION_SIZE];
 	struct sbx_buf command, input;
 };

@@ -169,6 +169,7 @@ static void exchange_start_run(struct sbx_exchange *x, struct exchange_run *r,
 	};
 	r->busy = true;
 	r->what = what;
+	r->begun_ms = uv_now(x->loop);
 	if (!parks && !x->asked_ms)
 		x->asked_ms = uv_now(x->loop);
 	x->current = r;
@@ -291,8 +292,16 @@ void exchange_new_session(struct sbx_exchange *x)
 	x->instance = x->instance ? UINT64_MAX : 0;
 }
 
-static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
-			    uint8_t *data, size_t len)
+/* What r answers was true when it ran: not before it was begun.  A parked one
+ * answers at once when something happens. */
+static uint64_t exchange_true_ms(const struct exchange_run *r)
+{
+	return r->run.parks ? uv_now(r->x->loop) : r->begun_ms;
+}
+
+static void exchange_answer(struct sbx_exchange *x,
+			    const struct exchange_run *run, uint8_t *data,
+			    size_t len)
 {
 	int r;
 
@@ -304,7 +313,7 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 		if (sbx_link_is_broken(x->link))
 			exchange_new_session(x);
 		x->more = true;
-		exchange_nonsense(x, run);
+		exchange_nonsense(x, &run->run);
 		return;
 	}
 	x->nonsense = x->failures = x->old_pid = 0;
@@ -316,10 +325,10 @@ static void exchange_answer(struct sbx_exchange *x, const struct sbx_run *run,
 	if (x->closing)
 		return;
 	/* one that brought something by itself was not parked in vain */
-	x->soon_until = run->parks ? 0 : uv_now(x->loop) + SOON_MS;
+	x->soon_until = run->run.parks ? 0 : uv_now(x->loop) + SOON_MS;
 	if (!x->more)
-		x->heard_ms = uv_now(x->loop);
-	else if (x->output < x->output_most && run->out_len > x->output / 4)
+		x->heard_ms = exchange_true_ms(run);
+	else if (x->output < x->output_most && run->run.out_len > x->output / 4)
 		x->output *= 2;
 	exchange_jobs_told(x);
 }
@@ -407,7 +416,7 @@ static void on_run_done(struct sbx_run *run)
 		said = exchange_parse(run->out, r->mark, &x->upload, &data,
 				      &len, &e);
 		if (said == EXCHANGE_SAID_BATCH && r->what == EXCHANGE_CALL)
-			exchange_answer(x, run, data, len);
+			exchange_answer(x, r, data, len);
 		else
 			exchange_said(x, r, said, &e);
 	}

@@ -83,8 +83,9 @@ struct sfs_files {
 	uint64_t brief_ms;   /* when the kernel was last told to trust briefly,
 				and 1; 0: all that was taken back */
 	uint64_t stale_ms;   /* when an OPEN found another file */
-	/* fresh.c: when everything was told on asking, and who waits for it */
-	uint64_t fresh_ms;
+	/* fresh.c: when everything was told on asking, when that was asked
+	 * last, and who waits for it */
+	uint64_t fresh_ms, asked_ms;
 	bool freshening;
 	struct sfs_calls unsure;
 

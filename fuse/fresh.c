@@ -51,8 +51,12 @@ static void on_answer(void *arg, int err, struct sbx_rd *rd)
 	/* of another helper nothing is known any more */
 	if (err == -ERESTART)
 		err = 0;
-	if (!err)
-		f->fresh_ms = files_now(f);
+	/* true when it was asked; but who waits for one that took long is to
+	 * get on with it */
+	if (!err && files_now(f) - f->asked_ms > SFS_BRIEF_MS / 2)
+		f->fresh_ms = files_now(f) - SFS_BRIEF_MS / 2;
+	else if (!err)
+		f->fresh_ms = f->asked_ms;
 	sfs_calls_resume(&f->unsure, err);
 }
 
@@ -67,6 +71,7 @@ bool sfs_fresh_wait(struct sfs_call *c)
 	if (f->freshening)
 		return true;
 	f->freshening = true;
+	f->asked_ms = files_now(f);
 	sbx_remote_begin(f->remote, SBX_OP_BARRIER, 0);
 	sbx_remote_submit(f->remote, on_answer, NULL, f);
 	return true;

@@ -82,12 +82,29 @@ static void finish(struct one *o)
 	run->done(run);
 }
 
+static void on_closed(uv_handle_t *h);
+
+static void on_timer(uv_timer_t *t)
+{
+	struct one *o = t->data;
+
+	o->handles = 1;
+	uv_close((uv_handle_t *)t, on_closed);
+}
+
 static void on_closed(uv_handle_t *h)
 {
 	struct one *o = h->data;
 
-	if (!--o->handles)
+	if (--o->handles)
+		return;
+	if (o->fault != RUN_LATE) {
 		finish(o);
+		return;
+	}
+	o->fault = RUN_WELL;
+	uv_timer_init(o->svc->loop, &o->timer);
+	uv_timer_start(&o->timer, on_timer, RUN_LATE_MS, 0);
 }
 
 static void on_exit_process(uv_process_t *p, int64_t status, int sig)
@@ -163,14 +180,6 @@ static void spawn(struct one *o)
 	uv_read_start((uv_stream_t *)&o->err, on_alloc, on_read);
 	o->write.data = o;
 	uv_write(&o->write, (uv_stream_t *)&o->in, &b, 1, on_written);
-}
-
-static void on_timer(uv_timer_t *t)
-{
-	struct one *o = t->data;
-
-	o->handles = 1;
-	uv_close((uv_handle_t *)t, on_closed);
 }
 
 static void service_run(struct sbx_service *base, const char *id,

@@ -15,8 +15,11 @@ enum run_fault {
 	RUN_CUT,	 /* the second half of its output is missing */
 	RUN_NOT_STARTED, /* as the helper says that it could not be */
 	RUN_NOISE,	 /* something else is printed around it */
+	RUN_LATE,	 /* run at once, and answered RUN_LATE_MS later */
 	RUN_SILENT,	 /* never run, and no answer before it is canceled */
 };
+
+#define RUN_LATE_MS 300
 
 /* folder: the workspace; input: bytes of a run's input */
 struct sbx_service *run_service_new(uv_loop_t *loop, const char *folder,

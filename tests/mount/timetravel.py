@@ -512,7 +512,8 @@ def case_a_killed_helper_comes_back():
         kill_helper(b)
         put(b.inside("f"), b"other")
         time.sleep(1.05)
-        assert get(b.here("f")) == b"other"
+        now = get(b.here("f"))
+        assert now == b"other", now
         put(b.here("g"), b"g")
 
 

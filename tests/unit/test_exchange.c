@@ -265,6 +265,20 @@ static void changes_come_with_the_next_answer(void **state)
 	assert_true(sbx_remote_heard_ms(f->r) > before);
 }
 
+/* What happens behind a run is not in its answer, however late that is. */
+static void what_is_known_is_as_old_as_the_run(void **state)
+{
+	struct exchange_rig *f = *state;
+	uint64_t before;
+
+	rig_use(f);
+	run_service_fault(f->svc, RUN_LATE, 1);
+	before = uv_now(&f->loop);
+	rig_use(f);
+	assert_true(uv_now(&f->loop) >= before + RUN_LATE_MS);
+	assert_true(sbx_remote_heard_ms(f->r) < before + RUN_LATE_MS);
+}
+
 static void without_a_helper_there_is_nothing(void **state)
 {
 	struct exchange_rig *f = *state;
@@ -365,6 +379,7 @@ int main(void)
 		T(large_answers_come_in_several),
 		T(large_batches_go_in_several),
 		T(changes_come_with_the_next_answer),
+		T(what_is_known_is_as_old_as_the_run),
 		T(without_a_helper_there_is_nothing),
 		P(a_parked_run_brings_changes_by_itself),
 		P(it_is_reached_again_though_nobody_asks),

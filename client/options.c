@@ -208,8 +208,10 @@ int sbx_maker_run(struct sbx_maker *m, const char *options,
 	r = maker_parse(m, options, &given);
 	if (r == 0)
 		r = maker_take(m, given, words);
-	if (r == 0)
+	if (r == 0 && finish)
 		r = finish(m);
+	if (r == 0 && m->text)
+		r = sbx_maker_text(m, m->text);
 	m->body = NULL;
 	return r;
 }

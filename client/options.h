@@ -13,8 +13,10 @@
 #include "client/error.h"
 
 struct sbx_maker {
-	json_t *body; /* what is being made */
-	void *own;    /* the service's */
+	json_t *body;	    /* what is being made */
+	void *own;	    /* the service's */
+	const char *marker; /* to find it by; the service's, too */
+	char **text; /* gets what was made, which the caller frees; or NULL */
 	struct sbx_error *reterr;
 };
 struct sbx_maker_word {
@@ -25,7 +27,8 @@ struct sbx_maker_word {
 
 /*
  * Takes each member of options, as of struct sbx_call, by its word, and then
- * finish(m) what m->body, which lives no longer than this, has become.
+ * finish(m), which may be NULL, what m->body, which lives no longer than this,
+ * has become.
  * -EINVAL with a sentence that names what is wrong, -ENOMEM.
  */
 int sbx_maker_run(struct sbx_maker *m, const char *options,

@@ -70,27 +70,22 @@ static const struct sbx_maker_word words[] = {
 	{NULL, take_other},
 };
 
-struct wish {
-	struct sbx_csdk_create *ret;
-	const char *marker;
-};
-
 /*
  * A name is unique within its namespace, and sandboxes of one namespace share
  * a machine: so each has a namespace of its own unless the user gave one.
  * The name is kept in the metadata, too, since a sandbox that is asked for by
  * its id does not tell its name.
  */
-static int put_names(struct sbx_maker *m, const char *marker,
-		     struct sbx_csdk_create *ret)
+static int put_names(struct sbx_maker *m)
 {
+	struct sbx_csdk_create *ret = m->own;
 	const char *name = sbx_json_str(m->body, "name"), *namespace;
 	json_t *metadata = sbx_maker_object(m, "metadata");
 	char made[48];
 	int r = metadata ? 0 : -ENOMEM;
 
 	ret->is_named = name;
-	snprintf(made, sizeof(made), SBX_CSDK_MADE_UP "%.16s", marker);
+	snprintf(made, sizeof(made), SBX_CSDK_MADE_UP "%.16s", m->marker);
 	if (r == 0 && name &&
 	    json_object_set_new(metadata, "name", json_string(name)) < 0)
 		r = sbx_maker_no_memory(m);
@@ -108,25 +103,17 @@ static int put_names(struct sbx_maker *m, const char *marker,
 	return r;
 }
 
-static int finish(struct sbx_maker *m)
-{
-	const struct wish *w = m->own;
-	int r = put_names(m, w->marker, w->ret);
-
-	if (r < 0)
-		return r;
-	return sbx_maker_text(m, &w->ret->body);
-}
-
 int sbx_csdk_create_parse(struct sbx_csdk_create *ret, const char *options,
 			  const char *marker, struct sbx_error *reterr)
 {
-	struct wish w = {.ret = ret, .marker = marker};
-	struct sbx_maker m = {.reterr = reterr, .own = &w};
+	struct sbx_maker m = {.own = ret,
+			      .marker = marker,
+			      .text = &ret->body,
+			      .reterr = reterr};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	r = sbx_maker_run(&m, options, words, finish);
+	r = sbx_maker_run(&m, options, words, put_names);
 	if (r < 0)
 		sbx_csdk_create_release(ret);
 	return r;

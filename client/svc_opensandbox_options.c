@@ -180,30 +180,22 @@ static int take_token(struct sbx_maker *m, struct sbx_osb_create *ret)
 						    : 0;
 }
 
-struct wish {
-	struct sbx_osb_create *ret;
-	const char *marker;
-};
-
 static int finish(struct sbx_maker *m)
 {
-	const struct wish *w = m->own;
-	int r = sbx_labels_put_marker(m, "metadata", w->marker);
+	int r = sbx_labels_put_marker(m, "metadata", m->marker);
 
 	if (r == 0)
 		r = put_defaults(m);
-	if (r == 0)
-		r = take_token(m, w->ret);
-	if (r < 0)
-		return r;
-	return sbx_maker_text(m, &w->ret->body);
+	return r < 0 ? r : take_token(m, m->own);
 }
 
 int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
 			 const char *marker, struct sbx_error *reterr)
 {
-	struct wish w = {.ret = ret, .marker = marker};
-	struct sbx_maker m = {.reterr = reterr, .own = &w};
+	struct sbx_maker m = {.own = ret,
+			      .marker = marker,
+			      .text = &ret->body,
+			      .reterr = reterr};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));

@@ -158,30 +158,23 @@ static const struct sbx_maker_word words[] = {
 	{0},
 };
 
-struct wish {
-	const char *marker;
-	char *body; /* what is made of it */
-};
-
 static int finish(struct sbx_maker *m)
 {
-	struct wish *w = m->own;
-	int r = sbx_labels_put_marker(m, "labels", w->marker);
+	int r = sbx_labels_put_marker(m, "labels", m->marker);
 
 	if (r == 0 && !json_object_get(m->body, "user_id"))
 		r = sbx_maker_put(m, "user_id", json_string(DEFAULT_USER));
-	if (r < 0)
-		return r;
-	return sbx_maker_text(m, &w->body);
+	return r;
 }
 
 char *sbx_vtrix_create_body(const char *options, const char *marker,
 			    struct sbx_error *reterr)
 {
-	struct wish w = {.marker = marker};
-	struct sbx_maker m = {.own = &w, .reterr = reterr};
+	char *body = NULL;
+	struct sbx_maker m = {
+		.marker = marker, .text = &body, .reterr = reterr};
 
-	return sbx_maker_run(&m, options, words, finish) < 0 ? NULL : w.body;
+	return sbx_maker_run(&m, options, words, finish) < 0 ? NULL : body;
 }
 
 int sbx_vtrix_options_check(const char *options, struct sbx_error *reterr)
@@ -208,34 +201,27 @@ static const struct sbx_maker_word configure_words[] = {
 	{0},
 };
 
-static int finish_configure(struct sbx_maker *m)
-{
-	struct wish *w = m->own;
-
-	return sbx_maker_text(m, &w->body);
-}
-
 static int finish_update(struct sbx_maker *m)
 {
 	if (!json_object_size(m->body))
 		return sbx_maker_wrong(m, "update",
 				       "what is to be changed is wanted, as "
 				       "in {\"memory\":\"2Gi\"}");
-	return finish_configure(m);
+	return 0;
 }
 
 char *sbx_vtrix_change_body(const char *text, bool configures,
 			    struct sbx_error *reterr)
 {
-	struct wish w = {0};
-	struct sbx_maker m = {.own = &w, .reterr = reterr};
+	char *body = NULL;
+	struct sbx_maker m = {.text = &body, .reterr = reterr};
 	int r;
 
 	if (!text[strspn(text, " \t\r\n")])
 		text = NULL;
 	if (configures)
-		r = sbx_maker_run(&m, text, configure_words, finish_configure);
+		r = sbx_maker_run(&m, text, configure_words, NULL);
 	else
 		r = sbx_maker_run(&m, text, update_words, finish_update);
-	return r < 0 ? NULL : w.body;
+	return r < 0 ? NULL : body;
 }

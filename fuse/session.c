@@ -5,18 +5,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "client/cleanup.h"
 #include "client/log.h"
 
 static int add(struct fuse_args *args, char **opts, const char *name,
 	       const char *value)
 {
-	char text[1024];
+	SBX_FREE char *text = NULL;
 
-	snprintf(text, sizeof(text), "%s%s", name, value);
+	if (asprintf(&text, "%s%s", name, value) < 0) {
+		text = NULL;
+		return -1;
+	}
 	return fuse_opt_add_opt_escaped(opts, text);
 }
 

@@ -11,7 +11,12 @@ VERBS = {"opensandbox": ("pause", "resume"),
          "vtrix": ("stop", "start", "restart")}
 
 
+NAME = "n" * 3000
+
+
 class MountItself(SandboxTest):
+    options = ["fsname=" + NAME]
+
     def path(self, *parts):
         return self.m.path(*parts)
 
@@ -25,6 +30,12 @@ class MountItself(SandboxTest):
     def complain(self, word):
         """Something that is logged and names the word"""
         self.fails(errno.EINVAL, self.write, word, "t", "status")
+
+    def test_its_name_in_the_mount_table_is_whole(self):
+        with open("/proc/mounts") as f:
+            names = [line.split()[0] for line in f
+                     if line.split()[1] == self.m.mnt]
+        self.assertEqual(names, [NAME])
 
     def test_log_is_kept_and_followed(self):
         self.complain("first-word")

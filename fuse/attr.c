@@ -22,9 +22,10 @@ struct sfs_refresh {
 	struct sfs_inode *inode; /* referenced */
 	struct sfs_calls waiting;
 	uint8_t tries;
-	uint8_t way; /* sfs_inode_way */
-	bool own;    /* behind a change of ours, which the kernel knows */
-	bool left;   /* sfs_attr_left */
+	uint8_t way;   /* sfs_inode_way */
+	bool own;      /* behind a change of ours, which the kernel knows */
+	bool left;     /* sfs_attr_left */
+	bool foresees; /* sfs_attr_foresee */
 };
 
 static int refresh_send(struct sfs_refresh *r);
@@ -41,6 +42,10 @@ static void refresh_end(struct sfs_refresh *r, int err)
 	}
 	if (r->left)
 		sfs_shown_begin(i);
+	if (r->foresees && i->dir)
+		i->dir->foreseen--;
+	if (r->foresees && err)
+		i->attr_gen = 0;
 	sfs_calls_resume(&r->waiting, err);
 	free(r);
 	sfs_inode_unref(i);
@@ -123,7 +128,16 @@ static struct sfs_refresh *refresh_new(struct sfs_inode *i,
 		free(r);
 		return NULL;
 	}
-	i->refresh = r;
+	return r;
+}
+
+static struct sfs_refresh *refresh_begin(struct sfs_inode *i,
+					 const struct sfs_at *at, int *ret_err)
+{
+	struct sfs_refresh *r = refresh_new(i, at, ret_err);
+
+	if (r)
+		i->refresh = r;
 	return r;
 }
 
@@ -184,6 +198,11 @@ static void on_drained(struct sfs_call *c, int err)
 	struct sfs_refresh *r = c->inode->refresh;
 
 	sfs_file_waited(c->inode);
+	if (sfs_file_is_open(c->inode) && c->inode->file->make_err) {
+		c->resume = c->then;
+		c->resume(c, c->inode->file->make_err);
+		return;
+	}
 	if (sfs_inode_is_known(c->inode)) {
 		c->resume = on_fresh;
 		if (sfs_fresh_wait(c))
@@ -197,7 +216,7 @@ static void on_drained(struct sfs_call *c, int err)
 		if (sfs_inode_is_dir(c->inode) &&
 		    !sfs_dir_is_told(c->inode->dir))
 			tell_siblings(c->inode);
-		r = refresh_new(c->inode, NULL, &err);
+		r = refresh_begin(c->inode, NULL, &err);
 	}
 	if (!r) {
 		c->resume(c,
@@ -211,9 +230,9 @@ static void on_drained(struct sfs_call *c, int err)
 /* All that is under way is what its attributes show already. */
 static bool is_foreseen(const struct sfs_inode *i)
 {
-	return sfs_file_is_opening(i) && i->attr_gen == i->files->gen &&
-	       !i->refresh && sfs_inode_is_covered(i) &&
-	       sfs_files_are_fresh(i->files);
+	return (sfs_file_is_opening(i) || sfs_dir_is_foreseen(i)) &&
+	       i->attr_gen == i->files->gen && !i->refresh &&
+	       sfs_inode_is_covered(i) && sfs_files_are_fresh(i->files);
 }
 
 void sfs_attr_wait(struct sfs_call *c)
@@ -239,7 +258,7 @@ static void touch(struct sfs_inode *i, const struct sfs_at *at)
 	int err;
 
 	i->attr_gen = 0;
-	r = refresh_new(i, at, &err);
+	r = refresh_begin(i, at, &err);
 	if (r)
 		r->own = true;
 }
@@ -264,6 +283,22 @@ void sfs_attr_touch_dir(struct sfs_inode *i)
 		i->attr_gen = 0;
 }
 
+void sfs_attr_foresee(struct sfs_inode *i)
+{
+	struct sfs_refresh *r;
+	int err;
+
+	i->dir->changed_ms = (uint32_t)files_now(i->files) | 1;
+	r = i->refresh ? NULL : refresh_new(i, NULL, &err);
+	if (!r) {
+		sfs_attr_touch_dir(i);
+		return;
+	}
+	r->own = r->foresees = true;
+	i->dir->foreseen++;
+	sfs_inode_grow(i);
+}
+
 void sfs_attr_left(struct sfs_inode *i)
 {
 	struct sfs_refresh *r;
@@ -272,7 +307,7 @@ void sfs_attr_left(struct sfs_inode *i)
 	if (!sfs_inode_is_file(i) || !sfs_inode_is_held(i) || is_remembered(i))
 		return;
 	sfs_shown_hold(i);
-	r = refresh_new(i, NULL, &err);
+	r = refresh_begin(i, NULL, &err);
 	if (r)
 		r->left = true;
 	else

@@ -25,6 +25,12 @@ void sfs_attr_touch_at(struct sfs_inode *i, const struct sfs_at *at);
 /* The same for a directory one of whose entries is changed. */
 void sfs_attr_touch_dir(struct sfs_inode *i);
 /*
+ * A file that nobody waits for was just begun in this directory (making.h):
+ * until it is there the directory is shown as it will be, but for its times, of
+ * which only that they grow is known.
+ */
+void sfs_attr_foresee(struct sfs_inode *dir);
+/*
  * Others changed its content and took its name, so that nothing told what it
  * is like now.  If it is open there or has another name it is asked, and who
  * waits until nothing is in doubt (sfs_files_settle) waits for that.

@@ -361,6 +361,21 @@ struct sfs_entry *sfs_cache_put_inode(struct sfs_dir *d, const char *name,
 	return e;
 }
 
+struct sfs_inode *sfs_cache_make(struct sfs_dir *d, const char *name,
+				 size_t len, const struct sbx_attr *attr)
+{
+	struct sfs_inode *i = inode_new(d->inode->files, d->inode->tree, attr,
+					SFS_INODE_GONE);
+
+	if (!i)
+		return NULL;
+	i->attr_gen = 0;
+	if (sfs_cache_put_inode(d, name, len, i))
+		return i;
+	sfs_inode_unref(sfs_inode_ref(i));
+	return NULL;
+}
+
 struct sfs_inode *sfs_cache_root(struct sfs_files *f, uint8_t tree,
 				 const struct sbx_attr *attr)
 {

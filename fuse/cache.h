@@ -38,6 +38,8 @@ bool sfs_dir_is_true(const struct sfs_dir *d);
 bool sfs_dir_is_complete(const struct sfs_dir *d);
 /* Every change of its attributes (and content) would be told. */
 bool sfs_inode_is_covered(const struct sfs_inode *i);
+/* Its attributes are those that it will have, but for times. */
+bool sfs_dir_is_foreseen(const struct sfs_inode *i);
 /* Its attributes are true now. */
 bool sfs_inode_is_known(const struct sfs_inode *i);
 /* ... or are not older than what is trusted without a watch */
@@ -45,6 +47,7 @@ bool sfs_inode_is_recent(const struct sfs_inode *i);
 /* The sandbox's user may certainly read it, so it need not be asked. */
 bool sfs_inode_is_readable(const struct sfs_inode *i);
 bool sfs_inode_is_writable(const struct sfs_inode *i); /* the same */
+bool sfs_inode_is_searchable(const struct sfs_inode *i);
 bool sfs_list_is_recent(const struct sfs_dir *d);
 
 /* From now on nothing is taken from memory, here or by the kernel, that may
@@ -104,6 +107,10 @@ struct sfs_entry *sfs_cache_put(struct sfs_dir *d, const char *name, size_t len,
 /* The name leads to this inode (rename). */
 struct sfs_entry *sfs_cache_put_inode(struct sfs_dir *d, const char *name,
 				      size_t len, struct sfs_inode *i);
+/* The name leads to a new file with these attributes, which is nobody's there
+ * yet (making.h).  NULL: no memory. */
+struct sfs_inode *sfs_cache_make(struct sfs_dir *d, const char *name,
+				 size_t len, const struct sbx_attr *attr);
 /* There is no such name. */
 void sfs_cache_remove(struct sfs_dir *d, const char *name, size_t len,
 		      unsigned int how);

@@ -14,6 +14,7 @@
 #include "fuse/handle.h"
 #include "fuse/lazy.h"
 #include "fuse/list.h"
+#include "fuse/making.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
 
@@ -345,8 +346,21 @@ int sfs_call_submit(struct sfs_call *c, sbx_part_fn *part)
 	return 0;
 }
 
+static void on_claim(struct sfs_call *c, int err)
+{
+	if (err || !c->req)
+		sfs_call_err(c, err);
+	else
+		call_send(c);
+}
+
 void sfs_call_go(struct sfs_call *c)
 {
+	if (c->change && !c->reads) {
+		c->resume = on_claim;
+		if (sfs_claim_wait(c))
+			return;
+	}
 	sfs_call_waits(c);
 	call_send(c);
 }
@@ -432,7 +446,7 @@ unsigned int sfs_call_how(const struct sfs_call *c)
 	return c->req ? SFS_PUT_OWN : 0;
 }
 
-void sfs_call_unsure(struct sfs_call *c, struct sfs_inode *dir, int err)
+void sfs_call_unsure(struct sfs_inode *dir, int err)
 {
 	struct sfs_dir *d = dir->dir;
 

@@ -31,6 +31,7 @@ struct sfs_call {
 	uint32_t number;	 /* of the request under way; 0: none */
 	uint8_t tries;
 	bool change;
+	bool reads;   /* (a change) but of nothing that others see */
 	bool counted; /* in files->changes */
 	bool caller_known;
 	bool retold; /* sent again for a directory that had moved */
@@ -123,7 +124,7 @@ unsigned int sfs_call_how(const struct sfs_call *c);
  * The change failed with err.  If that leaves open whether it was carried
  * out, or yet will be, what is in the directory is looked at behind it.
  */
-void sfs_call_unsure(struct sfs_call *c, struct sfs_inode *dir, int err);
+void sfs_call_unsure(struct sfs_inode *dir, int err);
 
 /* Something is to be looked at in a while: interrupted calls, memory. */
 void sfs_call_tick(struct sfs_files *f);

@@ -209,6 +209,7 @@ struct sfs_files *sfs_files_new(struct sfs *fs, struct sbx_remote *remote,
 	f->lazy_end = &f->lazy;
 	sfs_calls_init(&f->throttled);
 	sfs_calls_init(&f->unsure);
+	sfs_calls_init(&f->claimed);
 	for (t = 0; t < 2; t++) {
 		f->owners[t].here_uid = fs->uid;
 		f->owners[t].here_gid = fs->gid;

@@ -40,6 +40,7 @@ struct sfs_dir {
 	uint32_t changed_ms;	     /* the last change of our own */
 	uint64_t answered;	     /* the listing: sbx_remote_waited */
 	uint32_t nr_open;	     /* open directories */
+	uint32_t foreseen;	     /* under way: sfs_attr_foresee */
 	uint32_t told_gen;	     /* files->told_gen when the kernel was
 					told to forget all of it */
 	bool told, watched, complete;
@@ -128,6 +129,11 @@ struct sfs_files {
 	uint32_t changes; /* sent and not answered */
 	size_t unacked;	  /* bytes of writes among them */
 	struct sfs_calls throttled;
+	/* making.h: a file that only its maker may have, on its way, and who
+	 * waits to learn whether it has */
+	struct sfs_inode *claim;
+	struct sfs_calls claimed;
+	uint32_t nr_made;
 
 	/* locks.c: those held; the last owner's number */
 	uint32_t nr_locks, lock_serial;

@@ -203,12 +203,10 @@ static void on_opened(void *arg, int err, struct sbx_rd *rd)
 	free(o);
 }
 
-uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
-			 int flags, sbx_reply_fn *done, void *arg)
+struct sbx_buf *sfs_handle_begin(struct sfs_handle *h, enum sbx_wire_op op,
+				 unsigned int nr_args)
 {
 	struct sfs_files *f = h->inode->files;
-	struct sbx_buf *b;
-	uint32_t number;
 
 	handle_close(h);
 	sfs_lazy_del(h);
@@ -216,7 +214,17 @@ uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
 	h->epoch = sbx_remote_epoch(f->remote);
 	h->told = true;
 	h->open_err = 0;
-	b = sbx_remote_begin(f->remote, SBX_OP_OPEN, 5);
+	return sbx_remote_begin(f->remote, op, nr_args);
+}
+
+uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
+			 int flags, sbx_reply_fn *done, void *arg)
+{
+	struct sfs_files *f = h->inode->files;
+	struct sbx_buf *b;
+	uint32_t number;
+
+	b = sfs_handle_begin(h, SBX_OP_OPEN, 5);
 	sbx_put_u64(b, h->number);
 	sfs_put_at(b, at);
 	sbx_put_u64(b, (uint32_t)flags);

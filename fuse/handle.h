@@ -12,6 +12,7 @@
 struct sfs_ahead;
 struct sfs_fetch;
 struct sfs_lock_owner;
+struct sfs_making;
 struct sfs_piece;
 struct sfs_shown;
 struct sfs_written;
@@ -23,10 +24,12 @@ struct sfs_file {
 	/* writes not acknowledged, in order: write.c */
 	struct sfs_piece *pieces, **pieces_end;
 	uint32_t nr_pieces, nr_lost;
-	uint32_t nr_opening;	/* of them: sfs_write_open */
-	uint64_t answered;	/* the last of them: sbx_remote_waited */
-	uint32_t epoch;		/* in which they were sent */
-	struct sfs_calls drain; /* waiting for all of them */
+	uint32_t nr_opening;	   /* of them: sfs_write_open */
+	struct sfs_making *making; /* the first of them makes it: making.h */
+	int make_err;		   /* why it could not be made */
+	uint64_t answered;	   /* the last of them: sbx_remote_waited */
+	uint32_t epoch;		   /* in which they were sent */
+	struct sfs_calls drain;	   /* waiting for all of them */
 	/* the last error of a write, and how many there were: each handle
 	 * reports what it has not yet reported */
 	int error;
@@ -92,6 +95,9 @@ int sfs_handle_tell(struct sfs_handle *h);
  * request's number. */
 uint32_t sfs_handle_open(struct sfs_handle *h, const struct sfs_at *at,
 			 int flags, sbx_reply_fn *done, void *arg);
+/* Begins a request that gives the handle a new number there. */
+struct sbx_buf *sfs_handle_begin(struct sfs_handle *h, enum sbx_wire_op op,
+				 unsigned int nr_args);
 /* What an answer means: a number unknown there stands for the error that
  * opening it gave. */
 int sfs_handle_error(const struct sfs_handle *h, int err);
@@ -130,6 +136,8 @@ void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
  * errno.
  */
 int sfs_write_open(struct sfs_handle *h, int flags);
+/* The same with the request that makes the file (taken, unless it fails). */
+int sfs_write_make(struct sfs_handle *h, struct sfs_making *m);
 /* The remote is gone. */
 void sfs_writes_wake(struct sfs_files *f);
 

@@ -133,7 +133,7 @@ struct sfs_inode *sfs_inodes_add(struct sfs_inodes *t, uint8_t tree,
 	return i;
 }
 
-void sfs_inodes_free(struct sfs_inodes *t, struct sfs_inode *i)
+static void inodes_take(struct sfs_inodes *t, struct sfs_inode *i)
 {
 	struct sfs_inode **at = &t->slots[slot_of(t, i->tree, i->dev, i->ino)];
 
@@ -141,6 +141,21 @@ void sfs_inodes_free(struct sfs_inodes *t, struct sfs_inode *i)
 		at = &(*at)->hash_next;
 	if (*at)
 		*at = i->hash_next;
+}
+
+void sfs_inodes_settle(struct sfs_inodes *t, struct sfs_inode *i,
+		       const struct sbx_attr *attr)
+{
+	inodes_take(t, i);
+	i->ino = attr->ino;
+	i->dev = dev_pack(attr->dev);
+	i->flags &= (uint8_t)~SFS_INODE_GONE;
+	inodes_put(t, i);
+}
+
+void sfs_inodes_free(struct sfs_inodes *t, struct sfs_inode *i)
+{
+	inodes_take(t, i);
 	t->nr--;
 	if (S_ISLNK(i->mode))
 		free(i->target);
@@ -201,12 +216,17 @@ unsigned int sfs_inode_set(struct sfs_inode *i, const struct sbx_attr *a)
 	return diff;
 }
 
+void sfs_inode_grow(struct sfs_inode *i)
+{
+	i->mtime_ns += i->mtime_ns < 999999999;
+	i->ctime_ns += i->ctime_ns < 999999999;
+}
+
 void sfs_inode_cut(struct sfs_inode *i)
 {
 	i->size = 0;
 	i->blocks = 0;
-	i->mtime_ns += i->mtime_ns < 999999999;
-	i->ctime_ns += i->ctime_ns < 999999999;
+	sfs_inode_grow(i);
 }
 
 void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns)

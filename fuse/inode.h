@@ -100,6 +100,10 @@ struct sfs_inode *sfs_inodes_find(const struct sfs_inodes *t, uint8_t tree,
 /* A new one with these attributes and no reference; NULL without memory. */
 struct sfs_inode *sfs_inodes_add(struct sfs_inodes *t, uint8_t tree,
 				 const struct sbx_attr *attr);
+/* This one, of which nothing was known there (SFS_INODE_GONE), has the number
+ * of these attributes, which is no other's, and is found by it. */
+void sfs_inodes_settle(struct sfs_inodes *t, struct sfs_inode *i,
+		       const struct sbx_attr *attr);
 /* Takes it out and frees it. */
 void sfs_inodes_free(struct sfs_inodes *t, struct sfs_inode *i);
 
@@ -127,6 +131,8 @@ struct sfs_owners {
 /* A file is about to be cut to nothing: as it will look, but for its times, of
  * which only that they grow is known. */
 void sfs_inode_cut(struct sfs_inode *i);
+/* Something is about to change it: its times as far as they are known. */
+void sfs_inode_grow(struct sfs_inode *i);
 /* Somebody read it; out of range: as it was. */
 void sfs_inode_set_atime(struct sfs_inode *i, int64_t s, uint32_t ns);
 /* As the sandbox names it. */

@@ -10,7 +10,7 @@
 #include "fuse/caller.h"
 #include "fuse/follow.h"
 #include "fuse/fresh.h"
-#include "fuse/handle.h"
+#include "fuse/making.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
 
@@ -36,7 +36,8 @@ void sfs_on_getattr(fuse_req_t req, struct sfs_node *n,
 		return;
 	c->cached = SFS_CACHED_ATTRIBUTES;
 	c->resume = on_known;
-	if (sfs_inode_is_recent(i) || sfs_inode_is_gone_dir(i))
+	if (sfs_inode_is_recent(i) || sfs_inode_is_gone_dir(i) ||
+	    sfs_making_is_opened(i, fuse_req_ctx(req)->pid))
 		sfs_call_attr(c);
 	else
 		sfs_attr_wait(c);

@@ -11,6 +11,7 @@
 #include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/locks.h"
+#include "fuse/making.h"
 #include "fuse/on.h"
 #include "fuse/shown.h"
 #include "fuse/written.h"
@@ -73,26 +74,46 @@ static struct sfs_handle *handle_for_page(struct sfs_handle *h)
 	return h->plain;
 }
 
-void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,
-		  size_t size, off_t off, struct fuse_file_info *fi)
+static void write_go(struct sfs_call *c, const char *buf, size_t size)
 {
 	static const int slow = O_SYNC | O_DSYNC | O_DIRECT | O_APPEND;
-	struct sfs_call *c = call_if_locked(req, n, fi);
-	struct sfs_handle *h;
+	bool page = c->fi.writepage;
+	struct sfs_handle *h = page ? handle_for_page(c->handle) : c->handle;
 	int err = 0;
 
-	if (!c)
-		return;
-	c->change = true;
-	h = fi->writepage ? handle_for_page(c->handle) : c->handle;
 	/* pages are written by nobody in particular */
-	if (h && !fi->writepage)
+	if (h && !page)
 		err = sfs_call_is_other(c, h);
 	if (!h || err < 0)
 		sfs_call_err(c, -ENOMEM);
 	else
-		sfs_write(c, h, buf, size, (uint64_t)off,
-			  h->flags & slow && !fi->writepage);
+		sfs_write(c, h, buf, size, c->offset, h->flags & slow && !page);
+}
+
+static void on_claim(struct sfs_call *c, int err)
+{
+	if (err || !c->req)
+		sfs_call_err(c, err);
+	else
+		write_go(c, c->data, c->size);
+}
+
+void sfs_on_write(fuse_req_t req, struct sfs_node *n, const char *buf,
+		  size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct sfs_call *c = call_if_locked(req, n, fi);
+
+	if (!c)
+		return;
+	c->change = true;
+	c->fi = *fi;
+	c->offset = (uint64_t)off;
+	c->resume = on_claim;
+	if (c->files->claim && c->files->claim != c->inode &&
+	    sfs_call_keep(c, buf, size) < 0)
+		sfs_call_err(c, -ENOMEM);
+	else if (!sfs_claim_wait(c))
+		write_go(c, buf, size);
 }
 
 /* ---- flush, fsync, release ---- */
@@ -147,7 +168,7 @@ void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 	c->rdev = fi->lock_owner;
 	/* A reader has nothing to wait for; but a lock is not given up before
 	 * what was written under it is there. */
-	if (!sfs_file_is_dirty(c->inode) ||
+	if (!sfs_file_is_dirty(c->inode) || sfs_making_is_lock(c->inode) ||
 	    ((c->handle->flags & O_ACCMODE) == O_RDONLY &&
 	     !sfs_locks_find(c->inode, c->rdev))) {
 		on_flushed(c, 0);

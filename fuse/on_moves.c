@@ -9,6 +9,7 @@
 #include "fuse/cache.h"
 #include "fuse/caller.h"
 #include "fuse/handle.h"
+#include "fuse/making.h"
 #include "fuse/on.h"
 #include "fuse/tell.h"
 
@@ -52,12 +53,18 @@ static int remove_send(struct sfs_call *c)
 	err = sfs_call_act(c);
 	if (err < 0)
 		return err;
-	b = sbx_remote_begin(c->files->remote, (enum sbx_wire_op)c->flags, 3);
+	b = sbx_remote_begin(c->files->remote, (enum sbx_wire_op)c->flags,
+			     c->handle ? 4 : 3);
 	sbx_put_u64(b, c->inode->dir->number);
 	sbx_put_bin(b, c->name, c->len);
 	/* whatever has the name is meant; but once it may have been removed
-	 * already only the very one */
-	sbx_put_u64(b, c->tries && e && e->inode ? e->inode->ino : 0);
+	 * already only the very one, and of one that is being made only that */
+	if (c->handle)
+		sbx_put_u64(b, 0);
+	else
+		sbx_put_u64(b, c->tries && e && e->inode ? e->inode->ino : 0);
+	if (c->handle)
+		sbx_put_u64(b, c->handle->number);
 	sfs_call_submit(c, NULL);
 	sfs_attr_touch_dir(c->inode);
 	if (e && e->inode)
@@ -67,13 +74,18 @@ static int remove_send(struct sfs_call *c)
 
 static void remove_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
+	if (c->handle && err) {
+		/* why it could not be made */
+		err = sfs_handle_error(c->handle, err);
+		err = err == -EEXIST || err == -ESTALE ? -EIO : err;
+	}
 	/* sent twice, and the first time did it */
 	if (c->tries && (err == -ENOENT || err == -ESTALE))
 		err = 0;
 	if ((!err || err == -ENOENT) && c->inode->dir)
 		sfs_cache_remove(c->inode->dir, c->name, c->len,
 				 sfs_call_how(c));
-	sfs_call_unsure(c, c->inode, err);
+	sfs_call_unsure(c->inode, err);
 	sfs_call_err(c, err);
 }
 
@@ -81,9 +93,13 @@ static void remove_go(fuse_req_t req, struct sfs_node *n, const char *name,
 		      enum sbx_wire_op op)
 {
 	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, NULL);
+	struct sfs_handle *h;
 
 	if (!c)
 		return;
+	h = sfs_making_handle(entry_of(c->inode, c->name, c->len));
+	if (h)
+		c->handle = sfs_handle_ref(h);
 	c->flags = op;
 	c->send = remove_send;
 	c->done = remove_done;
@@ -217,8 +233,8 @@ static void rename_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 		err = -EIO;
 	if (!err && c->inode->dir && c->other->dir)
 		rename_apply(c);
-	sfs_call_unsure(c, c->inode, err);
-	sfs_call_unsure(c, c->other, err);
+	sfs_call_unsure(c->inode, err);
+	sfs_call_unsure(c->other, err);
 	sfs_call_err(c, err);
 }
 
@@ -236,6 +252,25 @@ static bool is_seen_twice(struct sfs_inode *dir, const char *name,
 	return e && e2 && e->inode && e2->inode &&
 	       e->inode->ino == e2->inode->ino &&
 	       e->inode->dev == e2->inode->dev;
+}
+
+/* What leads elsewhere, and what makes way for it, must be there. */
+static void on_made(struct sfs_call *c, int err)
+{
+	struct sfs_handle *h =
+		sfs_making_handle(entry_of(c->inode, c->name, c->len));
+
+	if (!h)
+		h = sfs_making_handle(entry_of(c->other, c->name2, c->len2));
+	if (!c->req) {
+		sfs_call_err(c, 0);
+	} else if (h) {
+		c->resume = on_made;
+		sfs_calls_add(&h->inode->file->drain, c);
+		sfs_call_waits(c);
+	} else {
+		sfs_call_go(c);
+	}
 }
 
 void sfs_on_rename(fuse_req_t req, struct sfs_node *n, const char *name,
@@ -261,5 +296,5 @@ void sfs_on_rename(fuse_req_t req, struct sfs_node *n, const char *name,
 	if (c->len2 > 255)
 		sfs_call_err(c, -ENAMETOOLONG);
 	else
-		sfs_call_go(c);
+		on_made(c, 0);
 }

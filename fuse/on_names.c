@@ -11,6 +11,7 @@
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/list.h"
+#include "fuse/making.h"
 #include "fuse/on.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
@@ -221,7 +222,7 @@ static void made(struct sfs_call *c, int err, struct sbx_rd *rd)
 			err = -ENOMEM;
 	}
 	if (err) {
-		sfs_call_unsure(c, c->inode, err);
+		sfs_call_unsure(c->inode, err);
 		sfs_call_err(c, err);
 		return;
 	}
@@ -474,7 +475,7 @@ static void create_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 			err = -ENOMEM;
 	}
 	if (err) {
-		sfs_call_unsure(c, c->inode, err);
+		sfs_call_unsure(c->inode, err);
 		sfs_call_err(c, err);
 		return;
 	}
@@ -491,6 +492,8 @@ void sfs_on_create(fuse_req_t req, struct sfs_node *n, const char *name,
 		   mode_t mode, struct fuse_file_info *fi)
 {
 	struct sfs_call *c = sfs_call_new(req, sfs_inode_of(n), name, NULL);
+	struct sfs_handle *h;
+	int err;
 
 	if (!c)
 		return;
@@ -502,8 +505,17 @@ void sfs_on_create(fuse_req_t req, struct sfs_node *n, const char *name,
 	c->send = create_send;
 	c->done = create_done;
 	c->change = true;
-	if (c->len > 255)
+	if (c->len > 255) {
 		sfs_call_err(c, -ENAMETOOLONG);
-	else
+		return;
+	}
+	err = sfs_make_here(c, &h);
+	if (err < 0) {
+		sfs_call_err(c, err);
+	} else if (h) {
+		create_reply(c, h->inode, h);
+		sfs_call_free(c);
+	} else {
 		sfs_call_go(c);
+	}
 }

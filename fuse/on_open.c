@@ -221,7 +221,8 @@ static bool opens_with_writes(const struct sfs_inode *i, int flags)
 {
 	int mode = flags & O_ACCMODE;
 
-	return mode != O_RDONLY && !(flags & (O_SYNC | O_DSYNC | O_NOATIME)) &&
+	return mode != O_RDONLY && !i->files->claim &&
+	       !(flags & (O_SYNC | O_DSYNC | O_NOATIME)) &&
 	       sfs_tree_is_wanted(i->files) && !(i->mode & 0111) &&
 	       sfs_inode_is_known(i) && sfs_files_are_fresh(i->files) &&
 	       sfs_inode_is_writable(i) &&
@@ -286,5 +287,6 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 	c->done = open_done;
 	/* one that is interrupted must be closed again there */
 	c->change = true;
+	c->reads = !(fi->flags & (O_ACCMODE | O_TRUNC));
 	sfs_call_go(c);
 }

@@ -9,6 +9,7 @@
 #include "fuse/cache.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
+#include "fuse/making.h"
 
 struct tell {
 	struct sfs_inode *inode; /* referenced */
@@ -190,7 +191,9 @@ int sfs_inode_at(struct sfs_inode *i, struct sfs_at *at)
 	int err;
 
 	if (!sfs_inode_is_dir(i))
-		return i->names ? entry_at(i->names, at) : handle_at(i, at);
+		return i->names && !sfs_inode_is_making(i)
+			       ? entry_at(i->names, at)
+			       : handle_at(i, at);
 	err = sfs_dir_tell(i);
 	*at = (struct sfs_at){.dir = err ? 0 : i->dir->number};
 	return err;

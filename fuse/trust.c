@@ -51,10 +51,16 @@ bool sfs_inode_is_covered(const struct sfs_inode *i)
 	return names && names >= i->nlink;
 }
 
+bool sfs_dir_is_foreseen(const struct sfs_inode *i)
+{
+	return sfs_inode_is_dir(i) && i->dir && i->dir->foreseen;
+}
+
 bool sfs_inode_is_known(const struct sfs_inode *i)
 {
 	return i->attr_gen == i->files->gen && !i->refresh &&
-	       !sfs_file_is_dirty(i) && sfs_inode_is_covered(i);
+	       !sfs_file_is_dirty(i) && !sfs_dir_is_foreseen(i) &&
+	       sfs_inode_is_covered(i);
 }
 
 static bool in_group(const struct sbx_remote_info *info, uint32_t gid)
@@ -95,6 +101,11 @@ bool sfs_inode_is_writable(const struct sfs_inode *i)
 	return gives_right(i, 0222);
 }
 
+bool sfs_inode_is_searchable(const struct sfs_inode *i)
+{
+	return gives_right(i, 0111);
+}
+
 /*
  * What no watch covers is trusted briefly, and not beyond a command's end
  * that somebody has seen: it may have changed it.
@@ -114,7 +125,8 @@ bool sfs_list_is_recent(const struct sfs_dir *d)
 bool sfs_inode_is_recent(const struct sfs_inode *i)
 {
 	return i->attr_gen == i->files->gen && !i->refresh &&
-	       !sfs_file_is_dirty(i) && !(i->flags & SFS_INODE_VOLATILE) &&
+	       !sfs_file_is_dirty(i) && !sfs_dir_is_foreseen(i) &&
+	       !(i->flags & SFS_INODE_VOLATILE) &&
 	       is_recent(i->files, i->attr_ms);
 }
 

@@ -14,7 +14,8 @@
 
 #include "fuse/cache.h"
 #include "fuse/caller.h"
-#include "fuse/handle.h"
+#include "fuse/fresh.h"
+#include "fuse/making.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
 #include "fuse/written.h"
@@ -29,9 +30,10 @@ struct sfs_piece {
 	uint8_t tries;
 	bool done, lost;
 	bool other; /* by says who writes */
-	bool opens; /* not a write: OPEN with these flags */
+	bool opens; /* not a write: OPEN with these flags, or CREATE */
 	int flags;
-	uint64_t number; /* the handle's, then */
+	struct sfs_making *making; /* owned; CREATE */
+	uint64_t number;	   /* the handle's, then */
 	char data[];
 };
 
@@ -39,6 +41,7 @@ static int piece_send(struct sfs_piece *p);
 
 static void piece_free(struct sfs_piece *p)
 {
+	sfs_making_free(p->making);
 	free(p->by);
 	free(p);
 }
@@ -106,6 +109,8 @@ static void piece_end(struct sfs_piece *p, int err)
 	f->changes--;
 	file->nr_pieces--;
 	file->nr_opening -= p->opens;
+	if (p->making)
+		file->making = NULL;
 	if (err && !c) {
 		file->error = err;
 		file->nr_errors++;
@@ -198,7 +203,9 @@ static void on_written(void *arg, int err, struct sbx_rd *rd)
 	}
 	p->h->inode->file->answered =
 		sbx_remote_answered(p->h->inode->files->remote);
-	if (!err && !sbx_get_attr(rd, &attr))
+	if (p->making)
+		err = sfs_making_done(p->making, err, rd, &attr);
+	else if (!err && !sbx_get_attr(rd, &attr))
 		err = -EPROTO;
 	if (err && p->opens && p->h->number == p->number) {
 		p->h->open_err = err;
@@ -234,16 +241,21 @@ static int piece_send_open(struct sfs_piece *p)
 	return 0;
 }
 
-static int piece_send(struct sfs_piece *p)
+static int piece_send_making(struct sfs_piece *p)
+{
+	int err = sfs_making_send(p->making, on_written, p);
+
+	p->number = p->h->number;
+	return err;
+}
+
+static int piece_send_write(struct sfs_piece *p)
 {
 	struct sfs_files *f = p->h->inode->files;
 	struct sbx_buf *b;
 	uint32_t number;
-	int err;
+	int err = sfs_handle_tell(p->h);
 
-	if (p->opens)
-		return piece_send_open(p);
-	err = sfs_handle_tell(p->h);
 	if (!err)
 		err = sfs_act_as(f, p->other ? p->by : p->h->caller);
 	if (err < 0)
@@ -256,6 +268,22 @@ static int piece_send(struct sfs_piece *p)
 	if (!p->call)
 		sbx_remote_ahead(f->remote, number);
 	return 0;
+}
+
+static int piece_send(struct sfs_piece *p)
+{
+	struct sfs_files *f = p->h->inode->files;
+	int err;
+
+	sfs_files_defer(f, p->call ? 0 : SFS_HOLD_MS);
+	if (p->making)
+		err = piece_send_making(p);
+	else if (p->opens)
+		err = piece_send_open(p);
+	else
+		err = piece_send_write(p);
+	sfs_files_defer(f, 0);
+	return err;
 }
 
 static struct sfs_piece *piece_new(const struct sfs_call *c,
@@ -338,6 +366,25 @@ int sfs_write_open(struct sfs_handle *h, int flags)
 		piece_free(p);
 	else if (flags & O_TRUNC)
 		sfs_inode_cut(h->inode);
+	return err;
+}
+
+int sfs_write_make(struct sfs_handle *h, struct sfs_making *m)
+{
+	struct sfs_piece *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->h = h;
+	p->opens = true;
+	p->making = m;
+	h->inode->file->making = m;
+	err = piece_queue(p);
+	if (err < 0) {
+		h->inode->file->making = NULL;
+		free(p);
+	}
 	return err;
 }
 

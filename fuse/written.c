@@ -40,7 +40,8 @@ static bool is_next(const struct sfs_written *w, const struct sfs_file *file,
 /* (If more was in the file than is written its size will tell.) */
 static bool is_first(const struct sfs_file *file, size_t size, uint64_t offset)
 {
-	return !offset && !file->nr_pieces && size <= SFS_AHEAD_FILE;
+	return !offset && file->nr_pieces == file->nr_opening &&
+	       size <= SFS_AHEAD_FILE;
 }
 
 static bool written_grow(struct sfs_written *w, struct sfs_files *f,

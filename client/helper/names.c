@@ -379,12 +379,34 @@ static int remove_as(const struct helper *h, const char *name,
 	return r;
 }
 
+/* Whether the name leads to what this handle has open. */
+static int remove_check(const struct req *q, const struct at *at,
+			uint64_t handle)
+{
+	const struct handle *hd = handles_get(q->h, handle);
+	struct stat open, st;
+
+	if (!hd)
+		return -ESTALE;
+	if (fstat(hd->fd, &open) < 0 ||
+	    fstatat(AT_FDCWD, at->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	return st.st_ino == open.st_ino && st.st_dev == open.st_dev ? 0
+								    : -ESTALE;
+}
+
 int op_unlink(struct req *q)
 {
+	uint64_t handle;
 	struct at at;
 	int r;
 
 	r = remove_begin(q, &at);
+	handle = sbx_get_u64(&q->rd);
+	if (!r && q->rd.err)
+		r = -EINVAL;
+	if (!r && handle)
+		r = remove_check(q, &at, handle);
 	if (r < 0)
 		return r;
 	watch_expect(q->h, at.dir, at.name, IN_DELETE);

@@ -240,7 +240,8 @@ enum sbx_wire_op {
 	 * MKNOD C [dir, name, mode, rdev, umask] -> attr
 	 * SYMLINK C [dir, name, target] -> attr
 	 * LINK C [at(3), dir, name] -> attr
-	 * UNLINK C [dir, name, ino]
+	 * UNLINK C [dir, name, ino, handle u64]; handle not 0: only if it is
+	 *        what that has open, else ESTALE
 	 * RMDIR C [dir, name, ino]
 	 * RENAME C [dir, name, dir, name, flags] -> ino of what moved
 	 *        (flags RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT)

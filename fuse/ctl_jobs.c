@@ -178,7 +178,7 @@ static void command_load(struct ctl_file *f)
 	ctl_file_loaded(f, NULL);
 }
 
-/* One line each, so that a line break in a value is written \\n. */
+/* One line each, so that a line break in a value is written \n. */
 static void env_load(struct ctl_file *f)
 {
 	if (ctl_job_is_forgotten(f))

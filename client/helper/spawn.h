@@ -10,7 +10,7 @@ struct helper;
 struct sbx_rd;
 
 struct spawn {
-	char **argv, **envp; /* in one allocation each */
+	char **argv, **envp; /* NULL-ended, each string by itself */
 	char *cwd;	     /* "": the workspace */
 	uint32_t flags;	     /* SBX_EXEC_* */
 	uint16_t cols, rows;

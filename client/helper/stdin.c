@@ -23,7 +23,8 @@ void stdin_init(struct job *j)
 {
 	j->stdin = (struct loop_fd){.fd = -1, .fn = on_writable, .arg = j};
 	j->asks_end = &j->asks;
-	sbx_buf_init(&j->input, STDIN_MAX);
+	/* and the character that ends a terminal's */
+	sbx_buf_init(&j->input, STDIN_MAX + 1);
 }
 
 int stdin_open(struct job *j, int fd)
@@ -122,7 +123,7 @@ static int stdin_add(struct job *j, const uint8_t *data, size_t len)
 {
 	if (j->stdin.fd < 0 || j->input_ended)
 		return -EPIPE;
-	if (sbx_buf_len(&j->input) + len + 1 > STDIN_MAX + 1 ||
+	if (sbx_buf_len(&j->input) + len > STDIN_MAX ||
 	    j->ask_count >= ASKS_MAX)
 		return -EAGAIN;
 	if (!len)

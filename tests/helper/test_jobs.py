@@ -204,6 +204,28 @@ class Jobs(HelperTest):
         self.assertIn(b"end", self.h.output(1))
         self.assertTrue(self.h.ended(1, 1) and self.h.ended(1, 2))
 
+    def test_the_end_of_input_finds_room_behind_a_full_terminal(self):
+        self.h.run(1, [b"sh", b"-c", b"trap : USR1; stty raw -echo; "
+                       b"echo ready; sleep 100; cat >/dev/null"], flags=TTY)
+        self.h.wait(lambda: b"ready" in self.h.output(1))
+        taken = []
+        for size in (30000, 1000, 30, 1):
+            full = False
+            while not full:
+                ids = self.h.post(*[(STDIN, 1, b"x" * size)] * 10)
+                self.h.settle()
+                full = any(self.h.replies.get(i, (0,))[0] == errno.EAGAIN
+                           for i in ids)
+                taken += [i for i in ids if i not in self.h.replies]
+        ends = self.h.post((STDIN, 1, b""))
+        self.h.settle()
+        self.assertNotIn(ends[0], self.h.replies)
+        self.h.call(SIGNAL, 1, signal.SIGUSR1)
+        for i in taken + ends:
+            self.h.result(i)
+        self.h.call(STDIN, 1, b"x")
+        self.h.call(SIGNAL, 1, signal.SIGKILL)
+
     def test_terminal_resize_and_interrupt(self):
         self.h.run(1, [b"sh", b"-c",
                        b"trap 'stty size' WINCH; echo ready; "

@@ -237,10 +237,11 @@ struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
 /* Why nothing can be asked now; 0: it can. */
 static int remote_refuses(struct sbx_remote *r)
 {
-	if (r->closing)
-		return -ECANCELED;
+	/* (one that is dead is closed next, which may take a second) */
 	if (r->state == SBX_LINK_DEAD)
 		return -ESTALE;
+	if (r->closing)
+		return -ECANCELED;
 	if (r->scratch.err)
 		return -E2BIG;
 	return 0;

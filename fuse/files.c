@@ -72,97 +72,10 @@ static void dead_forget(struct sfs_node *n)
 	files_release(f);
 }
 
-static void dead_lookup(fuse_req_t req, struct sfs_node *n, const char *name)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_node(fuse_req_t req, struct sfs_node *n)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_file(fuse_req_t req, struct sfs_node *n,
-		      struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_setattr(fuse_req_t req, struct sfs_node *n, struct stat *attr,
-			 int to_set, struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_read(fuse_req_t req, struct sfs_node *n, size_t size,
-		      off_t off, struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_write(fuse_req_t req, struct sfs_node *n, const char *buf,
-		       size_t size, off_t off, struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_fsync(fuse_req_t req, struct sfs_node *n, int datasync,
-		       struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_readdir(fuse_req_t req, struct sfs_node *n, size_t size,
-			 off_t off, struct fuse_file_info *fi, bool plus)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_setlk(fuse_req_t req, struct sfs_node *n,
-		       struct fuse_file_info *fi, struct flock *lock, int sleep)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_flock(fuse_req_t req, struct sfs_node *n,
-		       struct fuse_file_info *fi, int op)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_create(fuse_req_t req, struct sfs_node *n, const char *name,
-			mode_t mode, struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
-static void dead_mkdir(fuse_req_t req, struct sfs_node *n, const char *name,
-		       mode_t mode)
-{
-	fuse_reply_err(req, ESTALE);
-}
-
 /* open files and directories are gone already; releasing them succeeds */
 static const struct sfs_node_ops sfs_dead_ops = {
+	.absent = ESTALE,
 	.forget = dead_forget,
-	.lookup = dead_lookup,
-	.getattr = dead_file,
-	.setattr = dead_setattr,
-	.readlink = dead_node,
-	.mkdir = dead_mkdir,
-	.unlink = dead_lookup,
-	.rmdir = dead_lookup,
-	.open = dead_file,
-	.create = dead_create,
-	.read = dead_read,
-	.write = dead_write,
-	.fsync = dead_fsync,
-	.opendir = dead_file,
-	.readdir = dead_readdir,
-	.fsyncdir = dead_fsync,
-	.setlk = dead_setlk,
-	.flock = dead_flock,
-	.statfs = dead_node,
 };
 
 /* ---- beginning and end ---- */

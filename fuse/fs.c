@@ -77,6 +77,13 @@ static void count(fuse_req_t req, enum sfs_counted op)
 	fs->count.requests[op]++;
 }
 
+/* What is said of an operation that the node does not have; err 0: it need not
+ * have it. */
+static int absent_error(const struct sfs_node *n, int err)
+{
+	return err && n->ops->absent ? n->ops->absent : err;
+}
+
 static void refuse(fuse_req_t req, enum sfs_counted op, int err)
 {
 	count(req, op);
@@ -95,7 +102,7 @@ static void refuse(fuse_req_t req, enum sfs_counted op, int err)
 		if (n_->ops->op)                                               \
 			n_->ops->op(req, n_, ##__VA_ARGS__);                   \
 		else                                                           \
-			fuse_reply_err(req, absent);                           \
+			fuse_reply_err(req, absent_error(n_, absent));         \
 	} while (0)
 
 static void fs_init(void *userdata, struct fuse_conn_info *conn)
@@ -202,17 +209,24 @@ static void fs_symlink(fuse_req_t req, const char *link, fuse_ino_t parent,
 	if (n->ops->symlink)
 		n->ops->symlink(req, link, n, name);
 	else
-		fuse_reply_err(req, EPERM);
+		fuse_reply_err(req, absent_error(n, EPERM));
+}
+
+/* Of two nodes that are of different kinds. */
+static int apart_error(const struct sfs_node *a, const struct sfs_node *b)
+{
+	return absent_error(a, absent_error(b, EXDEV));
 }
 
 static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 		      fuse_ino_t newparent, const char *newname,
 		      unsigned int flags)
 {
+	struct sfs_node *from = node_of(req, parent);
 	struct sfs_node *to = node_of(req, newparent);
 
-	if (node_of(req, parent)->ops != to->ops)
-		refuse(req, SFS_COUNT_rename, EXDEV);
+	if (from->ops != to->ops)
+		refuse(req, SFS_COUNT_rename, apart_error(from, to));
 	else
 		PASS(req, parent, rename, EPERM, name, to, newname, flags);
 }
@@ -220,10 +234,11 @@ static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 static void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
 		    const char *newname)
 {
+	struct sfs_node *n = node_of(req, ino);
 	struct sfs_node *to = node_of(req, newparent);
 
-	if (node_of(req, ino)->ops != to->ops)
-		refuse(req, SFS_COUNT_link, EXDEV);
+	if (n->ops != to->ops)
+		refuse(req, SFS_COUNT_link, apart_error(n, to));
 	else
 		PASS(req, ino, link, EPERM, to, newname);
 }
@@ -306,6 +321,8 @@ static void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 	count(req, SFS_COUNT_statfs);
 	if (n->ops->statfs)
 		n->ops->statfs(req, n);
+	else if (n->ops->absent)
+		fuse_reply_err(req, n->ops->absent);
 	else
 		fuse_reply_statfs(req, &none);
 }
@@ -367,10 +384,11 @@ static void fs_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			       off_t off_out, struct fuse_file_info *fi_out,
 			       size_t len, int flags)
 {
+	struct sfs_node *in = node_of(req, ino_in);
 	struct sfs_node *out = node_of(req, ino_out);
 
-	if (node_of(req, ino_in)->ops != out->ops)
-		refuse(req, SFS_COUNT_copy_file_range, EXDEV);
+	if (in->ops != out->ops)
+		refuse(req, SFS_COUNT_copy_file_range, apart_error(in, out));
 	else
 		PASS(req, ino_in, copy_file_range, EOPNOTSUPP, off_in, fi_in,
 		     out, off_out, fi_out, len, flags);

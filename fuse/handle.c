@@ -248,10 +248,12 @@ static int handle_open(struct sfs_handle *h, const struct sfs_at *at)
 
 int sfs_handle_tell(struct sfs_handle *h)
 {
+	const struct sfs_files *f = h->inode->files;
 	struct sfs_at at;
 	int err;
 
-	if (h->inode->files->closed)
+	/* (what is written then would seem to be done) */
+	if (f->closed || sbx_remote_state(f->remote) == SBX_LINK_DEAD)
 		return -ESTALE;
 	if (sfs_handle_is_told(h))
 		return 0;

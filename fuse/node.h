@@ -24,6 +24,9 @@ struct sfs_node;
 
 /* Parameters named as in fuse_lowlevel_ops; "n" is the node of "ino". */
 struct sfs_node_ops {
+	/* an errno for all that are absent, but for those that then succeed;
+	 * 0: as noted */
+	int absent;
 	/* the kernel let go of its inode and of all pages; n->nlookup says
 	 * whether it has looked it up again meanwhile */
 	void (*forget)(struct sfs_node *n);

@@ -3,8 +3,8 @@
 crash, the right error, and the mount goes on."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import ctypes, errno, signal, stat, subprocess, unittest
-from sbxmount import SERVICE, Mount
+import ctypes, errno, fcntl, signal, stat, struct, subprocess, unittest
+from sbxmount import SERVICE, Mount, wait_for
 
 # what cannot hurt whatever it is, file by file, with the errors allowed
 NONSENSE = (b"\n", b" ", b"\0", b"\xff\xfe\xfd", b"a b c", b"{", b'{"a":', b"[",
@@ -278,6 +278,56 @@ class Robust(unittest.TestCase):
                 os.close(fd)
             except OSError as e:
                 self.assertEqual(e.errno, errno.ESTALE)
+        self.is_well()
+
+    def is_stale(self, fn, *args, **kw):
+        with self.assertRaises(OSError, msg=fn.__name__) as e:
+            fn(*args, **kw)
+        self.assertEqual(errno.errorcode[e.exception.errno], "ESTALE",
+                         fn.__name__)
+
+    def stats(self):
+        with open(self.path(".sbxfs/stats")) as f:
+            return f.read()
+
+    def held_is_stale(self, held, a, b):
+        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        for op, *args in (
+                (os.fstat, a), (os.fchmod, a, 0o600),
+                (os.pread, a, 1, 0), (os.pwrite, a, b"x", 0),
+                (os.fsync, a), (os.ftruncate, a, 0),
+                (os.posix_fallocate, a, 0, 100),
+                (os.lseek, a, 0, os.SEEK_DATA),
+                (os.copy_file_range, a, b, 1),
+                (os.getxattr, a, "user.x"), (os.listxattr, a),
+                (os.setxattr, a, "user.x", b"y"),
+                (os.removexattr, a, "user.x"),
+                (fcntl.fcntl, a, fcntl.F_OFD_GETLK, lock),
+                (os.statvfs, held), (os.listdir, held), (os.fsync, held)):
+            self.is_stale(op, *args)
+        for op, *args in ((os.mkdir, "d"), (os.mkfifo, "p"),
+                          (os.unlink, "a"), (os.rmdir, "a")):
+            self.is_stale(op, *args, dir_fd=held)
+        self.is_stale(os.symlink, "x", "l", dir_fd=held)
+        for op in (os.rename, os.link):
+            self.is_stale(op, "a", "c", src_dir_fd=held, dst_dir_fd=held)
+
+    def test_files_held_of_one_that_is_destroyed_are_stale(self):
+        self.m.create("g")
+        top = self.path("g/workspace")
+        for name in ("a", "b"):
+            with open(os.path.join(top, name), "w") as f:
+                f.write(name)
+        held = os.open(top, os.O_RDONLY)
+        fds = [os.open(os.path.join(top, name), os.O_RDWR)
+               for name in ("a", "b")]
+        for fd in fds + [held]:
+            self.addCleanup(os.close, fd)
+        os.rmdir(self.path("g"))
+        self.held_is_stale(held, *fds)
+        # ... and when the connection has been closed, too
+        wait_for(lambda: 'sandbox="g"' not in self.stats())
+        self.held_is_stale(held, *fds)
         self.is_well()
 
     def test_careless_programs_end(self):

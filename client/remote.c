@@ -487,6 +487,15 @@ void sbx_remote_renew(struct sbx_remote *r)
 		sbx_channel_renew(r->channel);
 }
 
+/* Also what is asked for in answer to that. */
+static void remote_fail_rest(struct sbx_remote *r)
+{
+	while (r->nr_pending) {
+		sbx_remote_pending_fail_all(r, -ECANCELED);
+		sbx_remote_kick(&r->kick);
+	}
+}
+
 static void on_handle_closed(uv_handle_t *h)
 {
 	struct sbx_remote *r = h->data;
@@ -495,6 +504,8 @@ static void on_handle_closed(uv_handle_t *h)
 
 	if (--r->open_handles)
 		return;
+	/* what was asked for since these began to close */
+	remote_fail_rest(r);
 	sbx_remote_held_clear(r);
 	sbx_buf_release(&r->scratch);
 	free(r->slots);
@@ -509,11 +520,7 @@ static void on_channel_closed(void *arg)
 	struct sbx_remote *r = arg;
 
 	r->channel = NULL;
-	/* what was asked for in answer to the first failures */
-	while (r->nr_pending) {
-		sbx_remote_pending_fail_all(r, -ECANCELED);
-		sbx_remote_kick(&r->kick);
-	}
+	remote_fail_rest(r);
 	uv_close((uv_handle_t *)&r->tick, on_handle_closed);
 	uv_close((uv_handle_t *)&r->kick, on_handle_closed);
 }

@@ -221,7 +221,9 @@ void sbx_remote_pending_fail_later(struct sbx_remote *r, struct pending *p,
 				   int err)
 {
 	p->fail = err;
-	uv_prepare_start(&r->kick, sbx_remote_kick);
+	/* (else it is kicked once more when it has closed) */
+	if (!uv_is_closing((uv_handle_t *)&r->kick))
+		uv_prepare_start(&r->kick, sbx_remote_kick);
 }
 
 void sbx_remote_pending_fail_all(struct sbx_remote *r, int err)

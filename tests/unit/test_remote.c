@@ -21,12 +21,13 @@
 struct fixture {
 	uv_loop_t loop;
 	uv_timer_t clock;
+	uv_check_t turn; /* ask_each_turn */
 	bool late, closed;
 	char folder[64];
 	struct sbx_service *svc;
 	struct sbx_remote *r;
 	unsigned int doubts, epochs;
-	unsigned int asked, answered; /* ask_on */
+	unsigned int asked, answered; /* ask_on, ask_each_turn */
 };
 
 static void on_late(uv_timer_t *t)
@@ -66,6 +67,8 @@ static int setup(void **state)
 	uv_loop_init(&f->loop);
 	uv_timer_init(&f->loop, &f->clock);
 	f->clock.data = f;
+	uv_check_init(&f->loop, &f->turn);
+	f->turn.data = f;
 	strcpy(f->folder, "/tmp/sbx-remote.XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
 	snprintf(tmp, sizeof(tmp), "%s/.tmp", f->folder);
@@ -82,6 +85,7 @@ static void on_closed(void *arg)
 	struct fixture *f = arg;
 
 	f->closed = true;
+	uv_check_stop(&f->turn);
 }
 
 static int teardown(void **state)
@@ -93,6 +97,7 @@ static int teardown(void **state)
 	run_until(f, &f->closed);
 	assert_int_equal(f->answered, f->asked);
 	uv_close((uv_handle_t *)&f->clock, NULL);
+	uv_close((uv_handle_t *)&f->turn, NULL);
 	uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f->loop), 0);
 	pipe_service_free(f->svc);
@@ -164,6 +169,37 @@ static void closing_answers_what_is_asked_meanwhile(void **state)
 
 	ask_on(f, 0, NULL);
 	assert_int_equal(f->answered, 0);
+}
+
+static void on_counted(void *arg, int err, struct sbx_rd *rd)
+{
+	struct fixture *f = arg;
+
+	f->answered++;
+	/* what it belongs to is there till the end */
+	assert_false(f->closed);
+}
+
+/* Where requests of the kernel come: between what waits and what closes. */
+static void on_turn(uv_check_t *turn)
+{
+	struct fixture *f = turn->data;
+	struct sbx_buf *b = sbx_remote_begin(f->r, SBX_OP_GETATTR, 3);
+
+	f->asked++;
+	sbx_put_at(b, SBX_DIR_WORKSPACE, NULL, 0, 0);
+	sbx_remote_submit(f->r, on_counted, NULL, f);
+}
+
+/* (the teardown closes, and counts) */
+static void closing_answers_what_is_asked_till_its_end(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0};
+
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	uv_check_start(&f->turn, on_turn);
 }
 
 static void connects_and_answers(void **state)
@@ -695,6 +731,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(connects_and_answers),
 		T(closing_answers_what_is_asked_meanwhile),
+		T(closing_answers_what_is_asked_till_its_end),
 		T(answers_keep_order_though_units_are_shuffled),
 		T(a_cut_loses_and_doubles_nothing),
 		T(a_new_helper_is_a_new_epoch),

@@ -1,5 +1,3 @@
-#include "client/streamed.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,10 +5,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "client/hello.h"
 #include "client/log.h"
-#include "client/upload.h"
-#include "client/wire/link.h"
+#include "client/streamed_int.h"
 
 #define TICK_MS		1000
 #define START_MS	60000 /* connecting, uploading, hello: all of it */
@@ -23,98 +19,13 @@
 #define RETRY_MAX_MS	5000
 #define MAX_DIED	3 /* helpers, before it is believed that none runs */
 
-enum phase {
-	PHASE_DOWN,   /* no stream; perhaps a retry is due */
-	PHASE_UPLOAD, /* the script talks */
-	PHASE_HELLO,  /* the helper runs, its hello has not come */
-	PHASE_UP,
-	PHASE_CLOSING,
-};
-
-struct sbx_streamed {
-	struct sbx_carrier base;
-	uv_loop_t *loop;
-	struct sbx_service *svc;
-	char *id;
-	char session[SBX_SESSION_SIZE];
-	const struct sbx_channel_handler *h;
-	void *arg;
-	sbx_helpless_fn *on_helpless; /* may be NULL */
-	void *helpless_arg;
-
-	enum phase phase;
-	bool started; /* somebody wants it */
-	bool expecting;
-	bool renews; /* what was said is not to be taken up again */
-	struct sbx_stream *stream;
-	struct sbx_upload *upload;
-	struct sbx_link *link;
-	uint64_t instance; /* of the helper; 0: none so far */
-	struct sbx_remote_info info;
-	struct sbx_error error; /* why the stream is being given up */
-	unsigned int died;	/* helpers that ended before their hello */
-
-	uv_timer_t tick, retry;
-	uv_prepare_t flush; /* sends what one turn of the loop has queued */
-	unsigned int open_handles;
-	unsigned int attempts; /* since it was up for STEADY_MS */
-	uint64_t phase_since, last_rx, last_ping;
-	void (*on_closed)(void *arg);
-	void *closed_arg;
-
-	uint8_t *unit; /* given out by the link, not yet taken by the stream */
-	size_t unit_len;
-};
-
 static void streamed_connect(struct sbx_streamed *s);
-__attribute__((format(printf, 3, 4))) static void
-streamed_break(struct sbx_streamed *s, int err, const char *fmt, ...);
-static void streamed_pump(struct sbx_streamed *s);
 static void streamed_flush_later(struct sbx_streamed *s);
 
-static void streamed_enter(struct sbx_streamed *s, enum phase phase)
+void sbx_streamed_enter(struct sbx_streamed *s, enum phase phase)
 {
 	s->phase = phase;
 	s->phase_since = uv_now(s->loop);
-}
-
-/* ---- the helper's hello ---- */
-
-static int streamed_resume(struct sbx_streamed *s, const struct sbx_hello *h)
-{
-	bool fresh = s->instance && s->instance != h->instance;
-	int r;
-
-	if (!s->instance || fresh) {
-		if (h->received)
-			return -EPROTO;
-		/* sets back the numbers; a first one has queued nothing */
-		sbx_link_reset(s->link);
-	}
-	r = sbx_link_resume(s->link, h->received);
-	if (r < 0)
-		return r;
-	s->info = h->info;
-	s->instance = h->instance;
-	streamed_enter(s, PHASE_UP);
-	s->h->on_up(s->arg, fresh);
-	return 0;
-}
-
-static int on_link_control(void *arg, const uint8_t *data, size_t len)
-{
-	struct sbx_streamed *s = arg;
-	struct sbx_hello h;
-	int r;
-
-	if (s->phase != PHASE_HELLO)
-		return -EPROTO;
-	r = sbx_hello_parse(&h, data, len);
-	if (r < 0)
-		return r;
-	if (!sbx_hello_fits(&h, s->session))
-		return -EPROTO;
-	return streamed_resume(s, &h);
 }
 
 static int on_link_message(void *arg, const uint8_t *data, size_t len)
@@ -126,51 +37,7 @@ static int on_link_message(void *arg, const uint8_t *data, size_t len)
 	return s->h->on_message(s->arg, data, len);
 }
 
-static int streamed_hello(struct sbx_streamed *s)
-{
-	struct sbx_buf b;
-	int r;
-
-	sbx_buf_init(&b, 1024);
-	sbx_hello_put(&b, s->session, s->instance, sbx_link_received(s->link),
-		      s->svc->type->max_unacked);
-	r = b.err ? b.err
-		  : sbx_link_attach(s->link, sbx_buf_at(&b), sbx_buf_len(&b));
-	sbx_buf_release(&b);
-	return r;
-}
-
 /* ---- the stream ---- */
-
-static int streamed_upload(struct sbx_streamed *s, const uint8_t *data,
-			   size_t len, size_t *ret_used)
-{
-	struct sbx_error why = {0};
-	const void *piece;
-	size_t n;
-	int r;
-
-	r = sbx_upload_input(s->upload, data, len, ret_used, &why);
-	if (r < 0) {
-		streamed_break(s, why.err, "%s", why.text);
-		return r;
-	}
-	piece = sbx_upload_piece(s->upload, &n);
-	if (piece && s->svc->type->stream_send(s->stream, piece, n) < 0) {
-		/* cannot be: one piece is under way at a time */
-		streamed_break(s, -EIO, "sending the helper failed");
-		return -EIO;
-	}
-	if (r == 0)
-		return 0;
-	streamed_enter(s, PHASE_HELLO);
-	if (streamed_hello(s) < 0) {
-		streamed_break(s, -ENOMEM, "out of memory");
-		return -ENOMEM;
-	}
-	streamed_pump(s);
-	return 1;
-}
 
 static void streamed_input(struct sbx_streamed *s, const uint8_t *data,
 			   size_t len)
@@ -178,14 +45,15 @@ static void streamed_input(struct sbx_streamed *s, const uint8_t *data,
 	size_t used;
 
 	if (s->phase == PHASE_UPLOAD) {
-		if (streamed_upload(s, data, len, &used) <= 0)
+		if (sbx_streamed_upload(s, data, len, &used) <= 0)
 			return;
 		data += used;
 		len -= used;
 	}
 	if (len && sbx_link_input(s->link, data, len) < 0) {
-		streamed_break(s, -EPROTO,
-			       "the helper in the sandbox answered nonsense");
+		sbx_streamed_break(
+			s, -EPROTO,
+			"the helper in the sandbox answered nonsense");
 		return;
 	}
 	/* it may have opened the window, or be owed an acknowledgement */
@@ -216,7 +84,7 @@ static void on_stream_data(void *arg, int fd, const void *data, size_t len)
 
 static void on_stream_writable(void *arg)
 {
-	streamed_pump(arg);
+	sbx_streamed_pump(arg);
 }
 
 static unsigned int retry_delay(const struct sbx_streamed *s)
@@ -243,7 +111,7 @@ static void streamed_down(struct sbx_streamed *s, const struct sbx_error *why)
 	bool was_up = s->phase == PHASE_UP;
 	bool retry = was_up || why->retry != SBX_RETRY_NEVER;
 
-	streamed_enter(s, PHASE_DOWN);
+	sbx_streamed_enter(s, PHASE_DOWN);
 	s->started = retry;
 	if (retry) {
 		/* the first try after a loss is made at once, but one that
@@ -298,7 +166,7 @@ static bool streamed_is_given_up(struct sbx_streamed *s,
 	if (!s->on_helpless || !s->on_helpless(s->helpless_arg, why))
 		return false;
 	uv_timer_stop(&s->tick);
-	streamed_enter(s, PHASE_DOWN);
+	sbx_streamed_enter(s, PHASE_DOWN);
 	return true;
 }
 
@@ -349,12 +217,7 @@ static const struct sbx_stream_handler stream_handler = {
 	.no_stderr = true,
 };
 
-/*
- * Gives the stream up, if there is one; on_stream_end follows and goes on from
- * there.  After -ETIMEDOUT another connection may do better.
- */
-static void streamed_break(struct sbx_streamed *s, int err, const char *fmt,
-			   ...)
+void sbx_streamed_break(struct sbx_streamed *s, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -380,7 +243,7 @@ static void streamed_connect(struct sbx_streamed *s)
 	}
 	s->error.err = 0;
 	s->last_rx = uv_now(s->loop);
-	streamed_enter(s, PHASE_UPLOAD);
+	sbx_streamed_enter(s, PHASE_UPLOAD);
 	s->stream = s->svc->type->stream_open(
 		s->svc, s->id, sbx_upload_argv(s->upload), &stream_handler, s);
 	if (!s->stream) {
@@ -390,7 +253,7 @@ static void streamed_connect(struct sbx_streamed *s)
 	}
 }
 
-static void streamed_pump(struct sbx_streamed *s)
+void sbx_streamed_pump(struct sbx_streamed *s)
 {
 	const struct sbx_service_type *t = s->svc->type;
 
@@ -420,10 +283,10 @@ static void streamed_check_up(struct sbx_streamed *s, uint64_t now)
 	if (silent >= ask && now - s->last_ping >= ask) {
 		s->last_ping = now;
 		sbx_link_send_control(s->link, NULL, 0);
-		streamed_pump(s);
+		sbx_streamed_pump(s);
 	}
 	if (silent >= (s->expecting ? SILENT_MS : 2 * SILENT_MS))
-		streamed_break(
+		sbx_streamed_break(
 			s, -ETIMEDOUT,
 			"no sign of life from the sandbox for %u seconds",
 			(unsigned int)(silent / 1000));
@@ -438,9 +301,10 @@ static void on_tick(uv_timer_t *t)
 	if (s->phase == PHASE_UP)
 		streamed_check_up(s, now);
 	else if (now - s->phase_since >= max)
-		streamed_break(s, -ETIMEDOUT,
-			       "the helper did not get started in %d seconds",
-			       START_MS / 1000);
+		sbx_streamed_break(
+			s, -ETIMEDOUT,
+			"the helper did not get started in %d seconds",
+			START_MS / 1000);
 }
 
 static void on_flush(uv_prepare_t *p)
@@ -448,7 +312,7 @@ static void on_flush(uv_prepare_t *p)
 	struct sbx_streamed *s = p->data;
 
 	uv_prepare_stop(p);
-	streamed_pump(s);
+	sbx_streamed_pump(s);
 }
 
 static void streamed_flush_later(struct sbx_streamed *s)
@@ -478,7 +342,7 @@ static void streamed_renew(struct sbx_carrier *c)
 	if (!s->stream || s->phase != PHASE_UP)
 		return;
 	s->renews = true;
-	streamed_break(s, -ETIMEDOUT, "starting over");
+	sbx_streamed_break(s, -ETIMEDOUT, "starting over");
 }
 
 static void streamed_look_again(struct sbx_carrier *c)
@@ -486,7 +350,7 @@ static void streamed_look_again(struct sbx_carrier *c)
 	struct sbx_streamed *s = (struct sbx_streamed *)c;
 
 	if (s->phase == PHASE_UP)
-		streamed_break(s, -ETIMEDOUT, "it was paused or resumed");
+		sbx_streamed_break(s, -ETIMEDOUT, "it was paused or resumed");
 	else if (s->phase == PHASE_DOWN && s->started)
 		uv_timer_start(&s->retry, on_retry, 0, 0);
 }
@@ -499,7 +363,7 @@ static void streamed_quit(struct sbx_streamed *s)
 	sbx_hello_put_quit(&b);
 	sbx_link_send_control(s->link, sbx_buf_at(&b), sbx_buf_len(&b));
 	sbx_buf_release(&b);
-	streamed_pump(s);
+	sbx_streamed_pump(s);
 }
 
 static void streamed_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
@@ -511,7 +375,7 @@ static void streamed_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
 	s->on_closed = on_closed;
 	s->closed_arg = arg;
 	uv_timer_stop(&s->retry);
-	streamed_enter(s, PHASE_CLOSING);
+	sbx_streamed_enter(s, PHASE_CLOSING);
 	if (!s->stream) {
 		streamed_release(s);
 		return;
@@ -519,7 +383,7 @@ static void streamed_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
 	if (was == PHASE_UP && !s->error.err)
 		streamed_quit(s); /* on_stream_end, or the tick, goes on */
 	else
-		streamed_break(s, -ECANCELED, "the mount is ending");
+		sbx_streamed_break(s, -ECANCELED, "the mount is ending");
 }
 
 static int streamed_send(struct sbx_carrier *c, uint32_t id, const void *data,
@@ -608,7 +472,7 @@ struct sbx_carrier *sbx_streamed_new(uv_loop_t *loop, struct sbx_service *svc,
 		.window_out = SBX_WINDOW_TO_HELPER,
 		.window_in = SBX_WINDOW_TO_CLIENT,
 		.on_message = on_link_message,
-		.on_control = on_link_control,
+		.on_control = sbx_streamed_on_control,
 	};
 	struct sbx_streamed *s = calloc(1, sizeof(*s));
 

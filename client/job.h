@@ -53,7 +53,7 @@ enum sbx_job_state sbx_job_state(const struct sbx_job *j);
 int sbx_job_exit_code(const struct sbx_job *j); /* 128 + signal; -1: none */
 /* the signal that ended it; 0: none */
 unsigned int sbx_job_ended_by(const struct sbx_job *j);
-/* why it could not start; 0.  -EBUSY: too many run there.  If it was the
+/* 0, or why it could not start.  -EBUSY: too many run there.  If it was the
  * command's fault there is an exit code, too, 127 or 126, and a sentence on
  * stderr, as env(1) has it. */
 int sbx_job_error(const struct sbx_job *j);

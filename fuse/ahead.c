@@ -226,11 +226,21 @@ void sfs_ahead_yield(struct sfs_files *f, size_t len)
 	}
 }
 
+/* In proportion to the mount's memory. */
+size_t sfs_ahead_max(const struct sfs *fs)
+{
+	size_t max = fs->cache_max / 8;
+
+	if (max < SFS_READAHEAD_LEAST)
+		return SFS_READAHEAD_LEAST;
+	return max < SFS_READAHEAD_TOTAL ? max : SFS_READAHEAD_TOTAL;
+}
+
 static bool is_full(const struct sfs_files *f, size_t len)
 {
 	return f->nr_ahead >= SFS_AHEAD_FILES ||
 	       f->ahead_bytes + len > SFS_AHEAD_BYTES ||
-	       f->fs->readahead + len > sfs_fetch_ahead_max(f->fs) / 2;
+	       f->fs->readahead + len > sfs_ahead_max(f->fs) / 2;
 }
 
 bool sfs_ahead_has_room(struct sfs_files *f, size_t len)

@@ -32,6 +32,8 @@ uint32_t sfs_ahead_size(const struct sfs_dir *d);
 
 /* What is here of it is not true any more, or not of use. */
 void sfs_ahead_drop(struct sfs_inode *i);
+/* How many bytes may be read ahead in the whole mount, of open files, too. */
+size_t sfs_ahead_max(const struct sfs *fs);
 /* Whether there is room for so much; what nobody came for makes way. */
 bool sfs_ahead_has_room(struct sfs_files *f, size_t len);
 /* Drops what nobody came for, until so many bytes are free, if it can. */

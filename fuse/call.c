@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -144,27 +145,32 @@ static void call_let_go(struct sfs_call *c)
 		sbx_remote_cancel(c->files->remote, c->number);
 }
 
+static struct sfs_call *interrupted_due(const struct sfs_files *f)
+{
+	struct sfs_call *c = f->interrupted;
+
+	while (c && files_now(f) < c->int_due)
+		c = c->int_next;
+	return c;
+}
+
 static void on_timer(uv_timer_t *t)
 {
 	struct sfs_files *f = t->data;
-	uint64_t now = files_now(f);
 	struct sfs_call *c;
-	bool found;
+	bool more;
 
-	do { /* letting one go may end others */
-		found = false;
-		for (c = f->interrupted; c && !found; c = c->int_next) {
-			if (now < c->int_due)
-				continue;
-			call_let_go(c);
-			found = true;
-			break;
-		}
-	} while (found);
-	found = sfs_lazy_tick(f);
-	if (!f->interrupted && !sfs_cache_trim(f) && !found)
+	/* from the start again: letting one go may end others */
+	while ((c = interrupted_due(f)))
+		call_let_go(c);
+	more = sfs_lazy_tick(f);
+	more |= sfs_cache_trim(f);
+	if (!f->interrupted && !more)
 		uv_timer_stop(t);
 }
+
+/* as in /proc/PID/status */
+#define SIGNAL_BIT(signo) (1ull << ((signo)-1))
 
 static uint64_t status_mask(const char *text, const char *key)
 {
@@ -181,8 +187,15 @@ static uint64_t status_mask(const char *text, const char *key)
  */
 static bool is_dying(pid_t tid)
 {
+	/* those that are ignored unless handled, and those that stop a
+	 * program, which goes on later */
+	static const uint64_t harmless =
+		SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGCONT) | SIGNAL_BIT(SIGURG) |
+		SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGSTOP) |
+		SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU);
 	char path[40], text[4096];
 	uint64_t pending, kept;
+	bool is_gone;
 	ssize_t n;
 	int fd;
 
@@ -191,19 +204,16 @@ static bool is_dying(pid_t tid)
 	if (fd < 0)
 		return false;
 	n = read(fd, text, sizeof(text) - 1);
+	is_gone = n < 0 && errno == ESRCH;
 	close(fd);
 	if (n <= 0)
-		return n < 0 && errno == ESRCH;
+		return is_gone;
 	text[n] = '\0';
 	pending =
 		status_mask(text, "\nSigPnd:") | status_mask(text, "\nShdPnd:");
 	kept = status_mask(text, "\nSigBlk:") | status_mask(text, "\nSigIgn:") |
 	       status_mask(text, "\nSigCgt:");
-	/* those that are ignored unless handled: CHLD CONT URG WINCH, and
-	 * those that stop a program, which goes on later */
-	kept |= 1u << 16 | 1u << 17 | 1u << 22 | 1u << 27 | 1u << 18 |
-		1u << 19 | 1u << 20 | 1u << 21;
-	return pending & ~kept;
+	return pending & ~kept & ~harmless;
 }
 
 static void call_interrupt(struct sfs_call *c)

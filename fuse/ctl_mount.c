@@ -92,6 +92,7 @@ static const struct ctl_type errors = {
 	.ops = &ctl_file_ops,
 	.file = &errors_file,
 };
+
 static bool mount_present(const struct ctl_node *dir)
 {
 	return &dir->n == dir->m->fs.root;

@@ -453,19 +453,9 @@ static void window_set(struct sfs_handle *h, const struct sfs_call *c)
 		h->ahead = end;
 }
 
-/* In proportion to the mount's memory. */
-size_t sfs_fetch_ahead_max(const struct sfs *fs)
-{
-	size_t max = fs->cache_max / 8;
-
-	if (max < SFS_READAHEAD_LEAST)
-		return SFS_READAHEAD_LEAST;
-	return max < SFS_READAHEAD_TOTAL ? max : SFS_READAHEAD_TOTAL;
-}
-
 static bool has_room(struct sfs_files *f, size_t len)
 {
-	size_t max = sfs_fetch_ahead_max(f->fs);
+	size_t max = sfs_ahead_max(f->fs);
 
 	if (f->fs->readahead + len > max)
 		sfs_ahead_yield(f, len);

@@ -155,8 +155,6 @@ bool sfs_fetch_adopt(struct sfs_handle *h, uint8_t *data, size_t len,
 		     uint64_t answered);
 /* It is opened there. */
 void sfs_fetch_opened(struct sfs_handle *h);
-/* How many bytes may be read ahead in the whole mount. */
-size_t sfs_fetch_ahead_max(const struct sfs *fs);
 /* What the handle fetched and nobody waits for. */
 void sfs_fetch_drop(struct sfs_handle *h);
 void sfs_fetch_end(struct sfs_handle *h);

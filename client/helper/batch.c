@@ -43,7 +43,6 @@ void batch_begin(struct helper *h, const struct handover *how, size_t hello)
 size_t batch_room(const struct helper *h, size_t max)
 {
 	const struct batch *b = &h->peer.batch;
-
 	size_t rest = b->ended ? 0 : END_MAX;
 
 	if (!b->on)

@@ -110,16 +110,6 @@ static void send_change(struct helper *h, const struct change *c,
 	peer_send(h, b);
 }
 
-/* The directory cannot be looked into: what is known of it is in doubt. */
-static void send_doubt(struct helper *h, uint64_t dir, int err)
-{
-	struct sbx_buf *b = event_begin(h, SBX_MSG_UNWATCHED, 2);
-
-	sbx_put_u64(b, dir);
-	sbx_put_u64(b, (uint64_t)-err);
-	peer_send(h, b);
-}
-
 static void change_tell(struct helper *h, const struct change *c)
 {
 	struct sbx_attr attr;
@@ -135,7 +125,8 @@ static void change_tell(struct helper *h, const struct change *c)
 	} else if (r == -ENOENT) {
 		send_change(h, c, NULL);
 	} else {
-		send_doubt(h, c->dir, r);
+		/* what is known of it is in doubt */
+		watch_tell_none(h, c->dir, r);
 	}
 }
 

@@ -122,11 +122,12 @@ struct helper {
 	void *on_detached_arg;
 };
 
-/* Serves until it ends; the streams, if any, are attached before. */
-/* how: in which way the first streams will be used */
+/* how: in which way the first streams will be used.  Negative errno; to be
+ * released all the same. */
 int helper_init(struct helper *h, const char *session,
 		const struct handover *how);
 void helper_release(struct helper *h);
+/* Serves until it ends; the streams, if any, are attached before. */
 void helper_run(struct helper *h);
 /* Memory for what must not be lost is missing: ends, so that the client
  * notices instead of waiting. */

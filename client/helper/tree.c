@@ -49,18 +49,6 @@ static void tree_free(struct helper *h, struct task *t)
 
 /* ---- one entry ---- */
 
-static void tell_unwatched(struct helper *h, uint64_t number, int err)
-{
-	struct sbx_buf *b = &h->event;
-
-	sbx_buf_clear(b);
-	sbx_put_array(b, 3);
-	sbx_put_u64(b, SBX_MSG_UNWATCHED);
-	sbx_put_u64(b, number);
-	sbx_put_u64(b, (uint64_t)-err);
-	peer_send(h, b);
-}
-
 /* Numbers and watches a subdirectory of the current directory; 0: not. */
 static uint64_t tree_number(struct helper *h, struct tree *tr, struct dir *d,
 			    const char *name)
@@ -79,7 +67,7 @@ static uint64_t tree_number(struct helper *h, struct tree *tr, struct dir *d,
 	tr->dirs++;
 	r = tr->watch ? watch_add(h, sub) : 0;
 	if (r < 0)
-		tell_unwatched(h, number, r);
+		watch_tell_none(h, number, r);
 	return number;
 }
 

@@ -176,7 +176,7 @@ static unsigned int what_of(uint32_t mask)
 	return what;
 }
 
-static void send_unwatched(struct helper *h, uint64_t number, int err)
+void watch_tell_none(struct helper *h, uint64_t number, int err)
 {
 	struct sbx_buf *b = &h->event;
 
@@ -184,7 +184,7 @@ static void send_unwatched(struct helper *h, uint64_t number, int err)
 	sbx_put_array(b, 3);
 	sbx_put_u64(b, SBX_MSG_UNWATCHED);
 	sbx_put_u64(b, number);
-	sbx_put_u64(b, (uint64_t)err);
+	sbx_put_u64(b, (uint64_t)-err);
 	peer_send(h, b);
 }
 
@@ -196,7 +196,7 @@ static void on_ignored(struct helper *h, uint64_t wd)
 	while ((d = map_get(&h->watch.wds, wd))) {
 		watch_unlist(&h->watch, d);
 		if (d->number)
-			send_unwatched(h, d->number, ENOENT);
+			watch_tell_none(h, d->number, -ENOENT);
 	}
 }
 

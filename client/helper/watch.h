@@ -41,6 +41,9 @@ void watch_release(struct helper *h);
 int watch_add(struct helper *h, struct dir *d);
 void watch_del(struct helper *h, struct dir *d);
 
+/* Tells that this directory is not watched any more; err: negative. */
+void watch_tell_none(struct helper *h, uint64_t number, int err);
+
 /* Reads all events and sends all changes: before whatever implies them. */
 void watch_sync(struct helper *h);
 

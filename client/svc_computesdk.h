@@ -10,6 +10,7 @@
  *	svc_computesdk_files.c   files where no command can run
  *	svc_computesdk_reach.c   finding a daemon, and bringing it the helper
  *	svc_computesdk_stream.c  a command, on a terminal of the daemon's
+ *	..._pipe.c               where there is none: on a streamed command
  *	..._carry.c              its bytes, as lines of text
  *	svc_computesdk_direct.c  the same, but files, of a daemon alone
  *	svc_computesdk_own.c     what it alone has, as files
@@ -53,6 +54,7 @@ struct csdk_box {
 	bool old;	   /* its daemon is of the second generation */
 	unsigned int deaf; /* terminals in a row that took no input */
 	uint64_t deaf_ms;  /* when the last of them was given up */
+	uint64_t pipes_ms; /* when terminals were of no use; 0: they are */
 	struct sbx_csdk_there there;
 	struct sbx_csdk_upload upload;
 	struct csdk_wait *waiting;
@@ -203,12 +205,19 @@ struct csdk_stream {
 	struct csdk_box *box;
 	struct csdk_wait wait;
 	struct sbx_buf command; /* its text, until it is sent */
-	char *terminal;
+	char *terminal; /* what is deleted at the end; may be NULL if piped */
+	char *channel;	/* on which it is heard; NULL: not made yet */
 	bool ws_is_open;
 	unsigned int attempts, refusals;
 	bool turned_down;     /* the attempt at hand, by the daemon itself */
 	bool deaf;	      /* the terminal takes no input */
 	struct sbx_error why; /* the attempt at hand fails */
+
+	/* svc_computesdk_pipe.c */
+	bool piped;	     /* a streamed command, and no terminal */
+	char *pipe;	     /* the path of its input */
+	char *streamed;	     /* its id */
+	struct sbx_buf post; /* lines that wait for those before */
 
 	/* svc_computesdk_carry.c */
 	struct sbx_lines lines;
@@ -233,6 +242,19 @@ struct csdk_stream {
 void csdk_stream_started(struct csdk_stream *s);
 /* It was told. */
 void csdk_stream_heard(struct csdk_stream *s);
+/* svc_computesdk_pipe.c, for both */
+/* Whether terminals have been found to be of no use, and there is this. */
+bool csdk_box_uses_pipes(const struct csdk_box *b);
+/* They are; false: there is nothing else. */
+bool csdk_box_try_pipes(struct csdk_box *b);
+void csdk_pipe_make(struct csdk_stream *s, uint64_t deadline,
+		    sbx_request_fn *fn);
+/* Takes down what was made; -EOPNOTSUPP: the daemon does not stream. */
+int csdk_pipe_made(struct csdk_stream *s, const json_t *data);
+int csdk_pipe_start(struct csdk_stream *s);
+int csdk_pipe_say(struct csdk_stream *s, const void *lines, size_t len);
+/* A request to remove it, for the caller to free; NULL without memory. */
+char *csdk_pipe_remove_body(const struct csdk_stream *s);
 /* svc_computesdk_carry.c */
 void csdk_carry_init(struct csdk_stream *s);
 void csdk_carry_release(struct csdk_stream *s);

@@ -21,21 +21,28 @@ static bool is_over(const struct csdk_stream *s)
 
 /* ---- to it ---- */
 
-static void say_flush(struct csdk_stream *s)
+static int say_typed(struct csdk_stream *s, const void *lines, size_t len)
 {
 	struct sbx_buf b;
+	int r;
+
+	sbx_buf_init(&b, SBX_LINE_MAX);
+	sbx_csdk_put_input(&b, s->terminal, lines, len);
+	r = b.err ? b.err
+		  : sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
+	sbx_buf_release(&b);
+	return r;
+}
+
+static void say_flush(struct csdk_stream *s)
+{
 	int r = s->say.err;
 
 	if (!s->base.ws || is_over(s) || (!sbx_buf_len(&s->say) && !r))
 		return;
-	sbx_buf_init(&b, SBX_LINE_MAX);
-	sbx_csdk_put_input(&b, s->terminal, sbx_buf_at(&s->say),
-			   sbx_buf_len(&s->say));
 	if (!r)
-		r = b.err;
-	if (!r)
-		r = sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
-	sbx_buf_release(&b);
+		r = (s->piped ? csdk_pipe_say : say_typed)(
+			s, sbx_buf_at(&s->say), sbx_buf_len(&s->say));
 	sbx_buf_clear(&s->say);
 	if (r < 0)
 		sbx_rest_stream_fail(

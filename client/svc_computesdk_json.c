@@ -354,6 +354,14 @@ char *sbx_csdk_command_body(const char *text)
 	return obj ? sbx_json_text(obj, false) : NULL;
 }
 
+char *sbx_csdk_stream_body(const char *text)
+{
+	SBX_JSON json_t *obj =
+		json_pack("{s:s,s:b}", "command", text, "stream", 1);
+
+	return obj ? sbx_json_text(obj, false) : NULL;
+}
+
 const char *sbx_csdk_command_output(const json_t *obj)
 {
 	const json_t *data = sbx_csdk_data(obj);

@@ -85,6 +85,8 @@ bool sbx_csdk_is_refusal(int status);
 
 /* {"command":text}; NULL: no memory, or no UTF-8 */
 char *sbx_csdk_command_body(const char *text);
+/* The same of one whose output is to come as it is printed. */
+char *sbx_csdk_stream_body(const char *text);
 /* The stdout of a command that has ended, borrowed; NULL: none, or it has
  * not. */
 const char *sbx_csdk_command_output(const json_t *obj);

@@ -103,19 +103,75 @@ int sbx_csdk_put_command(struct sbx_buf *b, const char *const *argv)
 	return b->err;
 }
 
+static void put_carry(struct sbx_buf *b, const struct sbx_csdk_there *t)
+{
+	if (t->helper) {
+		put_quoted(b, t->helper);
+		sbx_plant_put_text(b, " --carry");
+		return;
+	}
+	sbx_plant_put_text(b, "sh -c ");
+	put_quoted(b, carry_script);
+}
+
 void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t)
 {
 	sbx_plant_put_text(b, " cd ");
 	put_quoted(b, t->dir);
 	sbx_plant_put_text(b, "; exec ");
-	if (t->helper) {
-		put_quoted(b, t->helper);
-		sbx_plant_put_text(b, " --carry\n");
-		return;
-	}
-	sbx_plant_put_text(b, "sh -c ");
-	put_quoted(b, carry_script);
+	put_carry(b, t);
 	sbx_plant_put_text(b, "\n");
+}
+
+char *sbx_csdk_pipe_path(const struct sbx_csdk_there *t, const char *mark)
+{
+	const char *slash = t->helper ? strrchr(t->helper, '/') : NULL;
+	char *path = NULL;
+	int r;
+
+	if (slash)
+		r = asprintf(&path, "%.*s/in-%s", (int)(slash - t->helper),
+			     t->helper, mark);
+	else
+		r = asprintf(&path, "/tmp/sbxfs-in-%s", mark);
+	return r < 0 ? NULL : path;
+}
+
+/* It holds the pipe open for writing, too: so there is no end of input, and
+ * none who opens it waits. */
+void sbx_csdk_put_pipe_launch(struct sbx_buf *b, const struct sbx_csdk_there *t,
+			      const char *pipe)
+{
+	/* no variable of the shell's: commands inherit those that there are */
+	sbx_plant_put_text(b, "set -- ");
+	put_quoted(b, pipe);
+	sbx_plant_put_text(b,
+			   "\nmkfifo -m 600 \"$1\" || exit 126\n"
+			   "trap 'rm -f \"$1\"; exit 126' HUP INT TERM\ncd ");
+	put_quoted(b, t->dir);
+	sbx_plant_put_text(b, "\n");
+	put_carry(b, t);
+	sbx_plant_put_text(b, " 0<>\"$1\"\nrm -f \"$1\"\n");
+	sbx_buf_add(b, "", 1);
+}
+
+void sbx_csdk_put_pipe_lines(struct sbx_buf *b, const char *pipe,
+			     const void *lines, size_t len)
+{
+	sbx_plant_put_text(b, "set -- ");
+	put_quoted(b, pipe);
+	/* they have no quote in them */
+	sbx_plant_put_text(b, "\n[ -p \"$1\" ] && printf %s '");
+	sbx_buf_add(b, lines, len);
+	sbx_plant_put_text(b, "' 1<>\"$1\"\n");
+	sbx_buf_add(b, "", 1);
+}
+
+void sbx_csdk_put_pipe_remove(struct sbx_buf *b, const char *pipe)
+{
+	sbx_plant_put_text(b, "rm -f ");
+	put_quoted(b, pipe);
+	sbx_buf_add(b, "", 1);
 }
 
 void sbx_csdk_put_look(struct sbx_buf *b, const char *mark)

@@ -1,9 +1,10 @@
 /*
  * A command in a sandbox on a terminal of its daemon: find the daemon, make a
  * terminal and a WebSocket side by side, and type the one line there that
- * starts what carries the command (svc_computesdk_carry.c).  The terminal
- * outlives its WebSocket, but what it prints meanwhile is lost; so the stream
- * ends with the WebSocket, and the layer above makes a new one.
+ * starts what carries the command (svc_computesdk_carry.c), or have it started
+ * otherwise where terminals are of no use (svc_computesdk_pipe.c).  The
+ * terminal outlives its WebSocket, but what it prints meanwhile is lost; so the
+ * stream ends with the WebSocket, and the layer above makes a new one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,12 +18,15 @@
 
 #define PATIENCE_MS  60000 /* from stream_open until it runs */
 #define MAX_ATTEMPTS 4
-#define MAKE_MS	     15000
-#define DEAF_MS	     8000 /* from what is typed to an answer */
-#define MAX_DEAF     2
-#define DEAF_FOR_MS  300000 /* then one more terminal is tried */
-#define FAREWELL_MS  20000
-#define HURRY_MS     1500 /* when everything is being closed */
+#define MAX_REFUSALS                                                           \
+	2 /* of those that there is another way for, or no more                \
+	   */
+#define MAKE_MS	    15000
+#define DEAF_MS	    8000 /* from what is typed to an answer */
+#define MAX_DEAF    2
+#define DEAF_FOR_MS 300000 /* then one more terminal is tried */
+#define FAREWELL_MS 20000
+#define HURRY_MS    1500 /* when everything is being closed */
 /* The edge drops what is idle for a minute, and the daemon who answers no
  * ping for as long. */
 #define PING_MS	    20000
@@ -45,26 +49,43 @@ static void on_farewell(void *arg, const struct sbx_answer *answer)
 
 /* The terminal stays until it is told to go.  Where it takes no input that
  * would block all others; what was typed there ends it if it arrives. */
-static void stream_farewell(struct csdk_stream *s)
+static void farewell_send(struct csdk_stream *s, struct sbx_request_conf conf)
 {
 	struct sbx_rest *rest = s->base.rest;
-	struct sbx_request_conf conf = {
-		.method = "DELETE",
-		.path = "/terminals/%s",
-		.id = s->terminal,
-		.deadline = uv_now(rest->loop) +
-			    (rest->closing ? HURRY_MS : FAREWELL_MS),
-		.repeatable = true,
-		.to = s->box,
-	};
 
-	if (s->terminal && !s->deaf && s->box->place.url &&
+	conf.deadline =
+		uv_now(rest->loop) + (rest->closing ? HURRY_MS : FAREWELL_MS);
+	conf.repeatable = true;
+	conf.to = s->box;
+	if (s->box->place.url &&
 	    sbx_request_start(rest, &conf, on_farewell, s->box)) {
 		csdk_box_hold(s->box);
 		sbx_rest_hold(rest);
 	}
+}
+
+static void stream_farewell(struct csdk_stream *s)
+{
+	SBX_FREE char *body = NULL;
+
+	if (s->terminal && !s->deaf)
+		farewell_send(s,
+			      (struct sbx_request_conf){.method = "DELETE",
+							.path = "/terminals/%s",
+							.id = s->terminal});
+	if (s->pipe)
+		body = csdk_pipe_remove_body(s);
+	if (body)
+		farewell_send(s,
+			      (struct sbx_request_conf){.method = "POST",
+							.path = "/run/command",
+							.body = body});
 	free(s->terminal);
-	s->terminal = NULL;
+	free(s->channel);
+	free(s->pipe);
+	free(s->streamed);
+	s->terminal = s->channel = s->pipe = s->streamed = NULL;
+	sbx_buf_clear(&s->post);
 	s->deaf = false;
 }
 
@@ -76,6 +97,7 @@ static void stream_release(struct sbx_rest_stream *base)
 	csdk_unwait(&s->wait);
 	csdk_carry_release(s);
 	stream_farewell(s);
+	sbx_buf_release(&s->post);
 	csdk_box_let_go(s->box);
 }
 
@@ -92,7 +114,7 @@ static void on_again(uv_timer_t *timer)
 
 /*
  * It answers, and ran what looked for the helper each time, but no terminal
- * came of it: trying on would not end.
+ * came of it, nor a streamed command: trying on would not end.
  */
 static void stream_no_terminals(struct csdk_stream *s,
 				const struct sbx_error *why)
@@ -106,6 +128,19 @@ static void stream_no_terminals(struct csdk_stream *s,
 	sbx_rest_stream_end(&s->base, &e);
 }
 
+/* It was refused so often that it makes no sense: there may be another way. */
+static bool stream_is_refused(struct csdk_stream *s)
+{
+	unsigned int most = s->box->old ? MAX_ATTEMPTS : MAX_REFUSALS;
+
+	if (s->refusals < most || s->refusals < s->attempts)
+		return false;
+	if (s->piped || !csdk_box_try_pipes(s->box))
+		return true;
+	s->attempts = s->refusals = 0;
+	return false;
+}
+
 /* From the start, after a pause; fails when it has been tried long enough. */
 static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 {
@@ -115,7 +150,8 @@ static void stream_again(struct csdk_stream *s, const struct sbx_error *e)
 	s->base.request = sbx_request_cancel(s->base.request);
 	stream_farewell(s);
 	s->refusals += s->turned_down;
-	if (++s->attempts == MAX_ATTEMPTS && s->refusals == MAX_ATTEMPTS) {
+	s->attempts++;
+	if (stream_is_refused(s)) {
 		stream_no_terminals(s, e);
 		return;
 	}
@@ -142,7 +178,12 @@ static void stream_give_up_attempt(struct csdk_stream *s, int err,
 
 static void on_late(uv_timer_t *timer)
 {
-	stream_give_up_attempt(timer->data, -ETIMEDOUT,
+	struct csdk_stream *s = timer->data;
+
+	/* one that does not stream waits for the command to end */
+	if (s->piped && s->base.phase == CSDK_MAKE && s->ws_is_open)
+		s->turned_down = true;
+	stream_give_up_attempt(s, -ETIMEDOUT,
 			       "the terminal in the sandbox does not answer");
 }
 
@@ -161,7 +202,7 @@ static bool box_is_deaf(const struct csdk_box *b)
 
 static void stream_fail_deaf(struct csdk_stream *s)
 {
-	bool certain = box_is_deaf(s->box);
+	bool certain = box_is_deaf(s->box) && !csdk_box_try_pipes(s->box);
 
 	sbx_rest_stream_fail(&s->base, certain ? -EOPNOTSUPP : -ETIMEDOUT,
 			     certain ? SBX_RETRY_NEVER : SBX_RETRY_CONNECTION,
@@ -173,6 +214,10 @@ static void on_deaf(uv_timer_t *timer)
 {
 	struct csdk_stream *s = timer->data;
 
+	if (s->piped) {
+		on_late(timer);
+		return;
+	}
 	s->deaf = true;
 	s->box->deaf++;
 	s->box->deaf_ms = uv_now(timer->loop);
@@ -185,7 +230,8 @@ static void on_deaf(uv_timer_t *timer)
 void csdk_stream_heard(struct csdk_stream *s)
 {
 	uv_timer_stop(&s->base.timer);
-	s->box->deaf = 0;
+	if (!s->piped)
+		s->box->deaf = 0;
 }
 
 void csdk_stream_started(struct csdk_stream *s)
@@ -214,8 +260,7 @@ static void stream_terminal_ended(struct csdk_stream *s)
 
 static bool is_ours(const struct csdk_stream *s, const char *channel)
 {
-	return s->terminal && !strncmp(channel, "terminal:", 9) &&
-	       !strcmp(channel + 9, s->terminal);
+	return s->channel && !strcmp(channel, s->channel);
 }
 
 static void on_ws_message(void *arg, const void *data, size_t len)
@@ -245,13 +290,11 @@ static void on_ws_message(void *arg, const void *data, size_t len)
 
 static int say_subscribe(struct csdk_stream *s)
 {
-	char channel[160];
 	struct sbx_buf b;
 	int r;
 
-	snprintf(channel, sizeof(channel), "terminal:%s", s->terminal);
 	sbx_buf_init(&b, 1024);
-	sbx_csdk_put_subscribe(&b, channel);
+	sbx_csdk_put_subscribe(&b, s->channel);
 	r = b.err ? b.err
 		  : sbx_ws_send_text(s->base.ws, (char *)sbx_buf_at(&b));
 	sbx_buf_release(&b);
@@ -281,11 +324,12 @@ static int say_launch(struct csdk_stream *s)
  * for in between. */
 static void stream_launch(struct csdk_stream *s)
 {
-	if (!s->terminal || !s->ws_is_open)
+	if (!s->channel || !s->ws_is_open)
 		return;
 	s->base.phase = CSDK_LAUNCH;
 	uv_timer_start(&s->base.timer, on_deaf, DEAF_MS, 0);
-	if (say_subscribe(s) < 0 || say_launch(s) < 0)
+	if (say_subscribe(s) < 0 ||
+	    (s->piped ? csdk_pipe_start : say_launch)(s) < 0)
 		sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
 				     "the command could not be sent");
 }
@@ -333,21 +377,37 @@ static void stream_connect(struct csdk_stream *s)
 	s->base.ws = csdk_box_socket(s->box, &conf, &ws_handler, s);
 }
 
+static int terminal_made(struct csdk_stream *s, const json_t *data)
+{
+	const char *id = sbx_json_str(data, "id");
+
+	if (!sbx_csdk_thing_is_valid(id))
+		return -EPROTO;
+	s->terminal = strdup(id);
+	if (asprintf(&s->channel, "terminal:%s", id) < 0)
+		s->channel = NULL;
+	return s->terminal && s->channel ? 0 : -ENOMEM;
+}
+
 static void on_made(void *arg, const struct sbx_answer *answer)
 {
 	struct csdk_stream *s = arg;
-	const char *id = sbx_json_str(sbx_csdk_data(answer->json), "id");
 	struct sbx_error e = answer->error;
+	int r = 0;
 
-	if (!e.err && !sbx_csdk_thing_is_valid(id))
+	if (!e.err)
+		r = (s->piped ? csdk_pipe_made
+			      : terminal_made)(s, sbx_csdk_data(answer->json));
+	if (r == -EPROTO)
 		sbx_error_wonder(&e, s->box->place.url, "a ComputeSDK daemon",
 				 "it made no terminal");
-	if (!e.err) {
-		s->terminal = strdup(id);
-		if (s->terminal)
-			stream_launch(s);
-		else
-			sbx_rest_stream_no_memory(&s->base);
+	if (r == -EOPNOTSUPP) {
+		sbx_error_set(&e, r, "it streams no commands either");
+		stream_no_terminals(s, &e);
+	} else if (r == -ENOMEM) {
+		sbx_rest_stream_no_memory(&s->base);
+	} else if (!e.err) {
+		stream_launch(s);
 	} else if (e.err == -EOPNOTSUPP || e.err == -EPROTO) {
 		sbx_rest_stream_end(&s->base, &e);
 	} else {
@@ -368,7 +428,9 @@ static void stream_make(struct csdk_stream *s)
 		.to = s->box,
 	};
 
-	if (box_is_deaf(s->box)) {
+	s->piped = csdk_box_uses_pipes(s->box) ||
+		   (box_is_deaf(s->box) && csdk_box_try_pipes(s->box));
+	if (box_is_deaf(s->box) && !s->piped) {
 		stream_fail_deaf(s);
 		return;
 	}
@@ -382,7 +444,10 @@ static void stream_make(struct csdk_stream *s)
 				     "no more connections can be made now");
 		return;
 	}
-	sbx_rest_stream_request(&s->base, &conf, on_made);
+	if (s->piped)
+		csdk_pipe_make(s, conf.deadline, on_made);
+	else
+		sbx_rest_stream_request(&s->base, &conf, on_made);
 }
 
 static void on_reached(void *arg, const struct sbx_error *error)
@@ -419,6 +484,7 @@ static struct csdk_stream *stream_new(struct csdk *x, struct csdk_box *b,
 	s->box = csdk_box_hold(b);
 	/* room to see that it is too large, not to hold it all */
 	sbx_buf_init(&s->command, 256 * 1024);
+	sbx_buf_init(&s->post, 512 * 1024);
 	csdk_carry_init(s);
 	return s;
 }

@@ -59,14 +59,21 @@ static void words_from_json(struct words *w, const json_t *data)
 	json_object_update(w->event, (json_t *)(uintptr_t)data);
 }
 
+static bool is_output(const struct words *w)
+{
+	return slice_is(&w->type, "terminal:output") ||
+	       slice_is(&w->type, "command:stdout");
+}
+
 static enum sbx_csdk_kind kind_of(const struct words *w)
 {
 	/* what a command printed beside the terminal comes there, too */
-	if (slice_is(&w->type, "terminal:output"))
+	if (is_output(w))
 		return w->has_command ? SBX_CSDK_OTHER : SBX_CSDK_OUTPUT;
 	if (slice_is(&w->type, "terminal:error"))
 		return SBX_CSDK_ERROR;
-	if (slice_is(&w->type, "terminal:destroyed"))
+	if (slice_is(&w->type, "terminal:destroyed") ||
+	    slice_is(&w->type, "command:exit"))
 		return SBX_CSDK_DESTROYED;
 	return SBX_CSDK_OTHER;
 }
@@ -115,7 +122,7 @@ static int message_from_words(struct sbx_csdk_message *m, const struct words *w)
 /* Output is all but always what comes, and needs no more than its text. */
 static void words_begin(struct words *w)
 {
-	if (!slice_is(&w->type, "terminal:output"))
+	if (!is_output(w))
 		w->event = json_object();
 }
 
@@ -304,6 +311,14 @@ void sbx_csdk_put_input(struct sbx_buf *b, const char *terminal,
 	put(b, terminal);
 	put(b, "\",\"input\":\"");
 	put_escaped(b, text, len);
+	put(b, "\"}}");
+	sbx_buf_add(b, "", 1);
+}
+
+void sbx_csdk_put_start(struct sbx_buf *b, const char *command)
+{
+	put(b, "{\"type\":\"command:start\",\"data\":{\"cmd_id\":\"");
+	put(b, command);
 	put(b, "\"}}");
 	sbx_buf_add(b, "", 1);
 }

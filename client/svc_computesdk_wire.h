@@ -18,9 +18,9 @@
 
 enum sbx_csdk_kind {
 	SBX_CSDK_OTHER,
-	SBX_CSDK_OUTPUT, /* of a terminal: text */
-	SBX_CSDK_ERROR,	 /* it cannot be read any more */
-	SBX_CSDK_DESTROYED,
+	SBX_CSDK_OUTPUT,    /* of a terminal or a streamed command: text */
+	SBX_CSDK_ERROR,	    /* it cannot be read any more */
+	SBX_CSDK_DESTROYED, /* or the command has ended */
 };
 struct sbx_csdk_message {
 	enum sbx_csdk_kind kind;
@@ -37,9 +37,11 @@ void sbx_csdk_message_release(struct sbx_csdk_message *m);
 
 /* A request to hear of a channel, in a form that all generations read. */
 void sbx_csdk_put_subscribe(struct sbx_buf *b, const char *channel);
-/* Input for a terminal, UTF-8.  Both end in NUL. */
+/* Input for a terminal, UTF-8.  All of these end in NUL. */
 void sbx_csdk_put_input(struct sbx_buf *b, const char *terminal,
 			const void *text, size_t len);
+/* That a streamed command shall begin. */
+void sbx_csdk_put_start(struct sbx_buf *b, const char *command);
 
 /* ---- words for the shell ---- */
 
@@ -62,6 +64,19 @@ struct sbx_csdk_upload {
 
 /* The line that starts what carries a command on a terminal, with its end. */
 void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t);
+
+/*
+ * The same as a command with a named pipe as its input, which it makes and
+ * removes: its path, from the mark, or NULL without memory; what starts it;
+ * what puts whole lines of ours into it, and fails where it is gone; and what
+ * removes it for a command that was killed.  The texts end in NUL.
+ */
+char *sbx_csdk_pipe_path(const struct sbx_csdk_there *t, const char *mark);
+void sbx_csdk_put_pipe_launch(struct sbx_buf *b, const struct sbx_csdk_there *t,
+			      const char *pipe);
+void sbx_csdk_put_pipe_lines(struct sbx_buf *b, const char *pipe,
+			     const void *lines, size_t len);
+void sbx_csdk_put_pipe_remove(struct sbx_buf *b, const char *pipe);
 
 /* mark: letters and digits that begin each line of ours. */
 void sbx_csdk_put_look(struct sbx_buf *b, const char *mark);

@@ -328,8 +328,8 @@ def no_helper(s, box):
     os.chmod(folder + '/uname', 0o755)
 
 
-def case_a_shell_instead_of_the_helper():
-    with Standin('alone') as s, Drive(s) as d:
+def a_shell_instead_of_the_helper(*traits):
+    with Standin('alone', *traits) as s, Drive(s) as d:
         box = made(d, '{"env":{"PATH":"/workspace/bin:/usr/bin:/bin"}}')['id']
         no_helper(s, box)
         r = good(d.ask('exec', box, 'echo out; echo err >&2; exit 7'))
@@ -352,6 +352,14 @@ def case_a_shell_instead_of_the_helper():
         bad(d.ask('kill', box), ECANCELED)
         wait_until(lambda: good(d.ask(
             'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+
+
+def case_a_shell_instead_of_the_helper():
+    a_shell_instead_of_the_helper()
+
+
+def case_a_shell_instead_of_the_helper_and_a_pipe():
+    a_shell_instead_of_the_helper('no-pty')
 
 
 def case_close_of_a_running_command_ends_it():
@@ -535,15 +543,43 @@ def case_generations():
         bad(d.ask('exec', made(d)['id'], 'true'), EOPNOTSUPP, 'generation')
 
 
-def case_no_terminals():
+def piped(d, box):
+    """What terminals carry, all of it on streamed commands and pipes"""
+    r = good(d.ask('exec', box, 'echo hi; echo no >&2; exit 3'))
+    assert (r['out'], r['stderr'], r['exit']) == ('hi\n', 'no\n', 3), r
+    r = good(d.ask('echo', box, 300000))
+    assert r['got'] == 300000 and r['exit'] == 0, r
+    r = good(d.ask('pour', box, 300000))
+    assert r['got'] == 300000 and r['right'], r
+    # a pipe goes with the command that it was made for
+    wait_until(lambda: good(d.ask(
+        'exec', box, 'ls -d ~/.cache/sbxfs/in-* | wc -l'))['out'] == '1\n')
+
+
+def case_pipes_for_terminals():
     with Standin('no-pty') as s, Drive(s) as d:
+        piped(d, made(d)['id'])
+        asked = [(j.get('method'), j.get('path')) for j in s.journal()]
+        assert asked.count(('POST', '/terminals')) == 2, asked
+
+
+def case_pipes_for_terminals_that_take_no_input():
+    with Standin('coupled') as s, Drive(s) as d:
+        box = made(d)['id']
+        # the first two may have been the network
+        wait_until(lambda: not d.ask('exec', box, 'true')['err'])
+        piped(d, box)
+
+
+def case_no_terminals():
+    with Standin('no-pty', 'without=/run/command') as s, Drive(s) as d:
         d.tell('exec', made(d)['id'], 'true')
         r = d.answer()
         assert not bad(r, EOPNOTSUPP, 'terminal')['opened'], r
 
 
 def case_terminals_that_take_no_input():
-    with Standin('coupled') as s, Drive(s) as d:
+    with Standin('coupled', 'without=/run/command') as s, Drive(s) as d:
         box = made(d)['id']
         d.tell('exec', box, 'true')
         r = d.answer()

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""A daemon that makes no terminals runs no command for us: its files can be
-read all the same, and whoever asks for more is told why it cannot be."""
+"""A daemon that makes no terminals, and is too old to stream commands, runs none
+for us: its files can be read all the same, and whoever asks for more is told
+why it cannot be."""
 import errno
 import os
 import sys
@@ -9,7 +10,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "../lib"))
 os.environ["SBXFS_SERVICE"] = "computesdk"
-os.environ["STANDIN_TRAITS"] = "no-pty"
+os.environ["STANDIN_TRAITS"] = "no-pty without=/run/command"
 import sbxmount
 
 

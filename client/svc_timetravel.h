@@ -58,6 +58,16 @@ bool sbx_timetravel_id_is_valid(const char *id);
 int64_t sbx_timetravel_time(const char *text);
 int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 				const char *url);
+/* What the command of a snapshot that was asked for begins with; then comes its
+ * name here. */
+#define SBX_TIMETRAVEL_NAMED ": sbxfs snapshot "
+/* The snapshots of a list, but for those that our own traffic leaves, into the
+ * call: the newest, if they are too many, and the newer of two of one name.
+ * -ENOMEM. */
+int sbx_timetravel_snapshots(struct sbx_call *call, const json_t *list);
+/* The record of one of these names; NULL: there is none. */
+const json_t *sbx_timetravel_find_snapshot(const json_t *list,
+					   const char *name);
 #define SBX_TIMETRAVEL_PRODUCT "a time-travel server"
 /* What an answer that is not 2xx means. */
 int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,

@@ -10,6 +10,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/limits.h"
 #include "client/parse.h"
 #include "client/svc_timetravel.h"
 #include "client/wire/buf.h"
@@ -73,6 +74,99 @@ int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	if (r == 0)
 		*ret = s;
 	return r;
+}
+
+/* ---- snapshots ---- */
+
+/* Its name here; NULL: not to be shown. */
+static const char *shown_name(const json_t *obj)
+{
+	const char *name = sbx_json_str(obj, "snapshot_name");
+	const char *command = sbx_json_str(obj, "command");
+
+	if (command && !strncmp(command, SBX_TIMETRAVEL_NAMED,
+				strlen(SBX_TIMETRAVEL_NAMED)))
+		name = command + strlen(SBX_TIMETRAVEL_NAMED);
+	else if (command &&
+		 !strncmp(command, SBX_RUN_MARK, strlen(SBX_RUN_MARK)))
+		return NULL;
+	return sbx_timetravel_id_is_valid(name) ? name : NULL;
+}
+
+static int snapshot_from_json(struct sbx_snapshot *ret, const json_t *obj)
+{
+	struct sbx_snapshot s = {0};
+
+	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
+	s.info = sbx_json_text(obj, true);
+	if (!s.info || sbx_dup_text(&s.name, shown_name(obj)) < 0) {
+		free(s.info);
+		return -ENOMEM;
+	}
+	*ret = s;
+	return 0;
+}
+
+const json_t *sbx_timetravel_find_snapshot(const json_t *list, const char *name)
+{
+	const json_t *found = NULL, *obj;
+	const char *shown;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
+	{
+		shown = shown_name(obj);
+		if (shown && !strcmp(shown, name))
+			found = obj;
+	}
+	return found;
+}
+
+/* The last place of each name. */
+static json_t *places_of(const json_t *list)
+{
+	json_t *places = json_object();
+	const char *name;
+	const json_t *obj;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
+	{
+		name = shown_name(obj);
+		if (name && json_object_set_new(places, name,
+						json_integer((json_int_t)i)))
+			break;
+	}
+	return places;
+}
+
+int sbx_timetravel_snapshots(struct sbx_call *call, const json_t *list)
+{
+	SBX_JSON json_t *places = places_of(list);
+	size_t n = json_object_size(places), i, left_out;
+	const json_t *obj;
+	const char *name;
+
+	call->snapshots = calloc(n + 1, sizeof(*call->snapshots));
+	if (!places || !call->snapshots)
+		return -ENOMEM;
+	/* the oldest */
+	left_out = n > SBX_MAX_SNAPSHOTS ? n - SBX_MAX_SNAPSHOTS : 0;
+	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
+	{
+		name = shown_name(obj);
+		if (!name || sbx_json_int(places, name, -1) != (int64_t)i)
+			continue;
+		if (left_out) {
+			left_out--;
+			continue;
+		}
+		if (snapshot_from_json(&call->snapshots[call->nr_snapshots],
+				       obj) < 0)
+			return -ENOMEM;
+		call->nr_snapshots++;
+	}
+	return 0;
 }
 
 /* ---- errors ---- */

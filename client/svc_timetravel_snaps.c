@@ -13,57 +13,7 @@
 #include <string.h>
 
 #include "client/json.h"
-#include "client/limits.h"
-#include "client/parse.h"
 #include "client/svc_timetravel.h"
-
-#define NAMED ": sbxfs snapshot "
-
-/* ---- one of them ---- */
-
-/* Its name here; NULL: not to be shown. */
-static const char *shown_name(const json_t *obj)
-{
-	const char *name = sbx_json_str(obj, "snapshot_name");
-	const char *command = sbx_json_str(obj, "command");
-
-	if (command && !strncmp(command, NAMED, strlen(NAMED)))
-		name = command + strlen(NAMED);
-	else if (command &&
-		 !strncmp(command, SBX_RUN_MARK, strlen(SBX_RUN_MARK)))
-		return NULL;
-	return sbx_timetravel_id_is_valid(name) ? name : NULL;
-}
-
-static int snapshot_from_json(struct sbx_snapshot *ret, const json_t *obj)
-{
-	struct sbx_snapshot s = {0};
-
-	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
-	s.info = sbx_json_text(obj, true);
-	if (!s.info || sbx_dup_text(&s.name, shown_name(obj)) < 0) {
-		free(s.info);
-		return -ENOMEM;
-	}
-	*ret = s;
-	return 0;
-}
-
-/* Of two of one name the newer is meant, which stands behind. */
-static const json_t *find_shown(const json_t *list, const char *name)
-{
-	const json_t *found = NULL, *obj;
-	const char *shown;
-	size_t i;
-
-	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
-	{
-		shown = shown_name(obj);
-		if (shown && !strcmp(shown, name))
-			found = obj;
-	}
-	return found;
-}
 
 static void snapshots_request(struct sbx_work *w, sbx_answer_fn *fn)
 {
@@ -93,59 +43,12 @@ static const json_t *list_of(const struct sbx_work *w,
 
 /* ---- list ---- */
 
-/* The last place of each name. */
-static json_t *places_of(const json_t *list)
-{
-	json_t *places = json_object();
-	const char *name;
-	const json_t *obj;
-	size_t i;
-
-	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
-	{
-		name = shown_name(obj);
-		if (name && json_object_set_new(places, name,
-						json_integer((json_int_t)i)))
-			break;
-	}
-	return places;
-}
-
-static int take_list(struct sbx_call *call, const json_t *list)
-{
-	SBX_JSON json_t *places = places_of(list);
-	size_t n = json_object_size(places), i, left_out;
-	const json_t *obj;
-	const char *name;
-
-	call->snapshots = calloc(n + 1, sizeof(*call->snapshots));
-	if (!places || !call->snapshots)
-		return -ENOMEM;
-	/* the oldest */
-	left_out = n > SBX_MAX_SNAPSHOTS ? n - SBX_MAX_SNAPSHOTS : 0;
-	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
-	{
-		name = shown_name(obj);
-		if (!name || sbx_json_int(places, name, -1) != (int64_t)i)
-			continue;
-		if (left_out) {
-			left_out--;
-			continue;
-		}
-		if (snapshot_from_json(&call->snapshots[call->nr_snapshots],
-				       obj) < 0)
-			return -ENOMEM;
-		call->nr_snapshots++;
-	}
-	return 0;
-}
-
 static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct sbx_error e;
 	const json_t *list = list_of(w, answer, &e);
 
-	if (list && take_list(w->call, list) < 0)
+	if (list && sbx_timetravel_snapshots(w->call, list) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");
 	sbx_work_done(w, &e);
 }
@@ -166,8 +69,9 @@ static void on_listed_to_restore(struct sbx_work *w,
 	char *path;
 
 	if (list)
-		name = sbx_json_str(find_shown(list, w->call->path),
-				    "snapshot_name");
+		name = sbx_json_str(
+			sbx_timetravel_find_snapshot(list, w->call->path),
+			"snapshot_name");
 	if (list && !name)
 		sbx_error_set(&e, -ENOENT, "there is no snapshot %.80s",
 			      w->call->path);
@@ -236,19 +140,19 @@ static void on_listed_to_make(struct sbx_work *w,
 	const json_t *list = list_of(w, answer, &e);
 	struct making *m;
 
-	if (list && find_shown(list, w->call->path))
+	if (list && sbx_timetravel_find_snapshot(list, w->call->path))
 		sbx_error_set(&e, -EEXIST, "there is a snapshot %.80s already",
 			      w->call->path);
 	if (e.err) {
 		sbx_work_done(w, &e);
 		return;
 	}
-	m = calloc(1, sizeof(*m) + strlen(NAMED) + len + 1);
+	m = calloc(1, sizeof(*m) + strlen(SBX_TIMETRAVEL_NAMED) + len + 1);
 	if (!m) {
 		sbx_work_no_memory(w);
 		return;
 	}
-	strcpy(m->command, NAMED);
+	strcpy(m->command, SBX_TIMETRAVEL_NAMED);
 	strcat(m->command, w->call->path);
 	m->work = w;
 	m->run = (struct sbx_run){.command = m->command,

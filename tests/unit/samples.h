@@ -32,7 +32,8 @@ static inline int sample_err_or_0(const char *word)
 		{"EBUSY", -EBUSY},     {"EIO", -EIO},
 		{"ENOTDIR", -ENOTDIR}, {"EISDIR", -EISDIR},
 		{"ENOSPC", -ENOSPC},   {"ETIMEDOUT", -ETIMEDOUT},
-		{"EILSEQ", -EILSEQ},
+		{"EILSEQ", -EILSEQ},   {"EEXIST", -EEXIST},
+		{"ENODEV", -ENODEV},   {"E2BIG", -E2BIG},
 	};
 	size_t i;
 

@@ -1,0 +1,151 @@
+/* client/svc_timetravel_json.c: what is read and what is written. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cleanup.h"
+#include "client/json.h"
+#include "client/svc_timetravel.h"
+#include "tests/unit/samples.h"
+
+static const char *samples;
+
+static void check_vm(const char *state, char *rest)
+{
+	sample_check_sandbox(sbx_timetravel_vm_from_json, state, rest);
+}
+
+static void check_error(const char *word, char *rest)
+{
+	int status = atoi(strsep(&rest, " "));
+	struct sbx_error e = {0};
+
+	assert_int_equal(sbx_timetravel_error(&e, status, rest, strlen(rest),
+					      "http://h"),
+			 sample_err(word));
+	assert_int_equal(e.err, sample_err(word));
+	assert_true(e.text[0] && e.status == status);
+	assert_null(strchr(e.text, '<'));
+}
+
+/* What a command prints, or the errno, and its exit status. */
+static void check_run(const char *word, char *rest)
+{
+	int status = atoi(strsep(&rest, " "));
+	struct sbx_run run = {0};
+	int r = sbx_timetravel_run_from_json(&run, rest, strlen(rest));
+
+	if (!strcmp(word, "none")) {
+		assert_int_equal(r, -EPROTO);
+		return;
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(run.exit_code, status);
+	assert_string_equal(run.out, strcmp(word, "-") ? word : "");
+	sbx_run_release(&run);
+}
+
+/* The names that are shown of a list, with commas; "-": none. */
+static void check_snapshots(const char *word, char *rest)
+{
+	SBX_JSON json_t *list = json_loads(rest, 0, NULL);
+	struct sbx_call *call = sbx_call_new(SBX_CALL_SNAPSHOTS, "vm");
+	char names[256] = "";
+	size_t i;
+
+	assert_non_null(list);
+	assert_int_equal(sbx_timetravel_snapshots(call, list), 0);
+	for (i = 0; i < call->nr_snapshots; i++) {
+		strcat(strcat(names, i ? "," : ""), call->snapshots[i].name);
+		assert_non_null(sbx_timetravel_find_snapshot(
+			list, call->snapshots[i].name));
+	}
+	assert_string_equal(names[0] ? names : "-", word);
+	sbx_call_free(call);
+}
+
+static void check_time(const char *word, char *rest)
+{
+	assert_int_equal(sbx_timetravel_time(rest), atoll(word));
+}
+
+static void timetravel_samples(void **state)
+{
+	static const struct sample_kind kinds[] = {
+		{"vm", check_vm},     {"error", check_error},
+		{"run", check_run},   {"snapshots", check_snapshots},
+		{"time", check_time}, {0},
+	};
+
+	samples_check(samples, kinds, 50);
+}
+
+/* A valid answer with any one bit the other way, or cut anywhere, does no
+ * harm. */
+static void timetravel_broken_answers(void **state)
+{
+	static const char good[] =
+		"{\"stdout\":\"a\\u0000b\",\"stderr\":\"e\",\"exitCode\":3,"
+		"\"snapshot\":\"cmd_1\"}";
+	char text[sizeof(good)];
+	struct sbx_run run;
+	size_t bit, len;
+
+	for (bit = 0; bit < 8 * (sizeof(good) - 1); bit++) {
+		memcpy(text, good, sizeof(good));
+		text[bit / 8] ^= (char)(1 << bit % 8);
+		run = (struct sbx_run){0};
+		if (sbx_timetravel_run_from_json(&run, text, sizeof(good) - 1) <
+		    0)
+			continue;
+		assert_in_range(run.exit_code, 0, 255);
+		sbx_run_release(&run);
+	}
+	for (len = 0; len < sizeof(good) - 1; len++) {
+		run = (struct sbx_run){0};
+		assert_int_equal(sbx_timetravel_run_from_json(&run, good, len),
+				 -EPROTO);
+	}
+	run = (struct sbx_run){0};
+	assert_int_equal(sbx_timetravel_run_from_json(&run, good, len), 0);
+	assert_int_equal(run.out_len, 3);
+	sbx_run_release(&run);
+}
+
+static void timetravel_commands(void **state)
+{
+	struct sbx_run run = {.command = "echo \"x\"\n"};
+	int err = 0;
+	SBX_FREE char *body = sbx_timetravel_run_body(&run, 30, &err);
+	SBX_FREE char *long_text = malloc(TIMETRAVEL_BODY + 1);
+
+	assert_string_equal(
+		body, "{\"command\":\"echo \\\"x\\\"\\n\",\"timeout\":30}");
+	run = (struct sbx_run){.command = "cat", .input = "aW4K", .ours = true};
+	free(body);
+	body = sbx_timetravel_run_body(&run, 1, &err);
+	assert_string_equal(body, "{\"command\":\": sbxfs; printf %s 'aW4K' | "
+				  "{\\ncat\\n}\",\"timeout\":1}");
+	run = (struct sbx_run){.command = "echo \xff"};
+	assert_null(sbx_timetravel_run_body(&run, 1, &err));
+	assert_int_equal(err, -EILSEQ);
+	memset(long_text, 'x', TIMETRAVEL_BODY);
+	long_text[TIMETRAVEL_BODY] = '\0';
+	run = (struct sbx_run){.command = long_text};
+	assert_null(sbx_timetravel_run_body(&run, 1, &err));
+	assert_int_equal(err, -E2BIG);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(timetravel_samples),
+		cmocka_unit_test(timetravel_broken_answers),
+		cmocka_unit_test(timetravel_commands),
+	};
+
+	if (argc < 2)
+		return 2;
+	samples = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -93,6 +93,22 @@ static void pieces_reap(struct sfs_file *file)
 	}
 }
 
+/* What it has become; rd is NULL if that is an error. */
+static int piece_answer(struct sfs_piece *p, int err, struct sbx_rd *rd,
+			struct sbx_attr *ret_attr)
+{
+	if (p->making)
+		err = sfs_making_done(p->making, err, rd, ret_attr);
+	else if (!err && !sbx_get_attr(rd, ret_attr))
+		err = -EPROTO;
+	if (err && p->opens && p->h->number == p->number) {
+		p->h->open_err = err;
+		p->h->told = false;
+		p->h->inode->attr_gen = 0; /* it was not cut */
+	}
+	return err;
+}
+
 static void file_resend(struct sfs_inode *i);
 
 static void piece_end(struct sfs_piece *p, int err)
@@ -136,6 +152,7 @@ static void file_resend(struct sfs_inode *i)
 {
 	struct sfs_file *file = i->file;
 	struct sfs_piece *p, *failed = NULL;
+	struct sbx_attr none;
 	int err = 0;
 
 	file->epoch = sbx_remote_epoch(i->files->remote);
@@ -159,7 +176,7 @@ static void file_resend(struct sfs_inode *i)
 	if (failed) {
 		failed->lost = false;
 		file->nr_lost--;
-		piece_end(failed, err);
+		piece_end(failed, piece_answer(failed, err, NULL, &none));
 	}
 }
 
@@ -203,15 +220,7 @@ static void on_written(void *arg, int err, struct sbx_rd *rd)
 	}
 	p->h->inode->file->answered =
 		sbx_remote_answered(p->h->inode->files->remote);
-	if (p->making)
-		err = sfs_making_done(p->making, err, rd, &attr);
-	else if (!err && !sbx_get_attr(rd, &attr))
-		err = -EPROTO;
-	if (err && p->opens && p->h->number == p->number) {
-		p->h->open_err = err;
-		p->h->told = false;
-		p->h->inode->attr_gen = 0; /* it was not cut */
-	}
+	err = piece_answer(p, err, rd, &attr);
 	if (!err) {
 		sfs_cache_attr(p->h->inode, &attr, SFS_PUT_OWN);
 		if (append_missed(p, &attr)) {

@@ -1,6 +1,7 @@
 /* fuse/files: names and listings: what is asked of the sandbox, what is told to
  * the kernel, and what is remembered */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,6 +341,33 @@ static void test_known_is_shown_for_a_second_where_nothing_is_pushed(void **s)
 	assert_int_equal(f->sent[SBX_OP_BARRIER], 1);
 }
 
+/* The file that nobody else may have cannot be made, whatever helper is asked:
+ * whoever waits for that goes on. */
+static void test_who_waits_for_a_claim_hears_of_failure(void **s)
+{
+	static const char *const names[] = {"a"};
+	struct fuse_file_info fi = {.flags = O_CREAT | O_EXCL | O_WRONLY};
+	struct sfs_node *top = rig_root();
+	fuse_req_t r;
+	int k;
+
+	rig_list(top, rig_req());
+	fake_answer_list(f, names, 1, 10);
+	f->silent = f->info.silent = true;
+	f->heard_ms = uv_now(&f->loop);
+	r = rig_req();
+	top->ops->create(r, top, "lock", 0644, &fi);
+	rig_node_of(r);
+	r = rig_req();
+	top->ops->mkdir(r, top, "d", 0755);
+	for (k = 0; k <= SFS_MAX_RESTARTS; k++) {
+		assert_int_equal(r->replies, 0);
+		fake_restart(f);
+	}
+	assert_int_equal(r->replies, 1);
+	assert_int_equal(r->err, EIO);
+}
+
 static void test_who_waits_for_news_hears_of_failure(void **s)
 {
 	struct sfs_node *top = rig_root();
@@ -504,6 +532,7 @@ int main(void)
 		T(test_interrupted_by_who_is_not_seen),
 		T(test_unwatched_is_trusted_briefly),
 		T(test_known_is_shown_for_a_second_where_nothing_is_pushed),
+		T(test_who_waits_for_a_claim_hears_of_failure),
 		T(test_who_waits_for_news_hears_of_failure),
 		T(test_deleted_parent_is_found_out),
 		T(test_second_folder_brings_those_beside_it),

@@ -11,6 +11,7 @@
 #include "fuse/handle.h"
 #include "fuse/lazy.h"
 #include "fuse/on.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 #include "fuse/tree.h"
 
@@ -180,6 +181,28 @@ static void on_fresh_open(struct sfs_call *c, int err)
 	sfs_inode_unref(i);
 }
 
+static void on_shown(void *arg)
+{
+	on_fresh_open(arg, 0);
+}
+
+/*
+ * It changed, and is shown as it was while the kernel drops its pages: what is
+ * read now is what it is, and would be cut off where it ended.  Where changes
+ * are told with answers only that is long after it changed.
+ */
+static void open_when_shown(fuse_req_t req, struct sfs_inode *i,
+			    const struct fuse_file_info *fi)
+{
+	struct sfs_call *c = sfs_call_new(req, i, NULL, NULL);
+
+	if (!c)
+		return;
+	c->fi = *fi;
+	sfs_call_waits(c);
+	sfs_files_settle(i->files, on_shown, c);
+}
+
 /*
  * Nothing but reading, by somebody who certainly may.  What the kernel does
  * not have is opened there before this is answered: it must stay readable
@@ -261,6 +284,10 @@ void sfs_on_open(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 
 	if (!sfs_inode_is_file(i)) {
 		fuse_reply_err(req, ENXIO);
+		return;
+	}
+	if (sfs_shown_is_on(i) && sfs_tree_is_wanted(i->files)) {
+		open_when_shown(req, i, fi);
 		return;
 	}
 	/* neither reading nor writing, but the right to both */

@@ -253,7 +253,9 @@ static const struct sbx_calls_type calls_type = {
 		  [SBX_CALL_WIPE] = wipe_start,
 		  [SBX_CALL_SNAPSHOTS] = timetravel_snapshots_start,
 		  [SBX_CALL_SNAPSHOT] = timetravel_snapshot_start,
-		  [SBX_CALL_RESTORE] = timetravel_restore_start},
+		  [SBX_CALL_RESTORE] = timetravel_restore_start,
+		  [SBX_CALL_OWN_READ] = timetravel_own_start,
+		  [SBX_CALL_OWN_WRITE] = timetravel_own_start},
 	.id_is_valid = sbx_timetravel_id_is_valid,
 	.id = "name",
 	.all = "/vms",
@@ -315,7 +317,9 @@ const struct sbx_service_type sbx_svc_timetravel = {
 	.calls = 1 << SBX_CALL_LIST | 1 << SBX_CALL_GET | 1 << SBX_CALL_CREATE |
 		 1 << SBX_CALL_DESTROY | 1 << SBX_CALL_WIPE |
 		 1 << SBX_CALL_SNAPSHOTS | 1 << SBX_CALL_SNAPSHOT |
-		 1 << SBX_CALL_RESTORE,
+		 1 << SBX_CALL_RESTORE | 1 << SBX_CALL_OWN_READ |
+		 1 << SBX_CALL_OWN_WRITE,
+	.own = timetravel_own,
 	.open = timetravel_open,
 	.close = sbx_rest_close,
 	.submit = sbx_calls_submit,

@@ -5,12 +5,14 @@
  *	svc_timetravel.c       the service, its requests, its own of calls
  *	svc_timetravel_run.c   commands, one at a time in each VM
  *	svc_timetravel_snaps.c what the product is for
+ *	svc_timetravel_own.c   ... and what can be done with it beside
  *	svc_timetravel_json.c  records, times and errors; no input or output
  */
 #ifndef SBX_SVC_TIMETRAVEL_H
 #define SBX_SVC_TIMETRAVEL_H
 
 #include "client/calls.h"
+#include "client/own.h"
 
 /* One request's body: more is answered 413. */
 #define TIMETRAVEL_BODY 102400
@@ -51,6 +53,12 @@ void timetravel_snapshots_start(struct sbx_work *w);
 void timetravel_snapshot_start(struct sbx_work *w);
 void timetravel_restore_start(struct sbx_work *w);
 
+void timetravel_snapshots_request(struct sbx_work *w, sbx_answer_fn *fn);
+
+/* files of its own: svc_timetravel_own.c */
+extern const struct sbx_own timetravel_own[];
+void timetravel_own_start(struct sbx_work *w);
+
 /* ---- records and errors ---- */
 
 bool sbx_timetravel_id_is_valid(const char *id);
@@ -68,6 +76,13 @@ int sbx_timetravel_snapshots(struct sbx_call *call, const json_t *list);
 /* The record of one of these names; NULL: there is none. */
 const json_t *sbx_timetravel_find_snapshot(const json_t *list,
 					   const char *name);
+/*
+ * The body that what was written to export, or import, asks for, a JSON object:
+ * {"snapshot", "key"}, both as one likes, or {"name", "key"}.  The caller frees
+ * it; NULL: reterr.
+ */
+json_t *sbx_timetravel_pack_body(const char *text, size_t len, bool imports,
+				 struct sbx_error *reterr);
 #define SBX_TIMETRAVEL_PRODUCT "a time-travel server"
 /* What an answer that is not 2xx means. */
 int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,

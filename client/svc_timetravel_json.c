@@ -11,6 +11,7 @@
 #include "client/cleanup.h"
 #include "client/json.h"
 #include "client/limits.h"
+#include "client/options.h"
 #include "client/parse.h"
 #include "client/svc_timetravel.h"
 #include "client/wire/buf.h"
@@ -167,6 +168,88 @@ int sbx_timetravel_snapshots(struct sbx_call *call, const json_t *list)
 		call->nr_snapshots++;
 	}
 	return 0;
+}
+
+/* ---- export, import ---- */
+
+/* Keys may end up in a shell line of the service's, unquoted. */
+static bool key_is_valid(const char *key)
+{
+	size_t i;
+
+	if (!key || !isalnum((unsigned char)key[0]) || strstr(key, ".."))
+		return false;
+	for (i = 0; key[i]; i++)
+		if (!isalnum((unsigned char)key[i]) && !strchr("._-/", key[i]))
+			return false;
+	return i <= 1024;
+}
+
+static int take_key(struct sbx_maker *m, const char *key, const json_t *value)
+{
+	if (!key_is_valid(json_string_value(value)))
+		return sbx_maker_wrong(m, key,
+				       "it is made of letters, digits, '.', "
+				       "'_', '-' and '/', and begins with one "
+				       "of the first two");
+	return sbx_take_text(m, key, value);
+}
+
+static int take_snapshot(struct sbx_maker *m, const char *key,
+			 const json_t *value)
+{
+	if (!sbx_timetravel_id_is_valid(json_string_value(value)))
+		return sbx_maker_wrong(m, key, "that is no snapshot's name");
+	return sbx_take_text(m, key, value);
+}
+
+static int pack_finish(struct sbx_maker *m)
+{
+	json_t **ret = m->own;
+
+	*ret = json_incref(m->body);
+	return 0;
+}
+
+static int import_finish(struct sbx_maker *m)
+{
+	if (!sbx_json_str(m->body, "name") || !sbx_json_str(m->body, "key"))
+		return sbx_maker_wrong(m, "import",
+				       "the name of a new snapshot and a key "
+				       "are wanted, as in {\"name\":\"a\","
+				       "\"key\":\"b\"}");
+	return pack_finish(m);
+}
+
+static const struct sbx_maker_word export_words[] = {
+	{"snapshot", take_snapshot},
+	{"key", take_key},
+	{0},
+};
+
+static const struct sbx_maker_word import_words[] = {
+	{"name", take_snapshot},
+	{"key", take_key},
+	{0},
+};
+
+json_t *sbx_timetravel_pack_body(const char *text, size_t len, bool imports,
+				 struct sbx_error *reterr)
+{
+	json_t *body = NULL;
+	struct sbx_maker m = {.own = &body, .reterr = reterr};
+
+	if (len && memchr(text, '\0', len)) {
+		sbx_error_set(reterr, -EINVAL, "text holds no zero byte");
+		return NULL;
+	}
+	if (!len || !text[strspn(text, " \t\r\n")])
+		text = NULL;
+	if (imports)
+		sbx_maker_run(&m, text, import_words, import_finish);
+	else
+		sbx_maker_run(&m, text, export_words, pack_finish);
+	return body;
 }
 
 /* ---- errors ---- */

@@ -15,7 +15,7 @@
 #include "client/json.h"
 #include "client/svc_timetravel.h"
 
-static void snapshots_request(struct sbx_work *w, sbx_answer_fn *fn)
+void timetravel_snapshots_request(struct sbx_work *w, sbx_answer_fn *fn)
 {
 	sbx_work_request(w,
 			 (struct sbx_request_conf){.method = "GET",
@@ -55,7 +55,7 @@ static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 
 void timetravel_snapshots_start(struct sbx_work *w)
 {
-	snapshots_request(w, on_list);
+	timetravel_snapshots_request(w, on_list);
 }
 
 /* ---- restore ---- */
@@ -95,7 +95,7 @@ static void on_listed_to_restore(struct sbx_work *w,
 
 void timetravel_restore_start(struct sbx_work *w)
 {
-	snapshots_request(w, on_listed_to_restore);
+	timetravel_snapshots_request(w, on_listed_to_restore);
 }
 
 /* ---- making one ---- */
@@ -170,7 +170,7 @@ void timetravel_snapshot_start(struct sbx_work *w)
 
 	if (sbx_timetravel_id_is_valid(w->call->path) &&
 	    strcmp(w->call->path, "restore") != 0) {
-		snapshots_request(w, on_listed_to_make);
+		timetravel_snapshots_request(w, on_listed_to_make);
 		return;
 	}
 	sbx_error_set(&e, -EINVAL,

@@ -1,7 +1,8 @@
 /*
  * Any bytes as what a time-travel server may send: its VMs, its snapshots, what
  * came of a run, what a run of ours printed, an error; and as what a user may
- * write for a new VM or as a command.  The first byte says which.
+ * write for a new VM, as a command, or to export and import.  The first byte
+ * says which.
  */
 #include "client/exchange_int.h"
 #include "client/parse.h"
@@ -98,16 +99,29 @@ static void as_command(const uint8_t *data, size_t len)
 	free((char *)(uintptr_t)run.command);
 }
 
+static void as_packing(const uint8_t *data, size_t len)
+{
+	char *text = strndup((const char *)data, len);
+	struct sbx_error e;
+	json_t *body;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		e = (struct sbx_error){0};
+		body = sbx_timetravel_pack_body(text, strlen(text), i, &e);
+		fuzz_check_error(body ? 0 : -1, &e);
+		json_decref(body);
+	}
+	free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const struct fuzz_kind kinds[] = {
-		{'v', as_vms},
-		{'s', as_snapshots},
-		{'r', as_run},
-		{'p', as_printed},
-		{'o', as_options},
-		{'c', as_command},
-		{0},
+		{'v', as_vms},	   {'s', as_snapshots},
+		{'r', as_run},	   {'p', as_printed},
+		{'o', as_options}, {'c', as_command},
+		{'e', as_packing}, {0},
 	};
 
 	return fuzz_by_first(kinds, sbx_timetravel_error, data, len);

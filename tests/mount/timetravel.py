@@ -576,6 +576,37 @@ def case_snapshots():
         assert os.listdir(b.there) == ["again"]
 
 
+def ask(path, text):
+    """Writes, and reads the answer on the same open file."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.write(fd, text.encode())
+        return json.loads(os.pread(fd, 65536, 0))
+    finally:
+        os.close(fd)
+
+
+def case_export_and_import():
+    with Box("--s3") as b:
+        put(b.here("f"), b"one")
+        os.mkdir(b.top + "/snapshots/first")
+        put(b.here("f"), b"two")
+        assert text_of(b.top + "/export") == text_of(b.top + "/import") == ""
+        assert ask(b.top + "/export", "\n")["bucket"] == "b"
+        said = ask(b.top + "/export", '{"snapshot": "first", "key": "k/1"}')
+        assert said["url"] == "s3://b/k/1", said
+        fails(errno.ENOENT, say, b.top + "/export", '{"snapshot": "none"}')
+        fails(errno.EINVAL, say, b.top + "/export", '{"key": "$(x)"}')
+        fails(errno.EINVAL, say, b.top + "/import", '{"name": "again"}')
+        fails(errno.EIO, say, b.top + "/import", '{"name": "n", "key": "no"}')
+        say(b.top + "/import", '{"name": "again", "key": "k/1"}')
+        wait_for(lambda: "again" in shown(b))
+        say(b.top + "/snapshots/restore", "again")
+        assert get(b.here("f")) == b"one"
+    with Box() as b:
+        fails(errno.EOPNOTSUPP, say, b.top + "/export", "{}")
+
+
 def kill_helper(b):
     for pid in os.listdir("/proc"):
         try:

@@ -137,6 +137,7 @@ class Service:
         self.vms, self.snapshots = {}, []
         self.number = self.snapshot_number = 0
         self.journal, self.faults, self.running = [], [], set()
+        self.bucket = {}  # key: folder
 
     # ---- snapshots ----
 
@@ -416,6 +417,50 @@ class Service:
             return error(500, str(e))
         return web.json_response({"message": "Restored"})
 
+    async def export(self, request):
+        vm, bad = self.usable(request)
+        body = request["body"]
+        if body is None:
+            return page(500, "TypeError: Cannot read properties of undefined")
+        if bad is not None:
+            return bad
+        if not self.args.s3:
+            return error(500, "S3 not configured")
+        name = body.get("snapshot")
+        source = vm.path("snapshots", name) if name else vm.path("workspace")
+        if not os.path.isdir(source):
+            return error(500, "Snapshot \"%s\" not found" % name)
+        self.number += 1
+        key = body.get("key") or "%s/%d.tar.gz" % (vm.name, self.number)
+        packed = os.path.join(self.dir, "bucket.%d" % self.number)
+        shutil.copytree(source, packed, symlinks=True)
+        self.bucket[key] = packed
+        return web.json_response({"bucket": "b", "key": key, "size": 0,
+                                  "url": "s3://b/" + key})
+
+    async def do_import(self, request):
+        vm, bad = self.usable(request)
+        body = request["body"]
+        if body is None:
+            return page(500, "TypeError: Cannot read properties of undefined")
+        if bad is not None:
+            return bad
+        if not body.get("name") or not body.get("key"):
+            return error(400, "name and key are required")
+        if not self.args.s3:
+            return error(500, "S3 not configured")
+        if body["key"] not in self.bucket:
+            return error(500, "NoSuchKey: The specified key does not exist.")
+        shutil.copytree(self.bucket[body["key"]],
+                        vm.path("snapshots", body["name"]), symlinks=True)
+        self.snapshot_number += 1
+        self.snapshots.append({
+            "id": self.snapshot_number, "vm_id": vm.number,
+            "snapshot_name": body["name"], "s3_key": body["key"],
+            "command": "[imported from s3://%s]" % body["key"],
+            "created_at": now_text()})
+        return web.json_response({"message": "Imported"})
+
     # ---- for tests ----
 
     async def test_journal(self, request):
@@ -458,6 +503,8 @@ class Service:
         r.add_get("/vms/{name}/snapshots", self.list_snapshots)
         r.add_get("/snapshots", self.all_snapshots)
         r.add_post("/vms/{name}/snapshots/{snap}/restore", self.do_restore)
+        r.add_post("/vms/{name}/export", self.export)
+        r.add_post("/vms/{name}/import", self.do_import)
         r.add_get("/_test/journal", self.test_journal)
         r.add_post("/_test/fault", self.test_fault)
         r.add_post("/_test/cut", self.test_cut)
@@ -502,6 +549,7 @@ def main():
     p.add_argument("--slow", type=int, default=0)
     p.add_argument("--stay", action="store_true")
     p.add_argument("--records", action="store_true")
+    p.add_argument("--s3", action="store_true")
     asyncio.run(serve(p.parse_args()))
 
 

@@ -136,12 +136,47 @@ static void timetravel_commands(void **state)
 	assert_int_equal(err, -E2BIG);
 }
 
+static void check_pack(bool imports, const char *text, const char *want)
+{
+	struct sbx_error e = {0};
+	SBX_JSON json_t *body =
+		sbx_timetravel_pack_body(text, strlen(text), imports, &e);
+	SBX_FREE char *got =
+		body ? json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+
+	if (!want) {
+		assert_null(body);
+		assert_int_equal(e.err, -EINVAL);
+		assert_true(e.text[0]);
+		return;
+	}
+	assert_non_null(got);
+	assert_string_equal(got, want);
+}
+
+static void timetravel_packing(void **state)
+{
+	check_pack(false, "\n", "{}");
+	check_pack(false, "{\"snapshot\":\"a\",\"key\":\"b/c\"}",
+		   "{\"key\":\"b/c\",\"snapshot\":\"a\"}");
+	check_pack(false, "{\"key\":\"../b\"}", NULL);
+	check_pack(false, "{\"key\":\"a/../b\"}", NULL);
+	check_pack(false, "{\"key\":\"$(x)\"}", NULL);
+	check_pack(false, "{\"snapshot\":\"a b\"}", NULL);
+	check_pack(false, "{\"name\":\"a\"}", NULL);
+	check_pack(true, "{\"name\":\"a\",\"key\":\"b\"}",
+		   "{\"key\":\"b\",\"name\":\"a\"}");
+	check_pack(true, "{\"name\":\"a\"}", NULL);
+	check_pack(true, "", NULL);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timetravel_samples),
 		cmocka_unit_test(timetravel_broken_answers),
 		cmocka_unit_test(timetravel_commands),
+		cmocka_unit_test(timetravel_packing),
 	};
 
 	if (argc < 2)

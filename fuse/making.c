@@ -23,6 +23,7 @@ struct sfs_making {
 	uint32_t flags, mode, umask;
 	pid_t opener; /* who is about to open it; 0: it has */
 	uint32_t tries;
+	bool is_lock;
 	size_t len;
 	char name[];
 };
@@ -65,6 +66,14 @@ static struct sfs_inode *make_inode(const struct sfs_call *c)
 	return sfs_cache_make(dir->dir, c->name, c->len, &attr);
 }
 
+static bool is_lock(const struct sfs_call *c)
+{
+	static const size_t end = sizeof(LOCK_END) - 1;
+
+	return c->flags & O_EXCL && c->len > end &&
+	       !memcmp(c->name + c->len - end, LOCK_END, end);
+}
+
 static struct sfs_making *making_new(const struct sfs_call *c)
 {
 	struct sfs_making *m = calloc(1, sizeof(*m) + c->len);
@@ -73,6 +82,7 @@ static struct sfs_making *making_new(const struct sfs_call *c)
 		return NULL;
 	m->dir = sfs_inode_ref(c->inode);
 	m->flags = c->flags;
+	m->is_lock = is_lock(c);
 	m->mode = c->mode;
 	m->umask = c->umask;
 	m->opener = fuse_req_ctx(c->req)->pid;
@@ -150,12 +160,8 @@ bool sfs_making_is_opened(const struct sfs_inode *i, pid_t asker)
 
 bool sfs_making_is_lock(const struct sfs_inode *i)
 {
-	static const size_t end = sizeof(LOCK_END) - 1;
-	const struct sfs_making *m =
-		sfs_inode_is_making(i) ? i->file->making : NULL;
-
-	return m && m->flags & O_EXCL && i->file->nr_pieces == 1 &&
-	       m->len > end && !memcmp(m->name + m->len - end, LOCK_END, end);
+	return sfs_inode_is_making(i) && i->file->making->is_lock &&
+	       i->file->nr_pieces == 1;
 }
 
 struct sfs_handle *sfs_making_handle(const struct sfs_entry *e)
@@ -187,7 +193,11 @@ int sfs_making_send(struct sfs_making *m, sbx_reply_fn *done, void *arg)
 	sbx_put_u64(b, m->umask);
 	sbx_remote_ahead(f->remote,
 			 sbx_remote_submit(f->remote, done, NULL, arg));
-	sfs_attr_foresee(m->dir);
+	/* who makes a lock goes on through its folder at once */
+	if (m->is_lock)
+		sfs_attr_foresee(m->dir);
+	else
+		sfs_attr_touch_dir(m->dir);
 	m->tries++;
 	return 0;
 }

@@ -13,7 +13,8 @@
  *
  * LOCKS.  A lock file (O_EXCL, and ".lock" at its end, as git makes them) is
  * often closed empty and removed a moment later.  Closing it does not wait, and
- * removing it goes along with making it, and fails with it.
+ * removing it goes along with making it, and fails with it.  Meanwhile its
+ * folder is shown as it will be (sfs_attr_foresee).
  *
  * Loop thread only.
  */

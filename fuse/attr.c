@@ -10,6 +10,7 @@
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/list.h"
+#include "fuse/making.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
 #include "fuse/tree.h"
@@ -199,6 +200,7 @@ static void on_drained(struct sfs_call *c, int err)
 
 	sfs_file_waited(c->inode);
 	if (sfs_file_is_open(c->inode) && c->inode->file->make_err) {
+		sfs_claim_told(c->inode);
 		c->resume = c->then;
 		c->resume(c, c->inode->file->make_err);
 		return;

@@ -133,6 +133,9 @@ struct sfs_files {
 	 * waits to learn whether it has */
 	struct sfs_inode *claim;
 	struct sfs_calls claimed;
+	/* ... or has not, which it was not told yet, and who that is */
+	struct sfs_inode *lost_claim;
+	pid_t lost_pid;
 	uint32_t nr_made;
 
 	/* locks.c: those held; the last owner's number */

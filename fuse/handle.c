@@ -12,6 +12,7 @@
 #include "fuse/caller.h"
 #include "fuse/lazy.h"
 #include "fuse/locks.h"
+#include "fuse/making.h"
 #include "fuse/tell.h"
 #include "fuse/written.h"
 
@@ -41,6 +42,7 @@ void sfs_file_put(struct sfs_inode *i)
 	if (!f || f->handles || f->pieces || f->shown || f->ahead)
 		return;
 	sfs_written_drop(f, i->files->fs);
+	sfs_claim_told(i);
 	i->file = NULL;
 	free(f);
 }
@@ -289,5 +291,6 @@ int sfs_handle_take_error(struct sfs_handle *h)
 	if (h->errors_seen == f->nr_errors)
 		return 0;
 	h->errors_seen = f->nr_errors;
+	sfs_claim_told(h->inode);
 	return f->error;
 }

@@ -21,7 +21,7 @@ struct sfs_making {
 	struct sfs_inode *dir; /* referenced */
 	struct sfs_handle *h;  /* by which it is made; its piece's */
 	uint32_t flags, mode, umask;
-	pid_t opener; /* who is about to open it; 0: it has */
+	pid_t maker, opener; /* opener: is about to open it; 0: it has */
 	uint32_t tries;
 	bool is_lock;
 	size_t len;
@@ -40,8 +40,8 @@ static bool may_make(const struct sfs_call *c)
 	int flags = c->fi.flags, mode = flags & O_ACCMODE;
 
 	return (mode == O_WRONLY || mode == O_RDWR) && !(flags & slow) &&
-	       sfs_tree_is_wanted(c->files) && !c->files->claim && d && top &&
-	       !c->inode->tree && c->inode->dev == top->dev &&
+	       sfs_tree_is_wanted(c->files) && !sfs_claim_is_open(c->files) &&
+	       d && top && !c->inode->tree && c->inode->dev == top->dev &&
 	       sfs_dir_is_complete(d) && !d->listing && !d->comparing &&
 	       sfs_files_are_fresh(c->files) &&
 	       sfs_inode_is_writable(c->inode) &&
@@ -85,7 +85,7 @@ static struct sfs_making *making_new(const struct sfs_call *c)
 	m->is_lock = is_lock(c);
 	m->mode = c->mode;
 	m->umask = c->umask;
-	m->opener = fuse_req_ctx(c->req)->pid;
+	m->maker = m->opener = fuse_req_ctx(c->req)->pid;
 	m->len = c->len;
 	memcpy(m->name, c->name, c->len);
 	return m;
@@ -289,6 +289,10 @@ int sfs_making_done(struct sfs_making *m, int err, struct sbx_rd *rd,
 		making_failed(m, err);
 	else
 		making_made(m, ret_attr, sbx_get_bool(rd));
+	if (claimed && err && !m->h->released) {
+		f->lost_claim = i;
+		f->lost_pid = m->maker;
+	}
 	if (claimed) {
 		f->claim = NULL;
 		sfs_calls_resume(&f->claimed, err ? -EIO : 0);
@@ -298,12 +302,22 @@ int sfs_making_done(struct sfs_making *m, int err, struct sbx_rd *rd,
 
 /* ---- claims ---- */
 
+static bool is_own(const struct sfs_call *c, const struct sfs_inode *i)
+{
+	return c->inode == i || c->other == i ||
+	       (c->handle && c->handle->inode == i);
+}
+
 bool sfs_claim_wait(struct sfs_call *c)
 {
-	const struct sfs_inode *i = c->files->claim;
+	const struct sfs_files *f = c->files;
 
-	if (!i || c->inode == i || c->other == i ||
-	    (c->handle && c->handle->inode == i))
+	if (f->lost_claim && c->req && !is_own(c, f->lost_claim) &&
+	    fuse_req_ctx(c->req)->pid == f->lost_pid) {
+		c->resume(c, -EIO);
+		return true;
+	}
+	if (!f->claim || is_own(c, f->claim))
 		return false;
 	sfs_calls_add(&c->files->claimed, c);
 	sfs_call_waits(c);

@@ -9,7 +9,7 @@
  * CLAIMS.  One that nobody else may have (O_EXCL) may be a lock.  If another
  * has it there after all, whoever believes to hold it must not change anything:
  * so while one is on its way every other change waits for it, and fails with
- * it.
+ * it, and its own do until it was told.
  *
  * LOCKS.  A lock file (O_EXCL, and ".lock" at its end, as git makes them) is
  * often closed empty and removed a moment later.  Closing it does not wait, and
@@ -47,6 +47,16 @@ struct sfs_handle *sfs_making_handle(const struct sfs_entry *e);
  * when that is decided, with -EIO if it failed.
  */
 bool sfs_claim_wait(struct sfs_call *c);
+static inline bool sfs_claim_is_open(const struct sfs_files *f)
+{
+	return f->claim || f->lost_claim;
+}
+/* Whoever had it open was told, or has it no more. */
+static inline void sfs_claim_told(struct sfs_inode *i)
+{
+	if (i->files->lost_claim == i)
+		i->files->lost_claim = NULL;
+}
 
 /* ---- for write.c ---- */
 

@@ -10,6 +10,7 @@
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/lazy.h"
+#include "fuse/making.h"
 #include "fuse/on.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
@@ -244,7 +245,7 @@ static bool opens_with_writes(const struct sfs_inode *i, int flags)
 {
 	int mode = flags & O_ACCMODE;
 
-	return mode != O_RDONLY && !i->files->claim &&
+	return mode != O_RDONLY && !sfs_claim_is_open(i->files) &&
 	       !(flags & (O_SYNC | O_DSYNC | O_NOATIME)) &&
 	       sfs_tree_is_wanted(i->files) && !(i->mode & 0111) &&
 	       sfs_inode_is_known(i) && sfs_files_are_fresh(i->files) &&

@@ -365,6 +365,22 @@ def case_who_does_not_have_a_lock_changes_nothing():
         fd = begin(b, "x", os.O_WRONLY | os.O_EXCL, lambda p: put(p, b"his"))
         fails(errno.EIO, os.mkdir, b.here("guarded"))
         fails(errno.EEXIST, os.close, fd)
+        # nor later, until that was said; others do, here one that has not
+        # the file open, since whoever closes it is told
+        other = subprocess.Popen(["sh", "-c", "read x; mkdir other"],
+                                 cwd=b.ws, stdin=subprocess.PIPE)
+        fd = begin(b, "later", os.O_WRONLY | os.O_EXCL,
+                   lambda p: put(p, b"his"))
+        time.sleep(1.1)
+        assert get(b.here("later")) == b"his"
+        fails(errno.EIO, os.mkdir, b.here("guarded"))
+        fails(errno.EIO, os.open, b.here("guarded"), os.O_CREAT | os.O_WRONLY)
+        other.communicate(b"go\n")
+        assert other.returncode == 0
+        fails(errno.EEXIST, os.fsync, fd)
+        os.rmdir(b.here("other"))
+        os.close(fd)
+        os.unlink(b.here("later"))
         fd = begin(b, "y", os.O_WRONLY | os.O_EXCL, lambda p: put(p, b"his"))
         os.write(fd, b"mine")
         fails(errno.EIO, os.write, w, b"new")

@@ -17,6 +17,7 @@ void sbx_job_unregister(struct sbx_job *j)
 	if (!j->registered)
 		return;
 	j->registered = false;
+	sbx_job_account(j);
 	if (j->r)
 		sbx_remote_job_del(j->r, j->number);
 	j->r = NULL;
@@ -33,8 +34,11 @@ void sbx_job_unref(struct sbx_job *j)
 {
 	if (--j->refs) {
 		/* over, and only the registration for late output is left */
-		if (j->refs == 1 && j->registered && j->state == SBX_JOB_ENDED)
+		if (j->refs == 1 && j->registered &&
+		    j->state == SBX_JOB_ENDED) {
+			sbx_job_output_drain(j);
 			sbx_job_unregister(j);
+		}
 		return;
 	}
 	sbx_job_output_free(j);

@@ -14,6 +14,15 @@
 
 struct sbx_job;
 
+/*
+ * What the commands of a mount share: the more of their output waits for
+ * readers who have stalled, the less may come of each.  Zeroed at first;
+ * outlives them.
+ */
+struct sbx_job_pool {
+	uint64_t taken; /* bytes that nobody has read, or that may come */
+};
+
 struct sbx_job_conf {
 	const char *const *argv; /* NULL-ended */
 	const char *cwd;	 /* NULL: workspace */
@@ -26,6 +35,7 @@ struct sbx_job_conf {
 	/* not 0: that much of the output is kept, and a slow reader loses the
 	 * oldest instead of holding the command back */
 	size_t keep;
+	struct sbx_job_pool *pool; /* NULL: it shares with none */
 };
 
 /* Called whenever something about the job changed: output came, it started

@@ -12,9 +12,15 @@
 #include "client/job.h"
 
 /* What the helper may send of each stream before it is credited anew: so much
- * at first, and more while whoever reads it keeps up. */
+ * at first, and more while whoever reads it keeps up; less where the pool has
+ * not that much left. */
 #define SBX_JOB_CREDIT	   (512 * 1024)
 #define SBX_JOB_CREDIT_MAX (2 * 1024 * 1024)
+#define SBX_JOB_CREDIT_MIN (16 * 1024)
+/* All that is taken of a pool, but for SBX_JOB_CREDIT_MIN of each stream; and
+ * which part of what is free one stream may take. */
+#define SBX_JOB_POOL	   (64 * 1024 * 1024)
+#define SBX_JOB_POOL_SHARE 64
 
 struct sbx_chunk;
 
@@ -41,7 +47,9 @@ struct sbx_job {
 	struct sbx_chunk *retired_at; /* holds it, or NULL: at the end */
 	uint32_t grant[2];	      /* retired and not yet credited */
 	uint64_t credit[2];	      /* what the helper may still send */
-	uint32_t window[2];	      /* SBX_JOB_CREDIT to SBX_JOB_CREDIT_MAX */
+	uint32_t window[2];	      /* how much that is at most */
+	struct sbx_job_pool *pool;    /* or NULL */
+	uint64_t taken;		      /* of it */
 	struct sbx_job_reader *readers;
 	struct sbx_job_watch *watches, *next_watch;
 
@@ -61,11 +69,19 @@ void sbx_job_order(struct sbx_job *j, uint32_t op, size_t nr,
 
 /* ---- job_output.c ---- */
 
-/* keep: as in struct sbx_job_conf */
-void sbx_job_output_init(struct sbx_job *j, size_t keep);
+/* keep and pool: as in struct sbx_job_conf */
+void sbx_job_output_init(struct sbx_job *j, size_t keep,
+			 struct sbx_job_pool *pool);
+/* After it was registered, or is not any more. */
+void sbx_job_account(struct sbx_job *j);
 /* Bytes of stream 1 or 2; -EPROTO: more than it may send.  Without memory
  * they are lost, which is an error of j. */
 int sbx_job_output(struct sbx_job *j, int stream, const void *data, size_t len);
+/* Nothing more comes of that stream. */
+void sbx_job_output_end(struct sbx_job *j, int stream);
+/* Nobody wants what still comes: lets the helper send what its pipes hold, for
+ * it keeps the job until then. */
+void sbx_job_output_drain(struct sbx_job *j);
 void sbx_job_output_free(struct sbx_job *j);
 
 #endif

@@ -15,12 +15,15 @@
  *
  * The helper may send "window" bytes of each stream beyond "retired"; what is
  * retired is credited anew.  With nobody attached everything is retired as it
- * comes, and dropped from the head as long as KEEP bytes are left.  A lossy job
- *(sbx_job_conf.keep) is always as if nobody were attached, and its readers lose
- *what is dropped.
+ * comes, and dropped from the head as long as KEEP bytes are left.  A lossy
+ * job (keep in struct sbx_job_conf) is always as if nobody were attached, and
+ * its readers lose what is dropped.
+ *
+ * So the windows are what may have to be held for readers who have stalled:
+ * all jobs of a pool take them from there.
  */
 #define KEEP	    (1024 * 1024)
-#define CREDIT_STEP (SBX_JOB_CREDIT / 4)
+#define CREDIT_STEP (SBX_JOB_CREDIT / 4) /* or a quarter of the window */
 /* What is kept takes so much memory at most; with chunks this is enough for
  * keep bytes, whatever they are. */
 #define MEMORY(keep) (3 * (keep) + 64 * 1024)
@@ -62,23 +65,52 @@ static uint64_t job_slowest(const struct sbx_job *j)
 	return pos;
 }
 
-/* By how much. */
-static uint32_t window_widen(uint32_t *window)
+static uint32_t smaller(uint32_t a, uint32_t b)
 {
-	uint32_t was = *window;
+	return a < b ? a : b;
+}
 
-	*window = was < SBX_JOB_CREDIT_MAX / 2 ? 2 * was : SBX_JOB_CREDIT_MAX;
-	return *window - was;
+static uint32_t pool_share(const struct sbx_job *j)
+{
+	uint64_t taken = j->pool ? j->pool->taken : 0;
+
+	if (taken >= SBX_JOB_POOL)
+		return 0;
+	return (uint32_t)(SBX_JOB_POOL - taken) / SBX_JOB_POOL_SHARE;
+}
+
+void sbx_job_account(struct sbx_job *j)
+{
+	uint64_t now = j->end - j->retired;
+
+	for (int i = 0; i < 2; i++)
+		if (j->registered && !j->eof[i])
+			now += j->credit[i] + j->grant[i];
+	if (j->pool)
+		j->pool->taken += now - j->taken;
+	j->taken = now;
+}
+
+/* By how much. */
+static uint32_t window_widen(struct sbx_job *j, unsigned int stream)
+{
+	uint32_t was = j->window[stream - 1];
+	uint32_t by = smaller(was, SBX_JOB_CREDIT_MAX - was);
+
+	by = smaller(by, pool_share(j));
+	j->window[stream - 1] += by;
+	return by;
 }
 
 static void job_credit(struct sbx_job *j, unsigned int stream)
 {
 	uint32_t grant = j->grant[stream - 1];
 
-	if (!j->r || grant < CREDIT_STEP || j->eof[stream - 1])
+	if (!j->r || j->eof[stream - 1] ||
+	    grant < smaller(CREDIT_STEP, j->window[stream - 1] / 4))
 		return;
 	if (j->retired == j->end)
-		grant += window_widen(&j->window[stream - 1]);
+		grant += window_widen(j, stream);
 	sbx_job_order(j, SBX_OP_CREDIT_ONE, 2, (uint64_t[]){stream, grant});
 	j->credit[stream - 1] += grant;
 	j->grant[stream - 1] = 0;
@@ -132,6 +164,7 @@ static void job_retire(struct sbx_job *j)
 	}
 	job_credit(j, 1);
 	job_credit(j, 2);
+	sbx_job_account(j);
 	job_drop_head(j);
 }
 
@@ -191,10 +224,34 @@ int sbx_job_output(struct sbx_job *j, int stream, const void *data, size_t len)
 	return 0;
 }
 
-void sbx_job_output_init(struct sbx_job *j, size_t keep)
+void sbx_job_output_end(struct sbx_job *j, int stream)
 {
-	j->credit[0] = j->credit[1] = SBX_JOB_CREDIT;
-	j->window[0] = j->window[1] = SBX_JOB_CREDIT;
+	j->eof[stream - 1] = true;
+	j->credit[stream - 1] = 0;
+	sbx_job_account(j);
+}
+
+void sbx_job_output_drain(struct sbx_job *j)
+{
+	for (unsigned int i = 0; i < 2; i++)
+		if (j->r && !j->eof[i] && j->credit[i] < SBX_JOB_CREDIT)
+			sbx_job_order(
+				j, SBX_OP_CREDIT_ONE, 2,
+				(uint64_t[]){i + 1,
+					     SBX_JOB_CREDIT - j->credit[i]});
+}
+
+void sbx_job_output_init(struct sbx_job *j, size_t keep,
+			 struct sbx_job_pool *pool)
+{
+	uint32_t window;
+
+	j->pool = pool;
+	window = smaller(SBX_JOB_CREDIT, pool_share(j));
+	if (window < SBX_JOB_CREDIT_MIN)
+		window = SBX_JOB_CREDIT_MIN;
+	j->credit[0] = j->credit[1] = window;
+	j->window[0] = j->window[1] = window;
 	j->lossy = keep != 0;
 	j->keep = keep ? keep : KEEP;
 }
@@ -207,6 +264,8 @@ void sbx_job_output_free(struct sbx_job *j)
 		j->head = c->next;
 		free(c);
 	}
+	if (j->pool)
+		j->pool->taken -= j->taken;
 }
 
 /* ---- reading ---- */

@@ -36,7 +36,7 @@ static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
 		sbx_job_unregister(j);
 	}
 	if (eof)
-		j->eof[stream - 1] = true;
+		sbx_job_output_end(j, stream);
 	sbx_job_news(j);
 	job_check_over(j);
 	sbx_job_unref(j);
@@ -182,7 +182,7 @@ static void job_exec(struct sbx_job *j, const struct sbx_job_conf *conf)
 	sbx_put_u64(b, conf->flags);
 	sbx_put_u64(b, conf->cols);
 	sbx_put_u64(b, conf->rows);
-	sbx_put_u64(b, SBX_JOB_CREDIT);
+	sbx_put_u64(b, j->window[0]);
 	sbx_put_u64(b, conf->timeout_ms);
 	sbx_job_ref(j);
 	sbx_remote_submit(j->r, on_started, NULL, j);
@@ -204,7 +204,7 @@ struct sbx_job *sbx_job_start(struct sbx_remote *r,
 	if (!(conf->flags & (SBX_EXEC_TTY | SBX_EXEC_STDIN)))
 		j->input_error = -EPIPE;
 	job_set_name(j, conf);
-	sbx_job_output_init(j, conf->keep);
+	sbx_job_output_init(j, conf->keep, conf->pool);
 	j->started_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	j->number = (uint32_t)sbx_remote_number(r);
 	err = sbx_remote_job_add(r, j->number, &remote_job, j);
@@ -214,6 +214,7 @@ struct sbx_job *sbx_job_start(struct sbx_remote *r,
 	}
 	j->r = r;
 	j->registered = true;
+	sbx_job_account(j);
 	sbx_job_ref(j);
 	job_exec(j, conf);
 	return j;

@@ -306,6 +306,7 @@ static int job_start(struct sfs_job *j, struct sfs_sandbox *sb,
 		.rows = j->rows,
 		.timeout_ms = spec->timeout_ms,
 		.keep = j->name ? SFS_TERMINAL_KEEP : 0,
+		.pool = &sb->m->job_pool,
 	};
 
 	if (job_start_timer(j, sb->m->fs.loop, spec->timeout_ms) < 0)

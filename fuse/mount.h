@@ -5,6 +5,7 @@
 #ifndef SFS_MOUNT_H
 #define SFS_MOUNT_H
 
+#include "client/job.h"
 #include "fuse/errlog.h"
 #include "fuse/fs.h"
 #include "fuse/opts.h"
@@ -23,6 +24,7 @@ struct sfs_mount {
 	int64_t made_ms;	  /* Unix epoch */
 	struct sfs_errlog errors;
 	struct sfs_log *log; /* ctl_log.h; or NULL */
+	struct sbx_job_pool job_pool;
 
 	struct ctl_node *nodes; /* those that belong to no place */
 	struct ctl_node *all_nodes;

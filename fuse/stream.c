@@ -11,7 +11,10 @@
 #include "fuse/jobs.h"
 #include "fuse/sandbox.h"
 
-#define HOLD_SIZE (256 * 1024)
+/* Taken from the command at a time: as much as the reader last asked for, for
+ * it may be long before he asks again. */
+#define HOLD_MIN  (16 * 1024)
+#define HOLD_MAX  (256 * 1024)
 #define NOTE_SIZE 80 /* room for the sentence about lost bytes */
 
 /* Waits for the kernel; outlives the stream if need be. */
@@ -31,8 +34,9 @@ struct sfs_stream {
 	uint64_t next;	/* offset of what is given next, for the reader */
 	uint64_t place; /* in what the command printed, behind the hold */
 	uint64_t skip;	/* that has not come yet; 0: it has */
+	size_t wanted;	/* HOLD_MIN to HOLD_MAX */
 	char *hold;	/* NULL: nothing is held */
-	size_t len, off;
+	size_t cap, len, off;
 	bool ended; /* behind what is held comes the end ... */
 	int err;    /* ... and it is this error; 0: none */
 	struct settle *settle;
@@ -169,13 +173,15 @@ static bool stream_take(struct sfs_stream *st)
 		return false;
 	if (st->ended)
 		return true;
-	if (!st->hold)
-		st->hold = malloc(NOTE_SIZE + HOLD_SIZE);
+	if (!st->hold) {
+		st->cap = st->wanted;
+		st->hold = malloc(NOTE_SIZE + st->cap);
+	}
 	if (!st->hold) {
 		stream_fail(st, -ENOMEM);
 		return true;
 	}
-	n = sbx_job_read(st->reader, st->hold + NOTE_SIZE, HOLD_SIZE, &lost);
+	n = sbx_job_read(st->reader, st->hold + NOTE_SIZE, st->cap, &lost);
 	if (n == -EAGAIN)
 		return false;
 	st->off = NOTE_SIZE;
@@ -209,6 +215,9 @@ bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size)
 	size_t n = st->len - st->off;
 	bool over = !n;
 
+	st->wanted = size < HOLD_MIN   ? HOLD_MIN
+		     : size > HOLD_MAX ? HOLD_MAX
+				       : size;
 	if (n > size)
 		n = size;
 	if (n) {
@@ -259,6 +268,7 @@ struct sfs_stream *sfs_stream_new(struct sfs_sandbox *sb, struct sfs_job *job,
 	st->sb = sfs_sandbox_ref(sb);
 	st->job = sbx_job_ref(job->job);
 	st->which = which;
+	st->wanted = HOLD_MIN;
 	st->on_ready = on_ready;
 	st->arg = arg;
 	st->watch = (struct sbx_job_watch){.on_news = on_news, .arg = st};

@@ -87,6 +87,36 @@ class Bounds(SandboxTest):
         self.assertEqual(os.stat(self.path("jobs", n, "output")).st_size,
                          2 * MB)
 
+    def test_all_slow_readers_together_are_bounded(self):
+        """who hold back what they read, in all and not each"""
+        before = self.resident()
+        size, fds = 4 << 20, []
+        flood = "head -c %d /dev/zero & head -c %d /dev/zero >&2; wait" % (
+            size // 2, size // 2)
+        for i in range(200):
+            n = self.start(flood)
+            fds.append(os.open(self.path("jobs", n, "output"), os.O_RDONLY))
+            self.addCleanup(os.close, fds[-1])
+            self.assertEqual(os.read(fds[-1], 1), b"\0")
+        printed, was = 0, -1
+        while printed != was:
+            was = printed
+            time.sleep(0.2)
+            printed = sum(os.fstat(fd).st_size for fd in fds)
+        self.assertLess(self.grown(before), (64 + 8 + 32) << 20)
+        # and lose nothing
+        for fd in fds[0], fds[-1]:
+            got = 1
+            while piece := os.read(fd, 1 << 20):
+                got += len(piece)
+            self.assertEqual(got, size)
+        for n in self.running():
+            os.rmdir(self.path("jobs", n))
+
+    def running(self):
+        return [n for n in os.listdir(self.path("jobs")) if n.isdigit()
+                and "running" in self.text("jobs", n, "status")]
+
     def test_many_that_run_share_what_is_kept(self):
         before = self.resident()
         each = 1500000

@@ -18,7 +18,7 @@ static const struct sbx_remote_job *helper;
 static void *job_arg;
 static struct sbx_buf scratch;
 static uint64_t granted[2];
-static unsigned int granting;
+static enum sbx_wire_op op_begun;
 static int answer; /* to EXEC */
 static enum sbx_link_state link_state = SBX_LINK_UP;
 
@@ -44,7 +44,7 @@ struct sbx_buf *sbx_remote_begin(struct sbx_remote *r, enum sbx_wire_op op,
 {
 	sbx_buf_clear(&scratch);
 	sbx_put_array(&scratch, nr_args);
-	granting = op == SBX_OP_CREDIT_ONE;
+	op_begun = op;
 	return &scratch;
 }
 
@@ -53,11 +53,37 @@ const struct sbx_remote_info *sbx_remote_info(const struct sbx_remote *r)
 	return NULL;
 }
 
+/* What it may print before anything is credited. */
+static uint32_t first_credit(void)
+{
+	struct sbx_msg m;
+	struct sbx_rd rd;
+	uint32_t credit;
+	size_t len;
+
+	assert_int_equal(
+		sbx_msg_parse(&m, sbx_buf_at(&scratch), sbx_buf_len(&scratch)),
+		0);
+	rd = sbx_rd_root(&m);
+	sbx_get_u64(&rd);
+	sbx_get_array(&rd);	/* argv */
+	sbx_get_bin(&rd, &len); /* cwd */
+	sbx_get_map(&rd);	/* env */
+	for (int i = 0; i < 3; i++)
+		sbx_get_u64(&rd); /* flags, columns, rows */
+	credit = sbx_get_u32(&rd);
+	assert_int_equal(rd.err, 0);
+	sbx_msg_release(&m);
+	return credit;
+}
+
 uint32_t sbx_remote_submit(struct sbx_remote *r, sbx_reply_fn *done,
 			   sbx_part_fn *part, void *arg)
 {
 	struct sbx_rd empty = {0};
 
+	assert_int_equal(op_begun, SBX_OP_EXEC);
+	granted[0] = granted[1] = first_credit();
 	done(arg, answer, &empty);
 	return 1;
 }
@@ -73,7 +99,7 @@ int sbx_remote_submit_quiet(struct sbx_remote *r)
 	struct sbx_rd rd;
 	uint32_t stream;
 
-	if (!granting)
+	if (op_begun != SBX_OP_CREDIT_ONE)
 		return 0;
 	assert_int_equal(
 		sbx_msg_parse(&m, sbx_buf_at(&scratch), sbx_buf_len(&scratch)),
@@ -88,13 +114,17 @@ int sbx_remote_submit_quiet(struct sbx_remote *r)
 
 /* ---- tests ---- */
 
-static struct sbx_job *job_start(void)
+static struct sbx_job *job_start_in(struct sbx_job_pool *pool)
 {
 	static const char *const argv[] = {"x", NULL};
-	struct sbx_job_conf conf = {.argv = argv};
+	struct sbx_job_conf conf = {.argv = argv, .pool = pool};
 
-	granted[0] = granted[1] = 512 * 1024;
 	return sbx_job_start((struct sbx_remote *)&scratch, &conf);
+}
+
+static struct sbx_job *job_start(void)
+{
+	return job_start_in(NULL);
 }
 
 static const uint64_t all_came[2];
@@ -205,6 +235,80 @@ static void test_a_reader_that_stalls_costs_little_more(void **state)
 	assert_int_equal(data[0], (uint8_t)300000);
 	sbx_job_reader_free(rd);
 	job_over(j);
+}
+
+/* As much as it may; counts on from *count. */
+static void print_all_it_may(uint8_t *count)
+{
+	uint8_t data[1000];
+
+	for (int stream = 1; stream <= 2; stream++)
+		while (granted[stream - 1]) {
+			size_t n = granted[stream - 1] < sizeof(data)
+					   ? granted[stream - 1]
+					   : sizeof(data);
+
+			for (size_t i = 0; i < n; i++)
+				data[i] = (uint8_t)(*count)++;
+			granted[stream - 1] -= n;
+			helper->on_output(job_arg, stream, data, n, false);
+		}
+}
+
+#define STALLED 1024 /* what one sandbox runs at most */
+
+static void test_all_that_stall_together_are_bounded(void **state)
+{
+	static struct sbx_job *jobs[STALLED];
+	static struct sbx_job_reader *rd[STALLED];
+	struct sbx_job_pool pool = {0};
+	size_t before = memory(), read = 0;
+	uint8_t count, next;
+
+	for (size_t i = 0; i < STALLED; i++) {
+		jobs[i] = job_start_in(&pool);
+		assert_true(granted[0] >= (i < 8 ? 512 * 1024 : 16 * 1024));
+		rd[i] = sbx_job_reader_new(jobs[i], 3);
+		count = 0;
+		print_all_it_may(&count);
+		assert_int_equal(granted[0] + granted[1], 0);
+	}
+	assert_true(pool.taken > 64 * MIB && pool.taken <= 96 * MIB);
+	assert_true(memory() - before < 110 * MIB);
+	/* the last one that came is read, and goes on */
+	next = 0;
+	for (int i = 0; i < 100; i++) {
+		read += read_on(rd[STALLED - 1], &next);
+		print_all_it_may(&count);
+	}
+	assert_true(read > 100 * 16 * 1024);
+	assert_true(pool.taken <= 96 * MIB);
+	/* the first one of a pool that is free again is as fast as ever */
+	for (size_t i = 0; i < STALLED; i++) {
+		helper->on_lost(jobs[i]);
+		sbx_job_reader_free(rd[i]);
+		sbx_job_unref(jobs[i]);
+	}
+	assert_int_equal(pool.taken, 0);
+	jobs[0] = job_start_in(&pool);
+	assert_int_equal(granted[0], 512 * 1024);
+	job_over(jobs[0]);
+	assert_int_equal(pool.taken, 0);
+}
+
+/* The helper is a stranger: that is no way to more than it may send. */
+static void test_nothing_is_taken_after_the_end(void **state)
+{
+	struct sbx_job_pool pool = {0};
+	struct sbx_job *j = job_start_in(&pool);
+
+	helper->on_output(job_arg, 1, (const uint8_t *)"x", 1, true);
+	assert_int_equal(pool.taken, 512 * 1024);
+	helper->on_output(job_arg, 1, (const uint8_t *)"y", 1, false);
+	assert_int_equal(sbx_job_error(j), -EPROTO);
+	assert_int_equal(sbx_job_length(j, 1), 1);
+	assert_int_equal(pool.taken, 0);
+	sbx_job_unref(j);
 }
 
 /* Readers of one and of both streams, now here and now there. */
@@ -359,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_single_bytes_cost_little_more),
 		cmocka_unit_test(test_streams_that_take_turns_are_kept_as_long),
 		cmocka_unit_test(test_a_reader_that_stalls_costs_little_more),
+		cmocka_unit_test(test_all_that_stall_together_are_bounded),
+		cmocka_unit_test(test_nothing_is_taken_after_the_end),
 		cmocka_unit_test(test_readers_see_every_byte_once),
 		cmocka_unit_test(test_every_offset_can_be_read),
 		cmocka_unit_test(

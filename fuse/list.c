@@ -155,8 +155,9 @@ static void on_listed(void *arg, int err, struct sbx_rd *rd)
 	if ((err == -ENOENT || err == -ESTALE) && l->inode->dir &&
 	    l->inode->names && !sfs_dir_is_told(l->inode->dir))
 		err = -ERESTART;
-	/* more than goes into one answer: the names first */
-	if (!err && l->deep && !l->tree.complete) {
+	/* more than goes into one answer: the names first; or what is in it may
+	 * not be looked at, but its names may */
+	if ((err == -EACCES || (!err && !l->tree.complete)) && l->deep) {
 		l->deep = false;
 		err = -ERESTART;
 	}

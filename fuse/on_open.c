@@ -236,6 +236,13 @@ static void open_to_read(fuse_req_t req, struct sfs_inode *i,
 		open_on(c, 0);
 }
 
+/* (What is open stays in reach when its folder does not; but that it is to be
+ * opened by what is open there is found out by an answer.) */
+static bool is_in_reach(const struct sfs_inode *i)
+{
+	return i->names && sfs_inode_is_searchable(i->names->dir->inode);
+}
+
 /*
  * Where each answer costs much, opening to write goes with the writes if it
  * will certainly do: what is known is no older than what may be shown, and
@@ -249,7 +256,7 @@ static bool opens_with_writes(const struct sfs_inode *i, int flags)
 	       !(flags & (O_SYNC | O_DSYNC | O_NOATIME)) &&
 	       sfs_tree_is_wanted(i->files) && !(i->mode & 0111) &&
 	       sfs_inode_is_known(i) && sfs_files_are_fresh(i->files) &&
-	       sfs_inode_is_writable(i) &&
+	       sfs_inode_is_writable(i) && is_in_reach(i) &&
 	       (mode == O_WRONLY || sfs_inode_is_readable(i));
 }
 

@@ -11,6 +11,7 @@
  *	svc_computesdk_reach.c   finding a daemon, and bringing it the helper
  *	svc_computesdk_stream.c  a command, on a terminal of the daemon's
  *	..._pipe.c               where there is none: on a streamed command
+ *	..._tick.c               or on one that needs to be kept busy
  *	..._carry.c              its bytes, as lines of text
  *	svc_computesdk_direct.c  the same, but files, of a daemon alone
  *	svc_computesdk_own.c     what it alone has, as files
@@ -55,6 +56,8 @@ struct csdk_box {
 	unsigned int deaf; /* terminals in a row that took no input */
 	uint64_t deaf_ms;  /* when the last of them was given up */
 	uint64_t pipes_ms; /* when terminals were of no use; 0: they are */
+	uint64_t ticks_ms; /* when they were but for one that prints; or 0 */
+	bool no_ticks;	   /* that was of no use either */
 	struct sbx_csdk_there there;
 	struct sbx_csdk_upload upload;
 	struct csdk_wait *waiting;
@@ -219,6 +222,12 @@ struct csdk_stream {
 	char *streamed;	     /* its id */
 	struct sbx_buf post; /* lines that wait for those before */
 
+	/* svc_computesdk_tick.c */
+	bool ticked;   /* the terminal's program prints all the time */
+	char *program; /* its path */
+	uint64_t make_by;
+	sbx_request_fn *made; /* told of the terminal */
+
 	/* svc_computesdk_carry.c */
 	struct sbx_lines lines;
 	struct sbx_buf say; /* lines to be sent together */
@@ -255,6 +264,14 @@ int csdk_pipe_start(struct csdk_stream *s);
 int csdk_pipe_say(struct csdk_stream *s, const void *lines, size_t len);
 /* A request to remove it, for the caller to free; NULL without memory. */
 char *csdk_pipe_remove_body(const struct csdk_stream *s);
+/* svc_computesdk_tick.c, likewise */
+bool csdk_box_uses_ticks(const struct csdk_box *b);
+bool csdk_box_try_ticks(struct csdk_box *b);
+/* It has been tried in vain. */
+void csdk_box_no_ticks(struct csdk_box *b);
+/* fn is told of the terminal, or of what went wrong before. */
+void csdk_tick_make(struct csdk_stream *s, uint64_t deadline,
+		    sbx_request_fn *fn);
 /* svc_computesdk_carry.c */
 void csdk_carry_init(struct csdk_stream *s);
 void csdk_carry_release(struct csdk_stream *s);

@@ -44,7 +44,7 @@ void csdk_pipe_make(struct csdk_stream *s, uint64_t deadline,
 	free(s->pipe);
 	s->pipe = sbx_make_marker(mark) < 0
 			  ? NULL
-			  : sbx_csdk_pipe_path(&s->box->there, mark);
+			  : sbx_csdk_path_of(&s->box->there, "in", mark);
 	sbx_buf_init(&text, TEXT_MAX);
 	if (s->pipe)
 		sbx_csdk_put_pipe_launch(&text, &s->box->there, s->pipe);

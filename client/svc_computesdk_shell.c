@@ -123,17 +123,18 @@ void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t)
 	sbx_plant_put_text(b, "\n");
 }
 
-char *sbx_csdk_pipe_path(const struct sbx_csdk_there *t, const char *mark)
+char *sbx_csdk_path_of(const struct sbx_csdk_there *t, const char *what,
+		       const char *mark)
 {
 	const char *slash = t->helper ? strrchr(t->helper, '/') : NULL;
 	char *path = NULL;
 	int r;
 
 	if (slash)
-		r = asprintf(&path, "%.*s/in-%s", (int)(slash - t->helper),
-			     t->helper, mark);
+		r = asprintf(&path, "%.*s/%s-%s", (int)(slash - t->helper),
+			     t->helper, what, mark);
 	else
-		r = asprintf(&path, "/tmp/sbxfs-in-%s", mark);
+		r = asprintf(&path, "/tmp/sbxfs-%s-%s", what, mark);
 	return r < 0 ? NULL : path;
 }
 
@@ -172,6 +173,30 @@ void sbx_csdk_put_pipe_remove(struct sbx_buf *b, const char *pipe)
 	sbx_plant_put_text(b, "rm -f ");
 	put_quoted(b, pipe);
 	sbx_buf_add(b, "", 1);
+}
+
+void sbx_csdk_put_tick_program(struct sbx_buf *b,
+			       const struct sbx_csdk_there *t, const char *path)
+{
+	struct sbx_buf text;
+
+	sbx_buf_init(&text, 8192);
+	sbx_plant_put_text(&text, "#!/bin/sh\nrm -f \"$0\"\ncd ");
+	put_quoted(&text, t->dir);
+	sbx_plant_put_text(&text, "\nexec ");
+	put_quoted(&text, t->helper);
+	sbx_plant_put_text(&text, " --carry --tick\n");
+	sbx_buf_add(&text, "", 1);
+	sbx_plant_put_text(b, "set -- ");
+	put_quoted(b, path);
+	sbx_plant_put_text(b, "\nprintf %s ");
+	if (!text.err)
+		put_quoted(b, (char *)sbx_buf_at(&text));
+	else
+		b->err = text.err;
+	sbx_plant_put_text(b, " >\"$1\" && chmod 700 \"$1\"\n");
+	sbx_buf_add(b, "", 1);
+	sbx_buf_release(&text);
 }
 
 void sbx_csdk_put_look(struct sbx_buf *b, const char *mark)

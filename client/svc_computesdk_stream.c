@@ -84,7 +84,8 @@ static void stream_farewell(struct csdk_stream *s)
 	free(s->channel);
 	free(s->pipe);
 	free(s->streamed);
-	s->terminal = s->channel = s->pipe = s->streamed = NULL;
+	free(s->program);
+	s->terminal = s->channel = s->pipe = s->streamed = s->program = NULL;
 	sbx_buf_clear(&s->post);
 	s->deaf = false;
 }
@@ -202,7 +203,8 @@ static bool box_is_deaf(const struct csdk_box *b)
 
 static void stream_fail_deaf(struct csdk_stream *s)
 {
-	bool certain = box_is_deaf(s->box) && !csdk_box_try_pipes(s->box);
+	bool certain = box_is_deaf(s->box) && !csdk_box_try_pipes(s->box) &&
+		       !csdk_box_try_ticks(s->box);
 
 	sbx_rest_stream_fail(&s->base, certain ? -EOPNOTSUPP : -ETIMEDOUT,
 			     certain ? SBX_RETRY_NEVER : SBX_RETRY_CONNECTION,
@@ -221,7 +223,9 @@ static void on_deaf(uv_timer_t *timer)
 	s->deaf = true;
 	s->box->deaf++;
 	s->box->deaf_ms = uv_now(timer->loop);
-	if (s->base.phase == CSDK_RUN)
+	if (s->ticked)
+		csdk_box_no_ticks(s->box);
+	if (s->base.phase == CSDK_RUN || s->ticked)
 		stream_fail_deaf(s);
 	else
 		on_late(timer);
@@ -230,7 +234,7 @@ static void on_deaf(uv_timer_t *timer)
 void csdk_stream_heard(struct csdk_stream *s)
 {
 	uv_timer_stop(&s->base.timer);
-	if (!s->piped)
+	if (!s->piped && !s->ticked)
 		s->box->deaf = 0;
 }
 
@@ -329,7 +333,7 @@ static void stream_launch(struct csdk_stream *s)
 	s->base.phase = CSDK_LAUNCH;
 	uv_timer_start(&s->base.timer, on_deaf, DEAF_MS, 0);
 	if (say_subscribe(s) < 0 ||
-	    (s->piped ? csdk_pipe_start : say_launch)(s) < 0)
+	    (!s->ticked && (s->piped ? csdk_pipe_start : say_launch)(s) < 0))
 		sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
 				     "the command could not be sent");
 }
@@ -430,7 +434,10 @@ static void stream_make(struct csdk_stream *s)
 
 	s->piped = csdk_box_uses_pipes(s->box) ||
 		   (box_is_deaf(s->box) && csdk_box_try_pipes(s->box));
-	if (box_is_deaf(s->box) && !s->piped) {
+	s->ticked = !s->piped &&
+		    (csdk_box_uses_ticks(s->box) ||
+		     (box_is_deaf(s->box) && csdk_box_try_ticks(s->box)));
+	if (box_is_deaf(s->box) && !s->piped && !s->ticked) {
 		stream_fail_deaf(s);
 		return;
 	}
@@ -446,6 +453,8 @@ static void stream_make(struct csdk_stream *s)
 	}
 	if (s->piped)
 		csdk_pipe_make(s, conf.deadline, on_made);
+	else if (s->ticked)
+		csdk_tick_make(s, conf.deadline, on_made);
 	else
 		sbx_rest_stream_request(&s->base, &conf, on_made);
 }

@@ -67,16 +67,23 @@ void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t);
 
 /*
  * The same as a command with a named pipe as its input, which it makes and
- * removes: its path, from the mark, or NULL without memory; what starts it;
- * what puts whole lines of ours into it, and fails where it is gone; and what
- * removes it for a command that was killed.  The texts end in NUL.
+ * removes: its path, where files of ours are, NULL without memory; what starts
+ * it; what puts whole lines of ours into it, and fails where it is gone; and
+ * what removes it for a command that was killed.  The texts end in NUL.
  */
-char *sbx_csdk_pipe_path(const struct sbx_csdk_there *t, const char *mark);
+char *sbx_csdk_path_of(const struct sbx_csdk_there *t, const char *what,
+		       const char *mark);
 void sbx_csdk_put_pipe_launch(struct sbx_buf *b, const struct sbx_csdk_there *t,
 			      const char *pipe);
 void sbx_csdk_put_pipe_lines(struct sbx_buf *b, const char *pipe,
 			     const void *lines, size_t len);
 void sbx_csdk_put_pipe_remove(struct sbx_buf *b, const char *pipe);
+
+/* Writes a program that does the same by the helper, which prints all the
+ * time then; it removes itself.  Ends in NUL. */
+void sbx_csdk_put_tick_program(struct sbx_buf *b,
+			       const struct sbx_csdk_there *t,
+			       const char *path);
 
 /* mark: letters and digits that begin each line of ours. */
 void sbx_csdk_put_look(struct sbx_buf *b, const char *mark);

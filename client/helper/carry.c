@@ -26,6 +26,10 @@
 #define SPEAK_MS    15000 /* no longer without a word of ours */
 #define ALONE_MS    90000 /* nobody is there any more */
 #define LINGER_MS   10000 /* until what was said last has been heard */
+/* between ticks, and of those who were heard in the last BUSY_FOR_MS */
+#define TICK_MS	     250
+#define TICK_BUSY_MS 15
+#define BUSY_FOR_MS  2000
 
 struct output {
 	int fd; /* of ours; -1: it has ended */
@@ -43,7 +47,7 @@ struct carry {
 	struct output stdout_, stderr_;
 	int in, signals;
 	pid_t pid;
-	bool quiet, ended, heard_all;
+	bool quiet, ended, heard_all, ticks;
 	int64_t heard_ms, said_ms, over_ms;
 };
 
@@ -311,6 +315,29 @@ static void look_for(const struct carry *c, struct pollfd *p)
 				    .events = POLLIN};
 }
 
+static int tick_ms(const struct carry *c)
+{
+	return now_ms() - c->heard_ms < BUSY_FOR_MS ? TICK_BUSY_MS : TICK_MS;
+}
+
+/* What was said before anybody listened is lost: so it is said again. */
+static void tick(struct carry *c)
+{
+	if (sbx_buf_len(&c->out) || now_ms() - c->said_ms < tick_ms(c))
+		return;
+	sbx_buf_add(&c->out, "\n", 1);
+	if (!c->pid)
+		say(c, 'h', SBX_LINE_VERSION, NULL, 0);
+	c->said_ms = now_ms();
+}
+
+static int wait_ms(const struct carry *c)
+{
+	if (c->ticks)
+		return tick_ms(c);
+	return c->over_ms ? LINGER_MS : SPEAK_MS;
+}
+
 /* false: nobody is there */
 static bool act(struct carry *c, const struct pollfd *p)
 {
@@ -330,6 +357,8 @@ static bool act(struct carry *c, const struct pollfd *p)
 	}
 	if (now_ms() - c->said_ms >= SPEAK_MS)
 		say(c, '.', 0, NULL, 0);
+	if (c->ticks)
+		tick(c);
 	return now_ms() - c->heard_ms < ALONE_MS && !c->out.err &&
 	       (!sbx_buf_len(&c->out) || tell(c));
 }
@@ -359,9 +388,10 @@ static void carry_release(struct carry *c)
 	sbx_buf_release(&c->out);
 }
 
-int carry_run(void)
+int carry_run(bool ticks)
 {
 	struct carry c = {.in = -1,
+			  .ticks = ticks,
 			  .stdout_ = {-1, 'o', 'O', 0},
 			  .stderr_ = {-1, 'e', 'E', 0},
 			  .heard_ms = now_ms()};
@@ -387,8 +417,7 @@ int carry_run(void)
 	say(&c, 'h', SBX_LINE_VERSION, NULL, 0);
 	do {
 		look_for(&c, p);
-		if (poll(p, NR, c.over_ms ? LINGER_MS : SPEAK_MS) < 0 &&
-		    errno != EINTR)
+		if (poll(p, NR, wait_ms(&c)) < 0 && errno != EINTR)
 			break;
 	} while (act(&c, p) && !may_leave(&c));
 	carry_release(&c);

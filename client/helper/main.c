@@ -7,7 +7,7 @@
  *
  * speaks client/wire/proto.h on its standard input and output.
  *
- *	sbxfs-helper --carry
+ *	sbxfs-helper --carry [--tick]
  *
  * runs any command, with its streams as lines of text (client/wire/lines.h).
  */
@@ -71,7 +71,10 @@ int main(int argc, char **argv)
 	if (!have_streams())
 		return 1;
 	if (argc == 2 && !strcmp(argv[1], "--carry"))
-		return carry_run();
+		return carry_run(false);
+	if (argc == 3 && !strcmp(argv[1], "--carry") &&
+	    !strcmp(argv[2], "--tick"))
+		return carry_run(true);
 	if (argc == 7 && !strcmp(argv[2], "--batch"))
 		return run_batch(argv);
 	if (argc < 2 || argc > 3 || (argc == 3 && !remove) ||

@@ -3,6 +3,7 @@
 
 usage: computesdk_service.py DRIVE [CASE ...]     see service_lib.py
 """
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -543,14 +544,19 @@ def case_generations():
         bad(d.ask('exec', made(d)['id'], 'true'), EOPNOTSUPP, 'generation')
 
 
-def piped(d, box):
-    """What terminals carry, all of it on streamed commands and pipes"""
+def carried(d, box):
+    """What terminals carry, all of it in another way"""
     r = good(d.ask('exec', box, 'echo hi; echo no >&2; exit 3'))
     assert (r['out'], r['stderr'], r['exit']) == ('hi\n', 'no\n', 3), r
     r = good(d.ask('echo', box, 300000))
     assert r['got'] == 300000 and r['exit'] == 0, r
     r = good(d.ask('pour', box, 300000))
     assert r['got'] == 300000 and r['right'], r
+
+
+def piped(d, box):
+    """... on streamed commands and pipes"""
+    carried(d, box)
     # a pipe goes with the command that it was made for
     wait_until(lambda: good(d.ask(
         'exec', box, 'ls -d ~/.cache/sbxfs/in-* | wc -l'))['out'] == '1\n')
@@ -563,12 +569,28 @@ def case_pipes_for_terminals():
         assert asked.count(('POST', '/terminals')) == 2, asked
 
 
-def case_pipes_for_terminals_that_take_no_input():
+def pipes_for_terminals_that_take_no_input():
     with Standin('coupled') as s, Drive(s) as d:
         box = made(d)['id']
         # the first two may have been the network
         wait_until(lambda: not d.ask('exec', box, 'true')['err'])
         piped(d, box)
+
+
+def ticks_for_terminals_that_take_no_input():
+    with Standin('coupled', 'without=/run/command') as s, Drive(s) as d:
+        box = made(d)['id']
+        # the first two may have been the network
+        wait_until(lambda: not d.ask('exec', box, 'true')['err'])
+        carried(d, box)
+        # it waits for its input longer than it is thought to be busy
+        r = good(d.ask('exec', box, 'pwd; sleep 3; echo more; exit 4'))
+        assert r['out'].endswith('/%s\nmore\n' % box) and r['exit'] == 4, r
+        r = good(d.ask('exec', box, 'ls ~/.cache/sbxfs'))['out']
+        assert 'tick-' not in r, r
+        # these may be ended: they are not silent
+        wait_until(lambda: [j for j in s.journal()
+                            if j.get('method') == 'DELETE'])
 
 
 def case_no_terminals():
@@ -578,8 +600,9 @@ def case_no_terminals():
         assert not bad(r, EOPNOTSUPP, 'terminal')['opened'], r
 
 
-def case_terminals_that_take_no_input():
-    with Standin('coupled', 'without=/run/command') as s, Drive(s) as d:
+def nothing_for_terminals_that_take_no_input():
+    with Standin('coupled', 'without=/run/command',
+                 'shell-ignored') as s, Drive(s) as d:
         box = made(d)['id']
         d.tell('exec', box, 'true')
         r = d.answer()
@@ -595,8 +618,18 @@ def case_terminals_that_take_no_input():
         # ending such a terminal would block all others
         asked = [(j.get('method'), j.get('path')) for j in s.journal()]
         made_there = asked.count(('POST', '/terminals'))
-        assert made_there == 2, asked
+        assert made_there == 3, asked  # the last one was to tick
         assert not [a for a in asked if a[0] == 'DELETE'], asked
+
+
+def case_terminals_that_take_no_input():
+    """All at once: each waits most of its time."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in [pool.submit(f) for f in (
+                pipes_for_terminals_that_take_no_input,
+                ticks_for_terminals_that_take_no_input,
+                nothing_for_terminals_that_take_no_input)]:
+            done.result()
 
 
 def case_files_without_a_command():

@@ -17,9 +17,9 @@ WINDOW = 65536
 
 
 class Carry:
-    def __init__(self, command, quiet=False, preexec=None):
+    def __init__(self, command, quiet=False, preexec=None, more=()):
         self.master, slave = pty.openpty()
-        self.proc = subprocess.Popen([HELPER, "--carry"], stdin=slave,
+        self.proc = subprocess.Popen([HELPER, "--carry", *more], stdin=slave,
                                      stdout=slave, stderr=slave,
                                      start_new_session=True,
                                      preexec_fn=preexec)
@@ -27,11 +27,10 @@ class Carry:
         self.data, self.sent, self.ack = b"", 0, True
         self.out = {b"o": b"", b"e": b""}
         self.taken, self.exit, self.ends, self.lost = 0, None, {}, False
-        self.until(lambda: self.hello)
+        self.empty = self.hellos = 0
+        self.until(lambda: self.hellos >= 1 + len(more))
         self.say("r", 0, command.encode())
         self.say("g", int(quiet))
-
-    hello = False
 
     def say(self, kind, number, data=b""):
         line = b"<%s%d:%s\n" % (kind.encode(), number, base64.b64encode(data))
@@ -44,7 +43,7 @@ class Carry:
 
     def take(self, kind, number, data):
         if kind == b"h":
-            self.hello = number == 1
+            self.hellos += number == 1
         elif kind in b"oe":
             assert number == len(self.out[kind]), "a hole in the output"
             self.out[kind] += data
@@ -70,6 +69,7 @@ class Carry:
         *lines, self.data = self.data.split(b"\n")
         for line in lines:
             m = re.fullmatch(rb"~(.)(\d+):([A-Za-z0-9+/=]*)\r?", line)
+            self.empty += line.strip() == b""
             if m:
                 self.take(m[1], int(m[2]), base64.b64decode(m[3]))
         return True
@@ -121,6 +121,19 @@ class CarryTest(unittest.TestCase):
         c = self.carry("echo out; echo err >&2", quiet=True)
         c.ended()
         self.assertEqual(c.out, {b"o": b"out\n", b"e": b""})
+
+    def test_ticks(self):
+        """Said again until it is heard; then empty lines, also while the
+        command is silent, and its output is as ever"""
+        c = self.carry("cat", more=["--tick"])
+        c.until(lambda: c.empty >= 50)
+        c.put(b"in")
+        c.until(lambda: c.out[b"o"] == b"in")
+        now = c.empty
+        c.until(lambda: c.empty >= now + 100)
+        self.assertFalse(c.lost)
+        c.put(b"more")
+        c.until(lambda: c.out[b"o"] == b"inmore")
 
     def test_a_signal(self):
         self.assertEqual(self.carry("kill -9 $$").ended(), 137)

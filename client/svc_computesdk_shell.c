@@ -34,15 +34,17 @@ static const char look_script[] =
 /*
  * What a helper does with --carry, by the tools of the sandbox, where there
  * is no helper.  It has no window for output.  Its parts print at the same
- * time, so each line must be one write to the terminal: the second dd gathers
- * what a shell's printf cuts.
+ * time, so each line must be one write: the second dd gathers what a shell's
+ * printf cuts.  $1: bytes of output in one.
  */
+#define TERMINAL_BYTES 30000
+#define PIPE_BYTES     2900 /* a pipe keeps 4096 together */
 static const char carry_script[] =
 	"stty raw -echo 2>/dev/null\n"
 	"for i in base64 dd tr; do command -v $i >/dev/null || "
 	"{ printf '\\n~h2:\\n~x127:\\n~O0:\\n~E0:\\n'; exit; }; done\n"
 	"printf '\\n~h2:\\n'\n"
-	"a= q=\n"
+	"a= q= w=$1\n"
 	"while IFS= read -r l; do\n"
 	"  l=${l%\"$(printf '\\r')\"}\n"
 	"  case $l in \"<r0:\"*) a=$a${l#*:};; \"<g1:\"*) q=y; break;; "
@@ -54,7 +56,7 @@ static const char carry_script[] =
 	"size() { z=$((${#1} / 4 * 3)); "
 	"case $1 in *==) z=$((z - 2));; *=) z=$((z - 1));; esac; }\n"
 	"tell() { n=0\n"
-	"  while b=$(dd bs=30000 count=1 2>/dev/null | base64 | tr -d '\\n'); "
+	"  while b=$(dd bs=$w count=1 2>/dev/null | base64 | tr -d '\\n'); "
 	"[ -n \"$b\" ]; do\n"
 	"    printf '~%s%s:%s\\n' $1 $n \"$b\" | "
 	"dd ibs=4096 obs=65536 2>/dev/null >&3\n"
@@ -103,7 +105,8 @@ int sbx_csdk_put_command(struct sbx_buf *b, const char *const *argv)
 	return b->err;
 }
 
-static void put_carry(struct sbx_buf *b, const struct sbx_csdk_there *t)
+static void put_carry(struct sbx_buf *b, const struct sbx_csdk_there *t,
+		      unsigned int bytes)
 {
 	if (t->helper) {
 		put_quoted(b, t->helper);
@@ -112,6 +115,7 @@ static void put_carry(struct sbx_buf *b, const struct sbx_csdk_there *t)
 	}
 	sbx_plant_put_text(b, "sh -c ");
 	put_quoted(b, carry_script);
+	sbx_plant_put(b, " sh %u", bytes);
 }
 
 void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t)
@@ -119,7 +123,7 @@ void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t)
 	sbx_plant_put_text(b, " cd ");
 	put_quoted(b, t->dir);
 	sbx_plant_put_text(b, "; exec ");
-	put_carry(b, t);
+	put_carry(b, t, TERMINAL_BYTES);
 	sbx_plant_put_text(b, "\n");
 }
 
@@ -151,7 +155,7 @@ void sbx_csdk_put_pipe_launch(struct sbx_buf *b, const struct sbx_csdk_there *t,
 			   "trap 'rm -f \"$1\"; exit 126' HUP INT TERM\ncd ");
 	put_quoted(b, t->dir);
 	sbx_plant_put_text(b, "\n");
-	put_carry(b, t);
+	put_carry(b, t, PIPE_BYTES);
 	sbx_plant_put_text(b, " 0<>\"$1\"\nrm -f \"$1\"\n");
 	sbx_buf_add(b, "", 1);
 }

@@ -373,6 +373,7 @@ def case_close_of_a_running_command_ends_it():
 
 def running(s, d, box):
     """A command that waits; in its answer is how its stream ended."""
+    s.journal()  # of those before it
     d.tell('exec', box, 'echo one; sleep 1000')
     seen = []
     wait_until(lambda: seen.extend(s.journal()) or sum(

@@ -73,6 +73,7 @@ static void on_attr(void *arg, int err, struct sbx_rd *rd)
 	if (err == -EACCES && refresh_otherwise(r))
 		return;
 
+	sfs_dir_untell(i, err);
 	/* what was told before this answer may lead to it otherwise */
 	if ((err == -ERESTART || err == -ESTALE) &&
 	    r->tries++ < (err == -ESTALE ? 1 : SFS_MAX_RESTARTS) &&

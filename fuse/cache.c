@@ -238,6 +238,21 @@ static struct sfs_inode *inode_new(struct sfs_files *f, uint8_t tree,
 }
 
 /*
+ * Nobody knows how it came to its new name: it may be another that has the
+ * inode number of one that is gone.  So it is told again, and looked into.
+ */
+static void dir_met(struct sfs_inode *i, unsigned int how)
+{
+	struct sfs_dir *d = i->dir;
+
+	if (!d || how & (SFS_PUT_OWN | SFS_PUT_ARRIVED))
+		return;
+	sfs_dir_distrust(d);
+	d->told = d->watched = d->complete = false;
+	d->gen = 0;
+}
+
+/*
  * A directory has one name.  Met under another, it was moved, and the event
  * is missing since nobody watched; or, if the old name is certainly still
  * there, it is mounted twice.
@@ -248,13 +263,16 @@ static struct sfs_inode *dir_elsewhere(struct sfs_inode *i,
 {
 	struct sfs_entry *old = i->names;
 
-	if (!old)
-		return i->flags & SFS_INODE_ROOT ? NULL : i;
-	if (!(how & SFS_PUT_ARRIVED) && sfs_dir_is_true(old->dir))
+	if (i->flags & SFS_INODE_ROOT)
+		return NULL;
+	if (old && !(how & SFS_PUT_ARRIVED) && sfs_dir_is_true(old->dir))
 		return inode_new(i->files, i->tree, attr, SFS_INODE_ALIAS);
-	sfs_inode_ref(i);
-	sfs_cache_remove_entry(old->dir, old, SFS_PUT_MOVED);
-	i->refs--; /* not freed: it is given its new name next */
+	if (old) {
+		sfs_inode_ref(i);
+		sfs_cache_remove_entry(old->dir, old, SFS_PUT_MOVED);
+		i->refs--; /* not freed: it is given its new name next */
+	}
+	dir_met(i, how);
 	return i;
 }
 

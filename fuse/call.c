@@ -295,16 +295,10 @@ static void call_send(struct sfs_call *c)
 		call_done(c, err, &none);
 }
 
-/* Its directory's number was not known there, since the place that was told
- * had changed meanwhile: nothing was done. */
+/* Its directory's number was not known there: nothing was done. */
 static bool is_untold(const struct sfs_call *c, int err)
 {
-	const struct sfs_inode *i = c->inode;
-
-	return (err == -ENOENT || err == -ESTALE) && !c->retold &&
-	       !c->files->closed && sfs_inode_is_dir(i) && i->dir &&
-	       !sfs_dir_is_told(i->dir) &&
-	       (i->names || i->flags & SFS_INODE_ROOT);
+	return !c->retold && !c->files->closed && sfs_dir_untell(c->inode, err);
 }
 
 int sfs_call_at(struct sfs_call *c, struct sfs_inode *i, struct sfs_at *at)

@@ -151,9 +151,7 @@ static void on_listed(void *arg, int err, struct sbx_rd *rd)
 	/* what came before everything was in doubt proves nothing */
 	if (!err && l->gen != f->gen)
 		err = -ERESTART;
-	/* its place had changed when it was told */
-	if ((err == -ENOENT || err == -ESTALE) && l->inode->dir &&
-	    l->inode->names && !sfs_dir_is_told(l->inode->dir))
+	if (!f->closed && sfs_dir_untell(l->inode, err))
 		err = -ERESTART;
 	/* more than goes into one answer: the names first; or what is in it may
 	 * not be looked at, but its names may */

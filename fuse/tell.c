@@ -119,6 +119,16 @@ int sfs_dir_tell(struct sfs_inode *i)
 	return i->files->closed ? -ESTALE : tell_path(i, 0);
 }
 
+bool sfs_dir_untell(struct sfs_inode *i, int err)
+{
+	if (!sfs_inode_is_dir(i) || !i->dir ||
+	    !(i->names || i->flags & SFS_INODE_ROOT))
+		return false;
+	if (err == -ESTALE)
+		i->dir->told = false;
+	return (err == -ESTALE || err == -ENOENT) && !sfs_dir_is_told(i->dir);
+}
+
 int sfs_dir_tell_again(struct sfs_inode *i)
 {
 	if (i->dir)

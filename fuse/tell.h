@@ -13,6 +13,13 @@
 int sfs_dir_tell(struct sfs_inode *i);
 /* The same, and asks for the watch anew. */
 int sfs_dir_tell_again(struct sfs_inode *i);
+/*
+ * What a request for the directory failed with: whether that is because its
+ * number is not known there, and to send it again will tell it first.  Its
+ * place had changed when it was told, or it was removed and this is another,
+ * which has its inode number.
+ */
+bool sfs_dir_untell(struct sfs_inode *i, int err);
 /* It was just made, and given this number and a watch there; empty: nothing
  * was in it then. */
 void sfs_dir_born(struct sfs_inode *i, uint64_t number, bool empty);

@@ -417,6 +417,15 @@ void dirs_set_place(struct helper *h, struct dir *d, struct dir *parent,
 	dir_free(h, old);
 }
 
+bool dirs_is_there(struct helper *h, const struct dir *d)
+{
+	int fd = d->parent ? dirs_fd(h, d->parent) : -1;
+	struct stat st;
+
+	return fd >= 0 && !fstatat(fd, d->name, &st, AT_SYMLINK_NOFOLLOW) &&
+	       st.st_ino == d->ino && st.st_dev == d->dev;
+}
+
 /* Everything known at a place, at most a few: the same directory may have
  * been numbered twice. */
 #define TWINS_MAX 16
@@ -462,10 +471,16 @@ void dirs_removing(struct helper *h, struct dir *parent, const char *name)
 
 void dirs_removed(struct helper *h, struct dir *parent, const char *name)
 {
-	struct dir *gone[TWINS_MAX];
+	struct dir *d, *next;
 
-	dirs_removing(h, parent, name);
-	dirs_take(h, parent, name, gone);
+	for (d = dirs_at(h, parent, name); d; d = next) {
+		next = dirs_next_at(d);
+		if (dirs_is_there(h, d))
+			continue;
+		if (!d->pinned)
+			dir_close(h, d);
+		dirs_lose_place(h, d);
+	}
 }
 
 /* ---- beginning and end ---- */

@@ -77,6 +77,9 @@ struct dir *dirs_next_at(const struct dir *d);
 void dirs_set_place(struct helper *h, struct dir *d, struct dir *parent,
 		    const char *name);
 void dirs_lose_place(struct helper *h, struct dir *d);
+/* Whether it is where it is known to be: an event may tell of another that was
+ * there before it. */
+bool dirs_is_there(struct helper *h, const struct dir *d);
 void dirs_renamed(struct helper *h, struct dir *from, const char *old,
 		  struct dir *to, const char *new, bool exchange);
 /* It is about to be removed: keeps nothing of it in use. */

@@ -48,26 +48,23 @@ static bool from_displaced(struct helper *h, const struct dir *d,
 	return any;
 }
 
-/* The same events tell that it went on from there, and that it is there and
- * what it was exchanged for, which nobody knew, is where it came from. */
-static bool is_there(struct helper *h, struct dir *d, const char *name,
-		     const struct dir *moved)
-{
-	int fd = dirs_fd(h, d);
-	struct stat st;
-
-	return fd >= 0 && !fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) &&
-	       st.st_ino == moved->ino && st.st_dev == moved->dev;
-}
-
+/*
+ * What is there is left alone.  It may have been numbered there before the
+ * event was read; or the same events tell that it went on from there, and that
+ * it is there and what it was exchanged for, which nobody knew, is where it
+ * came from.
+ */
 static void moved_from(struct helper *h, struct dir *d, const char *name,
 		       uint32_t cookie)
 {
-	struct dir *moved;
+	struct dir *moved, *next;
 
 	if (from_displaced(h, d, name, cookie))
 		return;
-	while ((moved = dirs_at(h, d, name)) && !is_there(h, d, name, moved)) {
+	for (moved = dirs_at(h, d, name); moved; moved = next) {
+		next = dirs_next_at(moved);
+		if (dirs_is_there(h, moved))
+			continue;
 		dirs_lose_place(h, moved);
 		if (moved->number)
 			moves_add(h, moved)->cookie = cookie;
@@ -77,10 +74,13 @@ static void moved_from(struct helper *h, struct dir *d, const char *name,
 static void moved_to(struct helper *h, struct dir *d, const char *name,
 		     uint32_t cookie)
 {
-	struct dir *there;
+	struct dir *there, *next;
 	struct move *m;
 
-	while ((there = dirs_at(h, d, name))) {
+	for (there = dirs_at(h, d, name); there; there = next) {
+		next = dirs_next_at(there);
+		if (dirs_is_there(h, there))
+			continue;
 		dirs_lose_place(h, there);
 		if (!there->number)
 			continue;

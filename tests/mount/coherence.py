@@ -178,6 +178,23 @@ class Coherence(FolderTest):
             subprocess.run(["rm", "-r", self.path("xd"), self.path("xf")],
                            check=True)
 
+    def test_folder_with_the_inode_number_of_one_that_is_gone(self):
+        os.makedirs(self.path("top/old/in"))
+        self.assertEqual(os.listdir(self.path("top/old/in")), [])
+        ino = os.stat(self.path("top/old/in")).st_ino
+        fd = os.open(self.path("top/old/in"), os.O_RDONLY)  # remembered
+        self.addCleanup(os.close, fd)
+        self.run_("rm -r top/old")
+        name = self.run_("cd top; for i in $(seq 300); do mkdir $i; "
+                         "[ $(stat -c %%i $i) = %d ] && { mkdir $i/x; "
+                         "echo top/$i; break; }; done; true" % ino).decode().strip()
+        if not name:
+            self.skipTest("this file system does not give a number again")
+        self.assertEqual(os.listdir(self.path(name)), ["x"])
+        self.put(name + "/f", b"x")
+        self.run_("mv %s/f %s/g" % (name, name))
+        self.assertEqual(sorted(os.listdir(self.path(name))), ["g", "x"])
+
     def test_hard_links(self):
         """what is done by one name shows by all, at once, wherever it is"""
         self.run_("mkdir links-d links-e links-f")

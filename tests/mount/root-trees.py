@@ -116,7 +116,7 @@ class Trees:
             for path in ("/proc/kmsg", "/sys/kernel/tracing/trace_pipe",
                          "/dev/kmsg", "/dev/random", "/dev/tty", "/dev/ptmx",
                          "/dev/null"):
-                self.sh("head -c 10 root" + path)
+                self.sh("timeout 3 head -c 10 root" + path)
             for n in range(20):
                 d = self.m.path("t", "workspace", "d%d" % n)
                 os.mkdir(d)

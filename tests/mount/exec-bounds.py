@@ -91,11 +91,13 @@ class Bounds(SandboxTest):
         """who hold back what they read, in all and not each"""
         before = self.resident()
         size, fds = 4 << 20, []
-        flood = "head -c %d /dev/zero & head -c %d /dev/zero >&2; wait" % (
-            size // 2, size // 2)
+        flood = ("until [ -e go%%d ]; do sleep 0.02; done; "
+                 "head -c %d /dev/zero & head -c %d /dev/zero >&2; wait" % (
+                     size // 2, size // 2))
         for i in range(200):
-            n = self.start(flood)
+            n = self.start(flood % i)
             fds.append(os.open(self.path("jobs", n, "output"), os.O_RDONLY))
+            self.m.release("t", "go%d" % i)  # the reader is there
             self.addCleanup(os.close, fds[-1])
             self.assertEqual(os.read(fds[-1], 1), b"\0")
         printed, was = 0, -1

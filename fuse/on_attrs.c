@@ -151,8 +151,10 @@ static void setattr_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 
 	if (c->handle)
 		err = sfs_handle_error(c->handle, err);
+	/* (until here it was what a change waits with) */
+	c->resume = on_known;
 	if (err == -EPERM && is_before_write(c)) {
-		sfs_attr_wait(c); /* on_known */
+		sfs_attr_wait(c);
 		return;
 	}
 	if (!err && !sbx_get_attr(rd, &attr))
@@ -168,7 +170,6 @@ static void setattr_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	}
 	sfs_cache_attr(c->inode, &attr, sfs_call_how(c));
 	/* writes under way bring newer ones */
-	c->resume = on_known;
 	if (sfs_file_is_dirty(c->inode))
 		sfs_attr_wait(c);
 	else
@@ -260,7 +261,6 @@ void sfs_on_setattr(fuse_req_t req, struct sfs_node *n, struct stat *attr,
 		c->handle = sfs_handle_ref(sfs_handle_of(fi));
 	c->send = setattr_send;
 	c->done = setattr_done;
-	c->resume = on_known;
 	c->change = true;
 	setattr_go(c);
 }

@@ -565,7 +565,10 @@ class Jobs(SandboxTest):
         os.close(fd)
         self.assertFalse(os.path.exists(self.path("jobs", n)))
         check = "ps -e -o pgid= | grep -cw %s" % pid
-        self.assertEqual(self.data(self.start(check)).strip(), b"0")
+
+        def all_are_gone():  # what is killed takes a moment to die
+            return self.data(self.start(check)).strip() == b"0"
+        wait_for(all_are_gone)
 
     def test_an_interrupt_ends_every_wait(self):
         n = self.start("echo begin; sleep 1000", stdin=True)

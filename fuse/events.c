@@ -5,6 +5,7 @@
 #include "fuse/events.h"
 
 #include "fuse/cache.h"
+#include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/locks.h"
 #include "fuse/lost.h"
@@ -60,7 +61,8 @@ static void other_name_is(struct sfs_files *f, uint8_t tree,
  * Whether it is another file though it has the number of one that is known: a
  * number is given again as soon as its file is gone.  What was just made has
  * one name, so what is known under another was replaced or removed, which will
- * be told next.  What was renamed to here is not what was here.
+ * be told next (or linked to here, which only who has it open would notice).
+ * What was renamed to here is not what was here.
  */
 static bool is_another(const struct sfs_dir *d, const struct sfs_entry *e,
 		       unsigned int what, const struct sbx_attr *attr)
@@ -71,6 +73,9 @@ static bool is_another(const struct sfs_dir *d, const struct sfs_entry *e,
 		return false;
 	i = sfs_inodes_find(&d->inode->files->inodes, d->inode->tree, attr);
 	if (!i || !i->names)
+		return false;
+	/* while it is open there its number is given to none */
+	if (sfs_file_is_open(i) && sfs_handle_any(i))
 		return false;
 	if (e && e->inode == i)
 		return (what & (NAME_CHANGES | SBX_CHANGE_DATA)) ==

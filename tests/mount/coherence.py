@@ -195,6 +195,23 @@ class Coherence(FolderTest):
         self.run_("mv %s/f %s/g" % (name, name))
         self.assertEqual(sorted(os.listdir(self.path(name))), ["g", "x"])
 
+    def test_open_here_and_given_another_name_there(self):
+        there = self.m.sandbox_dir("t")
+        os.listdir(self.dir)
+        for i in range(20):
+            old, new = "old%d" % i, "new%d" % i
+            self.put(old, b"a" * 5000)
+            fd = os.open(self.path(old), os.O_RDWR)
+            try:
+                self.assertEqual(os.pread(fd, 6000, 0), b"a" * 5000)
+                os.link(os.path.join(there, old), os.path.join(there, new))
+                os.unlink(os.path.join(there, old))
+                wait_for(lambda: os.path.exists(self.path(new)))
+                self.put(new, b"b" * 5000)
+                self.assertEqual(os.pread(fd, 6000, 0), b"b" * 5000, i)
+            finally:
+                os.close(fd)
+
     def test_hard_links(self):
         """what is done by one name shows by all, at once, wherever it is"""
         self.run_("mkdir links-d links-e links-f")

@@ -74,8 +74,10 @@ static bool is_another(const struct sfs_dir *d, const struct sfs_entry *e,
 	i = sfs_inodes_find(&d->inode->files->inodes, d->inode->tree, attr);
 	if (!i || !i->names)
 		return false;
-	/* while it is open there its number is given to none */
-	if (sfs_file_is_open(i) && sfs_handle_any(i))
+	/* while it is open there its number is given to none; and who has it
+	 * open only here would hardly find another one of its size and time */
+	if (sfs_file_is_open(i) && i->file->handles &&
+	    (sfs_handle_any(i) || !sfs_inode_differs(i, attr)))
 		return false;
 	if (e && e->inode == i)
 		return (what & (NAME_CHANGES | SBX_CHANGE_DATA)) ==

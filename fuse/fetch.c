@@ -57,18 +57,20 @@ static void fetch_free(struct sfs_fetch *f)
 	free(f);
 }
 
-/* Whether it was sent after everything that the read must see, or the file was
- * out of reach before it could be opened there. */
-static bool fetch_is_new(const struct sfs_fetch *f, const struct sfs_call *c)
-{
-	return (f->gen >= c->gen && f->doubt >= c->doubt) ||
-	       (f->last && f->h->open_err && f->h->open_err != -ERESTART);
-}
-
 static bool fetch_is_stale(const struct sfs_fetch *f)
 {
 	return f->gen != f->h->inode->file->gen ||
 	       f->doubt != f->h->inode->files->gen;
+}
+
+/* Whether it was sent after everything that the read must see, or the file was
+ * out of reach before it could be opened there.  (It may have come into reach
+ * again, by another of its names.) */
+static bool fetch_is_new(const struct sfs_fetch *f, const struct sfs_call *c)
+{
+	return (f->gen >= c->gen && f->doubt >= c->doubt) ||
+	       (f->last && f->h->open_err && f->h->open_err != -ERESTART &&
+		!(f->h->inode->names && fetch_is_stale(f)));
 }
 
 /* Whether it can say what is at pos, now or later. */

@@ -195,15 +195,16 @@ class Coherence(FolderTest):
         self.run_("mv %s/f %s/g" % (name, name))
         self.assertEqual(sorted(os.listdir(self.path(name))), ["g", "x"])
 
-    def test_open_here_and_given_another_name_there(self):
+    def renamed_by_links_while_open(self, make, flags):
         there = self.m.sandbox_dir("t")
         os.listdir(self.dir)
         for i in range(20):
             old, new = "old%d" % i, "new%d" % i
-            self.put(old, b"a" * 5000)
-            fd = os.open(self.path(old), os.O_RDWR)
+            make(old)
+            fd = os.open(self.path(old), flags)
             try:
-                self.assertEqual(os.pread(fd, 6000, 0), b"a" * 5000)
+                if flags != os.O_RDONLY or i % 2:
+                    self.assertEqual(os.pread(fd, 6000, 0), b"a" * 5000)
                 os.link(os.path.join(there, old), os.path.join(there, new))
                 os.unlink(os.path.join(there, old))
                 wait_for(lambda: os.path.exists(self.path(new)))
@@ -211,6 +212,21 @@ class Coherence(FolderTest):
                 self.assertEqual(os.pread(fd, 6000, 0), b"b" * 5000, i)
             finally:
                 os.close(fd)
+                os.unlink(self.path(new))
+
+    def test_open_here_and_given_another_name_there(self):
+        def here(name):
+            self.put(name, b"a" * 5000)
+
+        def known(name):
+            """all of it is in the kernel, so it is not opened there"""
+            self.run_("head -c 5000 /dev/zero | tr '\\0' a > %s" % name)
+            for _ in range(2):
+                self.assertEqual(self.get(name), b"a" * 5000)
+
+        self.renamed_by_links_while_open(here, os.O_RDWR)
+        self.renamed_by_links_while_open(here, os.O_RDONLY)
+        self.renamed_by_links_while_open(known, os.O_RDONLY)
 
     def test_hard_links(self):
         """what is done by one name shows by all, at once, wherever it is"""

@@ -358,17 +358,18 @@ static void stream_reach(struct osb_stream *s)
 /* false: something is wrong from the outset. */
 static bool stream_prepare(struct osb_stream *s, const char *const *argv)
 {
-	char mark[SBX_OSB_MARK_LEN + 1];
+	bool no_stderr = s->base.handler->no_stderr;
+	char word[SBX_OSB_WORD_LEN + 1];
 	int r;
 
 	/* room to see that it is too large, not to hold it all */
 	sbx_buf_init(&s->line, 2 * SBX_OSB_MAX_LINE);
-	r = sbx_make_marker(mark);
+	r = sbx_make_marker(word);
 	if (r == 0)
-		r = sbx_osb_put_line(&s->line, argv, mark,
-				     !s->base.handler->no_stderr);
-	sbx_osb_tail_init(&s->out, mark);
-	sbx_osb_tail_init(&s->err, mark);
+		r = sbx_osb_put_line(&s->line, argv, word, !no_stderr);
+	/* that of the helper, whose messages say how long they are */
+	sbx_osb_tail_init(&s->out, word, no_stderr);
+	sbx_osb_tail_init(&s->err, word, no_stderr);
 	if (r < 0)
 		sbx_rest_stream_fail(
 			&s->base, r, SBX_RETRY_NEVER,

@@ -99,7 +99,7 @@ static void put_quoted(struct sbx_buf *b, const char *word)
 }
 
 int sbx_osb_put_line(struct sbx_buf *b, const char *const *argv,
-		     const char *mark, bool with_stderr)
+		     const char *word, bool with_stderr)
 {
 	size_t i;
 
@@ -112,9 +112,9 @@ int sbx_osb_put_line(struct sbx_buf *b, const char *const *argv,
 	}
 	put(b, with_stderr ? " 2>&3 3>&-" : "");
 	put(b, "; s=00$?; s=");
-	put(b, mark);
-	put(b, "${s: -3}; printf %s $s");
-	put(b, with_stderr ? "; printf %s $s >&3; exec 3>&-" : "");
+	put(b, word);
+	put(b, "${s: -3}; printf '\\301%s' $s");
+	put(b, with_stderr ? "; printf '\\301%s' $s >&3; exec 3>&-" : "");
 	/* what the command has not read is no script; ten minutes without
 	 * anybody there, and this ends by itself */
 	put(b, "; while IFS= read -r -t 600 -N 4096 s; do :; done; exit\n");
@@ -126,11 +126,13 @@ int sbx_osb_put_line(struct sbx_buf *b, const char *const *argv,
 /* ---- the mark ---- */
 
 #define DIGITS 3
+#define A_FEW  8 /* bytes; that so many are none of it happens once in 2^36 */
 
-void sbx_osb_tail_init(struct sbx_osb_tail *t, const char *mark)
+void sbx_osb_tail_init(struct sbx_osb_tail *t, const char *word, bool hasty)
 {
 	memset(t, 0, sizeof(*t));
-	strncpy(t->mark, mark, SBX_OSB_MARK_LEN);
+	t->hasty = hasty;
+	snprintf(t->mark, sizeof(t->mark), "\301%s", word);
 }
 
 /* Could these be the first of a mark with its digits? */
@@ -157,6 +159,17 @@ static void tail_end(struct sbx_osb_tail *t)
 	t->ended = true;
 }
 
+/* The first n that are held are given out, if they were not. */
+static void tail_give(struct sbx_osb_tail *t, size_t n,
+		      void (*fn)(void *arg, const void *data, size_t len),
+		      void *arg)
+{
+	if (n > t->nr_given) {
+		fn(arg, t->held + t->nr_given, n - t->nr_given);
+		t->nr_given = n;
+	}
+}
+
 /* One more byte than fits: gives out from the front what cannot be it. */
 static void tail_release(struct sbx_osb_tail *t,
 			 void (*fn)(void *arg, const void *data, size_t len),
@@ -166,9 +179,9 @@ static void tail_release(struct sbx_osb_tail *t,
 
 	while (n < t->nr_held && !tail_fits(t, t->held + n, t->nr_held - n))
 		n++;
-	if (n)
-		fn(arg, t->held, n);
+	tail_give(t, n, fn, arg);
 	t->nr_held -= n;
+	t->nr_given -= n;
 	memmove(t->held, t->held + n, t->nr_held);
 }
 
@@ -207,4 +220,6 @@ void sbx_osb_tail_add(struct sbx_osb_tail *t, const void *data, size_t len,
 		if (t->nr_held == SBX_OSB_MARK_LEN + DIGITS)
 			tail_end(t);
 	}
+	if (t->hasty && t->nr_held < A_FEW)
+		tail_give(t, t->nr_held, fn, arg);
 }

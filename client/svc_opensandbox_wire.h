@@ -44,22 +44,34 @@ int sbx_osb_read_binary(struct sbx_osb_frame *ret, const void *data,
 			size_t len);
 int sbx_osb_read_text(struct sbx_osb_frame *ret, const char *text, size_t len);
 
-/* The line that runs argv, with or without its stderr; mark: letters and
- * digits.  -E2BIG, -ENOMEM */
+/* The line that runs argv, with or without its stderr; word: of the mark,
+ * letters and digits.  -E2BIG, -ENOMEM */
 #define SBX_OSB_MAX_LINE (96u << 10)
+#define SBX_OSB_WORD_LEN 32
 int sbx_osb_put_line(struct sbx_buf *b, const char *const *argv,
-		     const char *mark, bool with_stderr);
+		     const char *word, bool with_stderr);
 
-/* Looks for the mark at the end of one of the streams. */
-#define SBX_OSB_MARK_LEN 32
+/*
+ * Looks for the mark at the end of one of the streams: a byte that UTF-8 does
+ * not have, that word, and three digits.  What may be the beginning of it is
+ * kept back until more comes, so it must not be how text ends.
+ */
+#define SBX_OSB_MARK_LEN (1 + SBX_OSB_WORD_LEN)
 struct sbx_osb_tail {
 	char mark[SBX_OSB_MARK_LEN + 1];
 	char held[SBX_OSB_MARK_LEN + 8]; /* may be the beginning of it */
 	size_t nr_held;
+	size_t nr_given; /* of these were given out all the same */
+	bool hasty;
 	bool ended;
 	int exit_code;
 };
-void sbx_osb_tail_init(struct sbx_osb_tail *t, const char *mark);
+/*
+ * hasty: what is no more than a few bytes of a mark is not kept back.  For a
+ * stream of messages that nobody misses a byte of, but which may end in any
+ * byte: a mark that came in pieces would have some of its own before it.
+ */
+void sbx_osb_tail_init(struct sbx_osb_tail *t, const char *word, bool hasty);
 /*
  * Bytes as they come; what surely belongs to the stream goes to
  * fn(arg, data, len), in order.  Nothing does once t->ended.

@@ -110,7 +110,8 @@ static void opensandbox_binary_frames(void **state)
 
 /* ---- the mark ---- */
 
-#define MARK "0123456789abcdef0123456789abcdef"
+#define WORD "0123456789abcdef0123456789abcdef"
+#define MARK "\301" WORD
 
 static struct {
 	char out[256];
@@ -134,7 +135,7 @@ static void tail_of(const char *text, const char *out, int code)
 		struct sbx_osb_tail t;
 
 		memset(&got, 0, sizeof(got));
-		sbx_osb_tail_init(&t, MARK);
+		sbx_osb_tail_init(&t, WORD, false);
 		sbx_osb_tail_add(&t, text, cut, take, NULL);
 		sbx_osb_tail_add(&t, text + cut, len - cut, take, NULL);
 		assert_string_equal(got.out, out);
@@ -152,9 +153,67 @@ static void opensandbox_the_mark_ends_a_stream(void **state)
 	tail_of(MARK "999", "", -1);
 	tail_of("plain", "plain", -2);
 	/* nearly */
-	tail_of("0123456789abcdef0123" MARK "255", "0123456789abcdef0123", 255);
+	tail_of("\301"
+		"0123456789abcdef0123" MARK "255",
+		"\301"
+		"0123456789abcdef0123",
+		255);
+	tail_of(WORD "001" MARK "002", WORD "001", 2);
 	tail_of(MARK "0x" MARK "001", MARK "0x", 1);
-	tail_of("00" MARK "002", "00", 2);
+	tail_of("\301\301" MARK "002", "\301\301", 2);
+}
+
+/* Each is there at once, though a mark begins with it or with its end. */
+static void there_at_once(bool hasty, const char *text)
+{
+	struct sbx_osb_tail t;
+
+	memset(&got, 0, sizeof(got));
+	sbx_osb_tail_init(&t, WORD, hasty);
+	sbx_osb_tail_add(&t, text, strlen(text), take, NULL);
+	assert_string_equal(got.out, text);
+	/* ... and no twice */
+	sbx_osb_tail_add(&t, "x" MARK "004", SBX_OSB_MARK_LEN + 4, take, NULL);
+	assert_memory_equal(got.out, text, strlen(text));
+	assert_string_equal(got.out + strlen(text), "x");
+	assert_true(t.ended);
+	assert_int_equal(t.exit_code, 4);
+}
+
+static void opensandbox_no_text_waits_for_what_follows(void **state)
+{
+	char text[] = "what ends in ?";
+	int c;
+
+	for (c = ' '; c < 127; c++) {
+		text[sizeof(text) - 2] = (char)c;
+		there_at_once(false, text);
+	}
+	there_at_once(false, "0");
+	there_at_once(false, WORD);
+	/* the helper's messages end in any byte */
+	for (c = 1; c < 256; c++) {
+		text[sizeof(text) - 2] = (char)c;
+		there_at_once(true, text);
+	}
+	there_at_once(true, "\301"
+			    "01");
+}
+
+static void opensandbox_a_mark_in_pieces_is_one(void **state)
+{
+	static const char text[] = "hello" MARK "007";
+	size_t i;
+	struct sbx_osb_tail t;
+
+	memset(&got, 0, sizeof(got));
+	sbx_osb_tail_init(&t, WORD, true);
+	for (i = 0; i < sizeof(text) - 1; i++)
+		sbx_osb_tail_add(&t, text + i, 1, take, NULL);
+	assert_true(t.ended);
+	assert_int_equal(t.exit_code, 7);
+	assert_string_equal(got.out, "hello\301"
+				     "012345");
 }
 
 static void opensandbox_the_line_quotes(void **state)
@@ -165,7 +224,7 @@ static void opensandbox_the_line_quotes(void **state)
 	struct sbx_buf b;
 
 	sbx_buf_init(&b, 1 << 20);
-	assert_int_equal(sbx_osb_put_line(&b, argv, MARK, true), 0);
+	assert_int_equal(sbx_osb_put_line(&b, argv, WORD, true), 0);
 	sbx_buf_add(&b, "", 1);
 	assert_non_null(
 		strstr((char *)sbx_buf_at(&b), " 'printf' 'a'\\''b\n$c' 2>&3"));
@@ -174,7 +233,7 @@ static void opensandbox_the_line_quotes(void **state)
 	memset(word, 'x', SBX_OSB_MAX_LINE);
 	word[SBX_OSB_MAX_LINE] = '\0';
 	big[1] = word;
-	assert_int_equal(sbx_osb_put_line(&b, big, MARK, false), -E2BIG);
+	assert_int_equal(sbx_osb_put_line(&b, big, WORD, false), -E2BIG);
 	sbx_buf_release(&b);
 	free(word);
 }
@@ -391,6 +450,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(opensandbox_times),
 		cmocka_unit_test(opensandbox_binary_frames),
 		cmocka_unit_test(opensandbox_the_mark_ends_a_stream),
+		cmocka_unit_test(opensandbox_no_text_waits_for_what_follows),
+		cmocka_unit_test(opensandbox_a_mark_in_pieces_is_one),
 		cmocka_unit_test(opensandbox_the_line_quotes),
 		cmocka_unit_test(opensandbox_names_come_back),
 		cmocka_unit_test(opensandbox_policies),

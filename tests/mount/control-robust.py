@@ -18,9 +18,11 @@ ACCEPT = {  # what is no nonsense for them
     "stdin": NONSENSE,
     "magiclink": (b"\n", b" "),
     "configure": (b"\n", b" "),
+    "sbxfs-create": (b"\n", b" ", b"0", b"99999999999999999999", b"0x10",
+                     b"1e9", b"paus"),  # any label
 }
 # of one service alone: what takes any text as code, a name or a path
-ANY = {"t/snapshot", "t/term/new", "t/watch/new"} | {
+ANY = {"t/metadata/name", "t/snapshot", "t/term/new", "t/watch/new"} | {
     "t/code/" + n for n in ("auto", "bash", "node", "python", "ruby", "sh")}
 ERRORS = {errno.EINVAL, errno.E2BIG, errno.ESRCH, errno.EPIPE,
           errno.EOPNOTSUPP, errno.ENOENT, errno.EDQUOT, errno.EAGAIN}
@@ -341,8 +343,10 @@ class Robust(unittest.TestCase):
                     "wc -l",
                     "tar -cf /dev/zero --exclude=t/root --exclude=t/events t "
                     "|| [ $? = 1 ]",
+                    # of another's signals and metrics, what is a stream
                     "rm -rf {0}; mkdir {0}; for f in t/*; do case $f in "
-                    "*/root|*/events|*/signals) ;; "  # of another, events
+                    "*/root|*/events|*/signals) ;; "
+                    "*/metrics) cp $f/now.json {0} || exit;; "
                     "*) cp -r $f {0} || exit;; esac; "
                     "done",
                     "rm -rf {0}; rsync -a --exclude=/t/root "

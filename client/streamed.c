@@ -257,10 +257,11 @@ void sbx_streamed_pump(struct sbx_streamed *s)
 {
 	const struct sbx_service_type *t = s->svc->type;
 
-	if (!s->stream || s->error.err || s->phase < PHASE_HELLO)
+	if (!s->stream || s->error.err)
 		return;
 	for (;;) {
-		if (!s->unit_len)
+		/* before the helper runs: a piece of it, if anything */
+		if (!s->unit_len && s->phase >= PHASE_HELLO)
 			s->unit_len =
 				sbx_link_output(s->link, s->unit, t->max_unit);
 		if (!s->unit_len)

@@ -3,6 +3,7 @@
  * hellos, after which the conversation goes on or begins.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "client/streamed_int.h"
 
@@ -71,10 +72,16 @@ int sbx_streamed_upload(struct sbx_streamed *s, const uint8_t *data, size_t len,
 		return r;
 	}
 	piece = sbx_upload_piece(s->upload, &n);
-	if (piece && s->svc->type->stream_send(s->stream, piece, n) < 0) {
-		/* cannot be: one piece is under way at a time */
-		sbx_streamed_break(s, -EIO, "sending the helper failed");
-		return -EIO;
+	if (piece && s->unit_len) {
+		sbx_streamed_break(s, -EPROTO,
+				   "the sandbox's shell asks for more of the "
+				   "helper than it has taken");
+		return -EPROTO;
+	}
+	if (piece) {
+		memcpy(s->unit, piece, n);
+		s->unit_len = n;
+		sbx_streamed_pump(s);
 	}
 	if (r == 0)
 		return 0;

@@ -50,7 +50,8 @@ struct sbx_streamed {
 	void (*on_closed)(void *arg);
 	void *closed_arg;
 
-	uint8_t *unit; /* given out by the link, not yet taken by the stream */
+	uint8_t *unit; /* of the link, or a piece of the helper: not yet taken
+			  by the stream */
 	size_t unit_len;
 };
 
@@ -63,7 +64,7 @@ void sbx_streamed_enter(struct sbx_streamed *s, enum phase phase);
  */
 void sbx_streamed_break(struct sbx_streamed *s, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Gives the stream what the link has for it, as much as it takes. */
+/* Gives the stream what there is for it, as much as it takes. */
 void sbx_streamed_pump(struct sbx_streamed *s);
 
 /* ---- streamed_hello.c ---- */

@@ -14,7 +14,7 @@ struct pipe_service {
 	struct pipe_stream *stream;
 	int fail, fail_err;
 	enum sbx_retry fail_retry;
-	bool shuffle, garble;
+	bool shuffle, garble, refuse;
 	unsigned int opened;
 };
 
@@ -26,7 +26,7 @@ struct pipe_stream {
 	uv_process_t process;
 	uv_pipe_t in, out;
 	uv_timer_t timer;
-	bool spawned, exited, eof, ended, closing;
+	bool spawned, exited, eof, ended, closing, refused;
 	int status, err;
 	enum sbx_retry retry;
 	unsigned int handles;
@@ -114,6 +114,8 @@ static void on_timer(uv_timer_t *t)
 
 	if (s->err)
 		stream_end(s);
+	else if (s->refused)
+		s->h->on_writable(s->arg);
 	else
 		flush_held(s);
 }
@@ -152,6 +154,12 @@ static int pipe_send(struct sbx_stream *base, const void *data, size_t len)
 	if (uv_stream_get_write_queue_size((uv_stream_t *)&s->in) >
 	    SBX_STREAM_QUEUE)
 		return -EAGAIN;
+	if (s->svc->refuse && !s->refused) {
+		s->refused = true;
+		uv_timer_start(&s->timer, on_timer, 2, 0);
+		return -EAGAIN;
+	}
+	s->refused = false;
 	if (s->svc->shuffle && !s->held) {
 		s->held = malloc(len);
 		s->held_len = len;
@@ -322,6 +330,11 @@ void pipe_service_garble(struct sbx_service *base)
 void pipe_service_shuffle(struct sbx_service *base, bool on)
 {
 	((struct pipe_service *)base)->shuffle = on;
+}
+
+void pipe_service_refuse(struct sbx_service *base, bool on)
+{
+	((struct pipe_service *)base)->refuse = on;
 }
 
 unsigned int pipe_service_opened(const struct sbx_service *base)

@@ -20,6 +20,8 @@ void pipe_service_fail(struct sbx_service *svc, int n, int err,
 void pipe_service_garble(struct sbx_service *svc);
 /* Hold pairs of units and send them in the wrong order. */
 void pipe_service_shuffle(struct sbx_service *svc, bool on);
+/* Each unit is refused once, and asked for a moment later. */
+void pipe_service_refuse(struct sbx_service *svc, bool on);
 unsigned int pipe_service_opened(const struct sbx_service *svc);
 
 #endif

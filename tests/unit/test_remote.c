@@ -423,6 +423,20 @@ static void nonsense_is_cut_off_and_nothing_lost(void **state)
 	assert_int_equal(pipe_service_opened(f->svc), 2);
 }
 
+/* As while a stream is taken up again: the first who is asked to wait is who
+ * brings the helper. */
+static void what_is_refused_is_sent_later(void **state)
+{
+	struct fixture *f = *state;
+	struct answer a = {0};
+
+	pipe_service_refuse(f->svc, true);
+	ask_mkdir(f, "r", &a);
+	run_until(f, &a.done);
+	assert_int_equal(a.err, 0);
+	assert_int_equal(pipe_service_opened(f->svc), 1);
+}
+
 static void waiting_ends_in_time(void **state)
 {
 	struct fixture *f = *state;
@@ -744,6 +758,7 @@ int main(void)
 		T(an_error_of_the_helper_is_only_an_error),
 		T(what_is_dead_does_not_come_up),
 		T(nonsense_is_cut_off_and_nothing_lost),
+		T(what_is_refused_is_sent_later),
 		T(waiting_ends_in_time),
 		T(a_final_failure_is_told_at_once),
 		T(closing_after_a_failure_answers_everything),

@@ -4,7 +4,7 @@ and what is wrong with a profile said before going to the background."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import shutil, subprocess, unittest
-from sbxmount import BUILD, Mount, wait_for
+from sbxmount import BUILD, KEYS, Mount, wait_for
 
 
 class Profiles(unittest.TestCase):
@@ -15,7 +15,8 @@ class Profiles(unittest.TestCase):
         cls.config = cls.home + "/.config/sbxfs/config"
         os.makedirs(os.path.dirname(cls.config))
         cls.env = {k: v for k, v in os.environ.items()
-                   if not k.startswith(("XGEN_", "SBXFS_API", "XDG_"))}
+                   if k not in KEYS.values() and
+                   not k.startswith(("SBXFS_API", "XDG_"))}
         cls.env.update(HOME=cls.home, PATH=BUILD + ":" + os.environ["PATH"])
 
     @classmethod
@@ -24,7 +25,7 @@ class Profiles(unittest.TestCase):
 
     def profile(self, text, mode=0o600):
         with open(self.config, "w") as f:
-            f.write(text.format(url="xgen+http://127.0.0.1:%d" % self.m.port))
+            f.write(text.format(url=self.m.source()))
         os.chmod(self.config, mode)
 
     def run_(self, *args, **more):
@@ -62,7 +63,7 @@ class Profiles(unittest.TestCase):
         self.assertIn("\ncredentials: key\n", config)
         self.assertIn("\ntimeout_s: 17\n", config)
         self.assertNotIn("test-key", config)
-        self.mounted("sbxfs", "other", self.m.mnt, XGEN_API_KEY="test-key")
+        self.mounted("sbxfs", "other", self.m.mnt, **self.m.key())
         key = self.home + "/key"
         with open(key, "w") as f:
             f.write("test-key\n")
@@ -84,8 +85,8 @@ class Profiles(unittest.TestCase):
         self.refused("there is no such word", *go)
         self.profile("[other]\nsource = {url}\n")
         self.refused("no profile in", *go)
-        self.profile("[work]\nsource = xgen+http://127.0.0.1:1\n"
-                     "key = test-key\n")
+        self.profile("[work]\nsource = %s+http://127.0.0.1:1\n"
+                     "key = test-key\n" % self.m.service)
         self.refused("127.0.0.1:1", *go)
         self.profile("[work]\nsource = {url}/nobody\nkey = test-key\n")
         self.refused("there is no sandbox", *go)
@@ -95,7 +96,7 @@ class Profiles(unittest.TestCase):
     def test_mount_and_fstab(self):
         # mount(8) hands on no environment and no home; "fuse.sbxfs" would
         # look for an installed program, and is the same otherwise
-        source = "%s/sbxfs#xgen+http://127.0.0.1:%d" % (BUILD, self.m.port)
+        source = "%s/sbxfs#%s" % (BUILD, self.m.source())
         key, fstab = self.home + "/fstab.key", self.m.dir + "/fstab"
         with open(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
             f.write("test-key\n")

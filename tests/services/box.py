@@ -23,7 +23,8 @@ def bubble(folder, own):
         elif os.path.isdir(path):
             args += ['--ro-bind', path, path]
     args += ['--ro-bind', '/usr', '/usr', '--ro-bind', '/etc', '/etc',
-             '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/run',
+             '--proc', '/proc', '--ro-bind', '/sys', '/sys',
+             '--dev', '/dev', '--tmpfs', '/run',
              '--perms', '1777', '--tmpfs', '/dev/shm', '--dir', '/home',
              '--dir', '/var', '--dir', '/mnt',
              '--ro-bind', HERE, '/opt/standin']

@@ -57,7 +57,19 @@ static ssize_t read_once(int fd, uint8_t *dst, size_t len, uint64_t offset)
 	return n < 0 ? -errno : n;
 }
 
-/* Until all is read or the file ends: proc gives less than was asked for. */
+static bool file_goes_on(int fd, uint64_t offset)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	       (uint64_t)st.st_size > offset;
+}
+
+/*
+ * Until all is read or the file ends: proc gives less than was asked for.  An
+ * error in the middle of a file must not look like its end; behind that, as
+ * where proc's files know no end of theirs, it is one.
+ */
 static ssize_t read_all(int fd, uint8_t *dst, size_t len, uint64_t offset)
 {
 	size_t done = 0;
@@ -67,7 +79,7 @@ static ssize_t read_all(int fd, uint8_t *dst, size_t len, uint64_t offset)
 		n = read_once(fd, dst + done, len - done, offset + done);
 		if (n == -EINTR)
 			continue;
-		if (n < 0 && !done)
+		if (n < 0 && (!done || file_goes_on(fd, offset + done)))
 			return n;
 		if (n <= 0)
 			break;

@@ -364,11 +364,11 @@ int op_exec(struct req *q)
 
 	r = spawn_get(&s, &q->rd);
 	credit = sbx_get_u32(&q->rd);
-	if (r < 0 || q->rd.err || !number)
+	if (!r && (q->rd.err || !number))
 		r = -EINVAL;
-	else if (map_get(&h->jobs, number))
+	else if (!r && map_get(&h->jobs, number))
 		r = -EEXIST;
-	else if (h->job_count >= JOBS_MAX)
+	else if (!r && h->job_count >= JOBS_MAX)
 		r = -EAGAIN;
 	if (r < 0)
 		goto out;

@@ -18,7 +18,18 @@
 #define ARGS_MAX  65536
 #define PIPE_SIZE (256 * 1024)
 
-/* ---- strings: they come without NUL, and must hold none ---- */
+/*
+ * ---- strings: they come without NUL, and must hold none ----
+ *
+ * What is wrong with them, or that there is no memory, is rd->err.
+ */
+
+static void *keep(struct sbx_rd *rd, void *p)
+{
+	if (!p && !rd->err)
+		rd->err = -ENOMEM;
+	return p;
+}
 
 static char *copy_string(struct sbx_rd *rd)
 {
@@ -26,9 +37,11 @@ static char *copy_string(struct sbx_rd *rd)
 	const uint8_t *s = sbx_get_bin(rd, &len);
 	char *copy;
 
-	if (rd->err || (len && memchr(s, '\0', len)))
+	if (len && memchr(s, '\0', len))
+		rd->err = -EINVAL;
+	if (rd->err)
 		return NULL;
-	copy = malloc(len + 1);
+	copy = keep(rd, malloc(len + 1));
 	if (!copy)
 		return NULL;
 	if (len)
@@ -52,16 +65,15 @@ static char **get_argv(struct sbx_rd *rd)
 	char **argv;
 	size_t n = 0;
 
-	if (!all.left || all.left > ARGS_MAX)
+	if (!rd->err && (!all.left || all.left > ARGS_MAX))
+		rd->err = -EINVAL;
+	if (rd->err)
 		return NULL;
-	argv = calloc(all.left + 1, sizeof(char *));
-	while (argv && all.left) {
-		argv[n] = copy_string(&all);
-		if (!argv[n++]) {
-			free_strings(argv);
-			return NULL;
-		}
-	}
+	argv = keep(rd, calloc(all.left + 1, sizeof(char *)));
+	while (argv && all.left && !all.err)
+		argv[n++] = copy_string(&all);
+	if (all.err)
+		rd->err = all.err;
 	return argv;
 }
 
@@ -70,10 +82,12 @@ static char *copy_pair(struct sbx_rd *rd)
 {
 	char *name = copy_string(rd), *value = NULL, *pair = NULL;
 
-	if (name && name[0] && !strchr(name, '='))
+	if (name && (!name[0] || strchr(name, '=')))
+		rd->err = -EINVAL;
+	if (!rd->err)
 		value = copy_string(rd);
 	if (value)
-		pair = malloc(strlen(name) + strlen(value) + 2);
+		pair = keep(rd, malloc(strlen(name) + strlen(value) + 2));
 	if (pair)
 		stpcpy(stpcpy(stpcpy(pair, name), "="), value);
 	free(name);
@@ -106,32 +120,23 @@ static void env_set(char **env, size_t *n, char *pair)
 static char **get_env(struct sbx_rd *rd)
 {
 	struct sbx_rd all = sbx_get_map(rd);
-	size_t own = 0, n = 0, i;
+	size_t own = 0, n = 0;
 	char **env, *pair;
 
-	if (rd->err || all.left > ARGS_MAX)
+	if (!rd->err && all.left > ARGS_MAX)
+		rd->err = -EINVAL;
+	if (rd->err)
 		return NULL;
 	while (environ[own])
 		own++;
-	env = calloc(own + all.left / 2 + 1, sizeof(char *));
-	if (!env)
-		return NULL;
-	for (i = 0; i < own; i++) {
-		env[n] = strdup(environ[i]);
-		if (!env[n])
-			goto fail;
+	env = keep(rd, calloc(own + all.left / 2 + 1, sizeof(char *)));
+	while (env && n < own && (env[n] = keep(rd, strdup(environ[n]))))
 		n++;
-	}
-	while (all.left) {
-		pair = copy_pair(&all);
-		if (!pair)
-			goto fail;
+	while (!rd->err && all.left && (pair = copy_pair(&all)))
 		env_set(env, &n, pair);
-	}
+	if (all.err)
+		rd->err = all.err;
 	return env;
-fail:
-	free_strings(env);
-	return NULL;
 }
 
 int spawn_get(struct spawn *s, struct sbx_rd *rd)
@@ -147,9 +152,7 @@ int spawn_get(struct spawn *s, struct sbx_rd *rd)
 	rows = sbx_get_u32(rd);
 	s->cols = cols && cols <= UINT16_MAX ? (uint16_t)cols : 80;
 	s->rows = rows && rows <= UINT16_MAX ? (uint16_t)rows : 24;
-	if (!s->argv || !s->cwd || !s->envp || rd->err)
-		return -EINVAL;
-	return 0;
+	return rd->err == -EPROTO ? -EINVAL : rd->err;
 }
 
 static void close_fd(int *fd)

@@ -19,10 +19,12 @@ struct spawn {
 	pid_t pid;
 };
 
-/* Takes argv, cwd, env, flags, cols, rows from a request. */
+/* Takes argv, cwd, env, flags, cols, rows from a request.  -EINVAL, -ENOMEM;
+ * to be released all the same. */
 int spawn_get(struct spawn *s, struct sbx_rd *rd);
 void spawn_release(struct spawn *s);
-/* Waits until the command runs or could not be started. */
+/* Waits until the command runs or could not be started: the negative errno of
+ * chdir or execve, or of what it needs. */
 int spawn_run(struct helper *h, struct spawn *s);
 
 #endif

@@ -58,10 +58,10 @@ static void copy_text(char *dst, size_t size, struct sbx_rd *rd)
 static void hello_groups(struct sbx_remote_info *info, struct sbx_rd *rd)
 {
 	struct sbx_rd a = sbx_get_array(rd);
-	const size_t max = sizeof(info->groups) / sizeof(info->groups[0]);
 
-	while (a.left && info->nr_groups < max)
+	while (a.left && info->nr_groups < SBX_HELLO_GROUPS)
 		info->groups[info->nr_groups++] = sbx_get_u32(&a);
+	info->more_groups = a.left;
 	if (a.err)
 		rd->err = a.err;
 }

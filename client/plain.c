@@ -235,45 +235,54 @@ static void plain_down(struct sbx_plain *p, const struct sbx_error *why)
 		p->h->on_down(p->arg, why, retry);
 }
 
-static int hello_text(char *dst, size_t size, const uint8_t **at,
+/* The next text, in place; NULL: there is none. */
+static const char *hello_text(const uint8_t **at, const uint8_t *end)
+{
+	const uint8_t *text = *at, *nul = memchr(text, 0, (size_t)(end - text));
+
+	if (nul)
+		*at = nul + 1;
+	return nul ? (const char *)text : NULL;
+}
+
+static int hello_copy(char *dst, size_t size, const uint8_t **at,
 		      const uint8_t *end)
 {
-	const uint8_t *nul = memchr(*at, 0, (size_t)(end - *at));
+	const char *text = hello_text(at, end);
 
-	if (!nul || (size_t)(nul - *at) >= size)
+	if (!text || strlen(text) >= size)
 		return -EPROTO;
-	memcpy(dst, *at, (size_t)(nul - *at) + 1);
-	*at = nul + 1;
+	strcpy(dst, text);
 	return 0;
 }
 
 static void hello_groups(struct sbx_remote_info *info, const char *text)
 {
-	const size_t max = sizeof(info->groups) / sizeof(info->groups[0]);
 	char *end;
 
 	info->nr_groups = 0;
-	while (*text && info->nr_groups < max) {
-		info->groups[info->nr_groups++] =
-			(uint32_t)strtoul(text, &end, 10);
+	while (*text && info->nr_groups < SBX_HELLO_GROUPS) {
+		uint32_t group = (uint32_t)strtoul(text, &end, 10);
+
 		if (end == text)
 			break;
+		info->groups[info->nr_groups++] = group;
 		text = end + strspn(end, " ");
 	}
+	info->more_groups = *text;
 }
 
 static int hello_parse(struct sbx_plain *p, const uint8_t *at, size_t len)
 {
 	struct sbx_remote_info *info = &p->info;
 	const uint8_t *end = at + len;
-	char uid[24], gid[24], groups[1024];
+	const char *uid = hello_text(&at, end), *gid = hello_text(&at, end);
+	const char *groups = hello_text(&at, end);
 
-	if (hello_text(uid, sizeof(uid), &at, end) < 0 ||
-	    hello_text(gid, sizeof(gid), &at, end) < 0 ||
-	    hello_text(groups, sizeof(groups), &at, end) < 0 ||
-	    hello_text(info->machine, sizeof(info->machine), &at, end) < 0 ||
-	    hello_text(info->cwd, sizeof(info->cwd), &at, end) < 0 ||
-	    hello_text(info->home, sizeof(info->home), &at, end) < 0 ||
+	if (!uid || !gid || !groups ||
+	    hello_copy(info->machine, sizeof(info->machine), &at, end) < 0 ||
+	    hello_copy(info->cwd, sizeof(info->cwd), &at, end) < 0 ||
+	    hello_copy(info->home, sizeof(info->home), &at, end) < 0 ||
 	    info->cwd[0] != '/')
 		return -EPROTO;
 	info->uid = (uint32_t)strtoul(uid, NULL, 10);

@@ -487,6 +487,7 @@ int plain_files_begin(struct sbx_plain *p, const struct sbx_error *why)
 		 "files can only be read: %.200s", why->text);
 	p->info.uid = p->info.gid = NOBODY;
 	p->info.nr_groups = 0;
+	p->info.more_groups = false;
 	return 0;
 }
 

@@ -30,8 +30,9 @@ enum sbx_link_state {
 /* What the helper said of itself and its sandbox; valid once it was up. */
 struct sbx_remote_info {
 	uint32_t pid, uid, gid, features;
-	uint32_t groups[64];
+	uint32_t groups[SBX_HELLO_GROUPS];
 	size_t nr_groups;
+	bool more_groups; /* than these */
 	char version[32], machine[32];
 	char cwd[4096], home[4096]; /* of the sandbox, absolute */
 	char plain[240];	    /* why there is no helper; "": there is */

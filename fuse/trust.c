@@ -75,7 +75,8 @@ static bool in_group(const struct sbx_remote_info *info, uint32_t gid)
 	return false;
 }
 
-/* (In doubt, as with ACLs, it does not.)  "all": a right of all three. */
+/* (In doubt, as with ACLs, or with more groups than are known, it does not.)
+ * "all": a right of all three. */
 static bool gives_right(const struct sfs_inode *i, mode_t all)
 {
 	const struct sbx_remote_info *info = sbx_remote_info(i->files->remote);
@@ -88,7 +89,7 @@ static bool gives_right(const struct sfs_inode *i, mode_t all)
 		return i->mode & all & 0700;
 	if (in_group(info, i->gid))
 		return i->mode & all & 070;
-	return i->mode & all & 07;
+	return !info->more_groups && i->mode & all & 07;
 }
 
 bool sfs_inode_is_readable(const struct sfs_inode *i)

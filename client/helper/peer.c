@@ -20,20 +20,23 @@
 
 #define INPUT_SIZE  (256 * 1024)
 #define OUTPUT_SIZE (2 * SBX_FRAME_MAX_TO_CLIENT)
-#define GROUPS_MAX  64
 
 static void on_in(void *arg, short revents);
 static void on_out(void *arg, short revents);
 
 /* ---- hello ---- */
 
+/* One more than the client takes, where there are more: it sees that they are
+ * not all. */
 static void hello_groups(struct sbx_buf *b)
 {
-	gid_t groups[GROUPS_MAX];
-	int n = getgroups(GROUPS_MAX, groups), i;
+	static gid_t groups[NGROUPS_MAX];
+	int n = getgroups(NGROUPS_MAX, groups), i;
 
 	if (n < 0)
 		n = 0;
+	if (n > SBX_HELLO_GROUPS)
+		n = SBX_HELLO_GROUPS + 1;
 	sbx_put_array(b, (uint32_t)n);
 	for (i = 0; i < n; i++)
 		sbx_put_u64(b, groups[i]);

@@ -16,6 +16,8 @@
 
 /* Streams that came, or are expected, over one connection. */
 #define CONNS_MAX 8
+/* How long who comes waits when there is no descriptor for them. */
+#define AGAIN_MS 100
 
 struct conn {
 	struct daemon *daemon;
@@ -26,7 +28,8 @@ struct conn {
 struct daemon {
 	struct helper helper;
 	struct loop_fd listening;
-	struct loop_fd removal; /* of the socket */
+	struct loop_timer again; /* until it is looked for others again */
+	struct loop_fd removal;	 /* of the socket */
 	struct conn conns[CONNS_MAX];
 };
 
@@ -151,6 +154,20 @@ static struct conn *conn_free_slot(struct daemon *d)
 	return NULL;
 }
 
+static void on_again(void *arg)
+{
+	struct daemon *d = arg;
+
+	loop_set(&d->helper.loop, &d->listening, POLLIN);
+}
+
+/* Who cannot be let in stays there, and poll would say so for ever. */
+static void listen_later(struct daemon *d)
+{
+	loop_set(&d->helper.loop, &d->listening, -1);
+	loop_timer_set(&d->helper.loop, &d->again, AGAIN_MS);
+}
+
 static void on_listening(void *arg, short revents)
 {
 	struct daemon *d = arg;
@@ -158,8 +175,11 @@ static void on_listening(void *arg, short revents)
 	int fd;
 
 	fd = accept4(d->listening.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno != EAGAIN)
+			listen_later(d);
 		return;
+	}
 	c = socket_peer_is_us(fd) ? conn_free_slot(d) : NULL;
 	if (!c) {
 		close(fd);
@@ -213,12 +233,14 @@ static void daemon_main(const char *session, bool remove_self,
 		return;
 	d->helper.on_detached = on_detached;
 	d->listening = (struct loop_fd){.fn = on_listening, .arg = d};
+	d->again = (struct loop_timer){.fn = on_again, .arg = d};
 	if (!loop_add(&d->helper.loop, &d->listening, listening, POLLIN)) {
 		watch_removal(d);
 		helper_run(&d->helper);
 		unwatch_removal(d);
 	}
 	socket_remove(session);
+	loop_timer_del(&d->helper.loop, &d->again);
 	loop_del(&d->helper.loop, &d->listening);
 	close(listening);
 	for (i = 0; i < CONNS_MAX; i++)

@@ -1,6 +1,6 @@
 /*
  * The remote file protocol: what sbxfs and its helper in the sandbox say
- * to each other.  This header is the specification; frame.h carries the
+ * to each other.  This header is the specification; link.h carries the
  * frames, msg.h writes and reads the messages.
  *
  * CARRIER.  Two byte streams (the helper's stdin and stdout).  The one
@@ -70,9 +70,10 @@
  *            window: u64 (bytes to be sent unacknowledged towards it, where
  *            the carrier keeps less than SBX_WINDOW_TO_CLIENT; 0: that)}
  *   helper: {v: 1, session: str, instance: u64, received: u32, version: str,
- *            pid, uid, gid: u32, groups: [u32], machine: str, cwd: str
- *            (the workspace: the directory it was started in, absolute),
- *            home: str, features: u32 (SBX_FEATURE_*)}
+ *            pid, uid, gid: u32, groups: [u32] (SBX_HELLO_GROUPS, and one more
+ *            if there are more), machine: str, cwd: str (the workspace: the
+ *            directory it was started in, absolute), home: str, features: u32
+ *            (SBX_FEATURE_*)}
  * Quit (control frame): the map {quit: true}; the helper kills the jobs of
  * the session, removes its own file if asked by {remove: true}, and ends.
  *
@@ -126,6 +127,7 @@
 #define SBX_READ_PIECE	     (64 * 1024)   /* data of one part or reply */
 #define SBX_READ_MAX	     (1024 * 1024) /* of one read request */
 #define SBX_CONTENT_FILES    256	   /* of one content request */
+#define SBX_HELLO_GROUPS     64
 #define SBX_TREE_SMALL	     1024	   /* bytes: see TREE */
 #define SBX_TREE_LARGE	     (128 * 1024)
 

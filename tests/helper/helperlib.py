@@ -63,8 +63,9 @@ class Helper:
     """One session: a helper, and the stream pair attached to it at present."""
 
     def __init__(self, cwd, runtime, shuffle=False, env=None, session=None,
-                 limit=0, uid=None):
+                 limit=0, uid=None, groups=None):
         self.cwd, self.limit, self.uid = cwd, limit, uid
+        self.groups = [] if uid and groups is None else groups
         self.env = dict(os.environ, XDG_RUNTIME_DIR=runtime, **(env or {}))
         self.session = session or os.urandom(16).hex()
         self.shuffle = shuffle
@@ -89,7 +90,7 @@ class Helper:
             command, cwd=self.cwd, env=self.env,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             user=self.uid, group=self.uid,
-            extra_groups=[] if self.uid else None)
+            extra_groups=self.groups)
         self.inbuf = b""
         self.hello = None
         self.partial = b""

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import select
 import shutil
 import subprocess
 import time
@@ -11,6 +12,21 @@ import unittest
 import msgpack
 
 from helperlib import *
+
+
+def sleeps(pid):
+    """how often it has waited for something"""
+    with open("/proc/%d/status" % pid) as f:
+        return int(f.read().split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+
+def is_connected(pid):
+    """and waits for what comes of that"""
+    with open("/proc/%d/stat" % pid) as f:
+        state = f.read().rsplit(")", 1)[1].split()[0]
+    fds = "/proc/%d/fd/" % pid
+    return state == "S" and any(os.readlink(fds + fd).startswith("socket:")
+                                for fd in os.listdir(fds))
 
 
 class Session(HelperTest):
@@ -22,6 +38,43 @@ class Session(HelperTest):
         self.assertEqual(hello["machine"], os.uname().machine.encode())
         self.assertTrue(hello["features"] & 1)
         self.assertTrue(alive(hello["pid"]))
+
+    @unittest.skipIf(os.getuid(), "only root may choose its groups")
+    def test_that_there_are_more_groups_is_told(self):
+        for n in (64, 65, 300):
+            groups = list(range(5000, 5000 + n))
+            h = self.new_helper(groups=groups).attach()
+            self.assertEqual(h.hello["groups"], groups[:65])
+            h.quit()
+
+    def test_nobody_is_let_in_without_descriptors(self):
+        h = self.new_helper(limit=64).attach()
+        opened = []
+        try:
+            while True:
+                h.open(100 + len(opened), WORKSPACE, b"", 0)
+                opened.append(100 + len(opened))
+        except OSError as e:
+            self.assertEqual(e.errno, errno.EMFILE)
+        other = subprocess.Popen(
+            [HELPER, h.session], cwd=self.work, env=h.env,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        pid = h.hello["pid"]
+        try:
+            # nobody goes round in circles meanwhile
+            wait_for(lambda: is_connected(other.pid), "the other process")
+            before = sleeps(pid)
+            wait_for(lambda: sleeps(pid) > before + 2, "a pause")
+            h.post(*[(CLOSE, handle) for handle in opened])
+            # until then, and not longer
+            self.assertTrue(select.select([other.stdout], [], [], WAIT)[0])
+            self.assertTrue(other.stdout.read(1))
+        finally:
+            other.kill()
+            other.wait()
+            other.stdin.close()
+            other.stdout.close()
+            h.detach()
 
     def test_reconnecting_loses_and_doubles_nothing(self):
         self.h.dir(WORKSPACE, WORKSPACE, b"", 0)

@@ -206,6 +206,17 @@ static void test_content_is_not_older_than_a_change(void **state)
 	fake_answer(f, SBX_OP_MKDIR, -EEXIST, NULL);
 }
 
+/* One of those that are not known may be the file's, which may not read it. */
+static void test_rights_where_not_all_groups_are_known(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "f", S_IFREG | 0604, 50);
+
+	f->info.uid = f->info.gid = 77;
+	assert_true(sfs_inode_is_readable(sfs_inode_of(n)));
+	f->info.more_groups = true;
+	assert_false(sfs_inode_is_readable(sfs_inode_of(n)));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
@@ -218,6 +229,7 @@ int main(void)
 		T(test_content_of_a_file_that_was_replaced),
 		T(test_a_file_that_is_made_is_another),
 		T(test_content_is_not_older_than_a_change),
+		T(test_rights_where_not_all_groups_are_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -375,6 +377,42 @@ static void what_is_dead_does_not_come_up(void **state)
 	ask_getattr(f, "", &b);
 	run_until(f, &b.done);
 	assert_int_equal(b.err, -ESTALE);
+}
+
+#define MANY_GROUPS 300 /* their numbers are longer than 1 KiB of text */
+
+/* Only root may choose its groups. */
+static void check_many_groups(struct fixture *f)
+{
+	gid_t many[MANY_GROUPS], mine[NGROUPS_MAX];
+	int n = getgroups(NGROUPS_MAX, mine);
+	const struct sbx_remote_info *info;
+	struct answer a = {0};
+
+	for (int i = 0; i < MANY_GROUPS; i++)
+		many[i] = 70000 + (gid_t)i;
+	if (setgroups(MANY_GROUPS, many) < 0)
+		skip();
+	ask_getattr(f, "", &a);
+	run_until(f, &a.done);
+	assert_int_equal(setgroups((size_t)n, mine), 0);
+	assert_int_equal(a.err, 0);
+	info = sbx_remote_info(f->r);
+	assert_true(info->more_groups);
+	assert_int_equal(info->nr_groups, SBX_HELLO_GROUPS);
+}
+
+static void that_there_are_more_groups_is_known(void **state)
+{
+	check_many_groups(*state);
+}
+
+static void plain_mode_bears_many_groups(void **state)
+{
+	struct fixture *f = *state;
+
+	sbx_remote_set_plain(f->r, "none is wanted");
+	check_many_groups(f);
 }
 
 /* One that ends as soon as it is up is started at once the first time, and then
@@ -754,6 +792,8 @@ int main(void)
 		T(a_cut_loses_and_doubles_nothing),
 		T(a_new_helper_is_a_new_epoch),
 		T(failures_keep_their_order),
+		T(that_there_are_more_groups_is_known),
+		T(plain_mode_bears_many_groups),
 		T(one_that_keeps_ending_is_not_started_in_a_rush),
 		T(an_error_of_the_helper_is_only_an_error),
 		T(what_is_dead_does_not_come_up),

@@ -46,8 +46,11 @@ static const char *const op_names[SBX_STATS_OPS] = {
 	[SBX_OP_RESIZE] = "resize",
 	[SBX_OP_CREDIT] = "credit",
 	[SBX_OP_CREDIT_ONE] = "credit_one",
+	[SBX_OP_CLOSE_OUTPUT] = "close_output",
+	[SBX_OP_HANGUP] = "hangup",
 	[SBX_OP_PORTS] = "ports",
 	[SBX_OP_PORT_WATCH] = "port_watch",
+	[SBX_OP_REPORT] = "report",
 };
 
 const char *sbx_wire_op_name(unsigned int op)

@@ -216,6 +216,17 @@ class Stats(unittest.TestCase):
         self.assertEqual(of("request_seconds_bucket", op="mkdir", le="0.2"), 0)
         self.assertGreaterEqual(of("request_seconds_sum", op="mkdir"), 0.3)
 
+    def test_every_request_is_counted(self):
+        def ask():
+            os.close(os.open(self.m.path("t", "events"), os.O_RDONLY))
+            terminal = self.m.path("t", "terminals", "x")
+            os.mkdir(terminal)
+            os.rmdir(terminal)
+        of = self.moved(ask)
+        self.assertGreaterEqual(
+            of("requests_total", sandbox="t", op="report"), 1)
+        self.assertEqual(of("requests_total", sandbox="t", op="hangup"), 1)
+
     def test_what_is_told_does_not_grow_with_sandboxes(self):
         """but for the few lines of each that is in use"""
         def families():

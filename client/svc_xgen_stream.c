@@ -23,7 +23,7 @@
 /* for trying again */
 #define PATIENCE_MS 15000
 #define MAX_SIDECAR 3 /* times that the sidecar may be out of reach */
-#define MAX_RUNTIME 3 /* ... that what commands run in is not found */
+#define MAX_RUNTIME 3 /* ... that nothing could be started there */
 #define START_ID    1 /* of the only request on each connection */
 #define CONFIRM_MS  10000
 
@@ -122,7 +122,8 @@ static void stream_on_error(struct xgen_stream *s, const struct sbx_xgen_msg *m)
 	if (sbx_xgen_read_error(m, &s->why) < 0)
 		sbx_error_set(&s->why, -EIO, "the sandbox refused a command");
 	/* a sandbox that has just been made may not be all there yet */
-	if (s->why.err == -EOPNOTSUPP && ++s->no_runtime < MAX_RUNTIME) {
+	if ((s->why.err == -EOPNOTSUPP || s->why.retry == SBX_RETRY_LATER) &&
+	    ++s->no_runtime < MAX_RUNTIME) {
 		s->base.phase = PHASE_CONNECT;
 		sbx_ws_close(s->base.ws);
 	} else {

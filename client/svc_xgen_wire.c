@@ -157,6 +157,7 @@ static const struct {
 	{"too many links", -ELOOP},
 	{"too many levels of symbolic links", -ELOOP},
 	{"invalid argument", -EINVAL},
+	{"argument list too long", -E2BIG},
 	{"no space left on device", -ENOSPC},
 	{"disk quota exceeded", -EDQUOT},
 	{"read-only file system", -EROFS},
@@ -208,6 +209,11 @@ int sbx_xgen_read_error(const struct sbx_xgen_msg *m, struct sbx_error *e)
 		      w[1].text ? w[1].text : "",
 		      (int)(w[0].text_len < 40 ? w[0].text_len : 40),
 		      w[0].text ? w[0].text : "no reason given");
+	/* nothing was started, for a reason that may have passed soon, such
+	 * as too many processes, or one that is just ending */
+	if (e->err == -EIO && w[0].text &&
+	    name_is("exec_failed", w[0].text, w[0].text_len))
+		e->retry = SBX_RETRY_LATER;
 	return 0;
 }
 

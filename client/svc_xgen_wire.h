@@ -55,7 +55,8 @@ int sbx_xgen_read(struct sbx_xgen_msg *m, const void *data, size_t len);
 int sbx_xgen_read_ack(const struct sbx_xgen_msg *m, uint32_t *ret_process);
 /* Of ExecExit: 0..255, or -1 for "by a signal". */
 int sbx_xgen_read_exit(const struct sbx_xgen_msg *m, int *ret_exit_code);
-/* Of Error: fills e with an errno taken from the end of its text. */
+/* Of Error: fills e with an errno taken from the end of its text, and whether
+ * the same may work later. */
 int sbx_xgen_read_error(const struct sbx_xgen_msg *m, struct sbx_error *e);
 
 /* The payload of an answer to FsList; the caller frees *ret. */

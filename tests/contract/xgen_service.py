@@ -186,6 +186,15 @@ def case_slow_start():
         good(d.ask('exec', box['id'], 'true'))
 
 
+def case_too_busy_to_start_for_a_moment():
+    """a command that was refused has not begun"""
+    with Standin('busy') as s, Drive(source(s)) as d:
+        box = made(d)
+        r = good(d.ask('exec', box['id'], 'echo on'))
+        assert 'on' in str(r), r
+        assert s.counts()['start'] == 3
+
+
 def case_start_in_vain_leaves_nothing():
     with Standin('never-runs') as s, Drive(source(s)) as d:
         d.proc.stdin.write('timeout 2000\n')

@@ -8,6 +8,7 @@ TRAITs:
   no-apikey          the key must be exchanged for a token
   short-token        tokens live for 3 s: they must be renewed
   slow-start         a sandbox is "starting" for 0.5 s, then not ready yet
+  busy               the first two commands are refused
   never-runs         a sandbox is "starting" for ever
   lose-create        the connection breaks after creating, before the answer
   flaky              every second GET breaks the connection
@@ -44,7 +45,7 @@ KEY = os.environ.get('STANDIN_KEY', 'right-key')
 traits = set(sys.argv[1:])
 sandboxes, tokens = {}, {}
 counts = {'get': 0, 'all': 0, 'create': 0, 'token': 0, 'delete': 0,
-          'bearer': 0, 'apikey': 0, 'term': 0}
+          'bearer': 0, 'apikey': 0, 'term': 0, 'start': 0}
 
 
 def allowed(request):
@@ -210,6 +211,12 @@ class Connection:
             await self.say(3, channel, ident, msgpack.packb({
                 'message': 'start pty: operation not permitted',
                 'code': 'exec_failed'}))
+            return
+        counts['start'] += 1
+        if 'busy' in traits and counts['start'] <= 2:
+            await self.say(3, channel, ident, msgpack.packb(
+                {'code': 'exec_failed', 'message': 'fork/exec /usr/bin/nsenter'
+                 ': resource temporarily unavailable'}))
             return
         env = dict(PATH='/usr/bin:/bin', HOME='/tmp', **p.get('env', {}))
         try:

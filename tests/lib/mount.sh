@@ -3,12 +3,13 @@
 #	$T  temporary folder	$M  mountpoint	$BOX  sandbox "t"  $W  its files
 #
 # Everything is taken down on exit, and what is left behind fails the test.
+# With SBXFS_SERVICE mount_one mounts that service's stand-in.
 set -eu
 : "${SBXFS_BUILD:?is the meson build folder}"
 T=$(mktemp -d "${TMPDIR:-/tmp}/sbxfs-test.XXXXXX")
 M=$T/mnt BOX=$M/t W=$M/t/workspace
 mkdir "$M" "$T/sandboxes"
-daemon=
+daemon= standin=
 
 fail() {
 	echo "FAIL: $*" >&2
@@ -34,8 +35,32 @@ is_mounted() { grep -q " $M fuse" /proc/mounts; }
 
 # mount_local [OPTION ...]: the bundled agent, in the foreground mode
 mount_local() {
-	"$SBXFS_BUILD/sbxfs" -f "$@" "local:$T/sandboxes" "$M" \
-		>"$T/log" 2>&1 &
+	mount_source "$@" "local:$T/sandboxes"
+}
+
+# mount_one [OPTION ...]: the same, or the stand-in of a service
+mount_one() {
+	if [ "${SBXFS_SERVICE:-xgen}" = xgen ]; then
+		mount_local "$@"
+		return
+	fi
+	STANDIN_KEY=test-key /usr/bin/python3 \
+		"$(dirname "$0")/../services/$SBXFS_SERVICE.py" --stay \
+		--dir "$T/sandboxes" ${STANDIN_TRAITS:-} \
+		>"$T/ready" 2>"$T/standin.log" &
+	standin=$!
+	wait_for 60 is_ready_or_dead
+	port=$(sed -n 's/^ready //p' "$T/ready")
+	[ -n "$port" ] || { cat "$T/standin.log" >&2; fail "no stand-in"; }
+	export SBXFS_API_KEY=test-key XDG_STATE_HOME="$T"
+	mount_source "$@" "$SBXFS_SERVICE+http://127.0.0.1:$port"
+}
+
+is_ready_or_dead() { [ -s "$T/ready" ] || is_gone $standin; }
+
+# mount_source [OPTION ...] SOURCE
+mount_source() {
+	"$SBXFS_BUILD/sbxfs" -f "$@" "$M" >"$T/log" 2>&1 &
 	daemon=$!
 	wait_for 60 is_mounted_or_dead
 	is_mounted || { cat "$T/log" >&2; fail "sbxfs did not mount"; }
@@ -71,6 +96,10 @@ clean_up() {
 		done
 		is_gone $daemon || { echo "FAIL: sbxfs goes on" >&2
 			kill -9 $daemon; status=1; }
+	fi
+	if [ -n "$standin" ]; then
+		kill $standin
+		wait $standin
 	fi
 	if pgrep -f "$T/" >/dev/null; then
 		sleep 0.5

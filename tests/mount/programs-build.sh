@@ -1,7 +1,7 @@
 #!/bin/sh
 # a C build with make, locally on the mount and by exec in the sandbox
 . "$(dirname "$0")/../lib/mount.sh"
-mount_local
+mount_one
 mkdir "$BOX" "$T/proj"
 cd "$T/proj"
 i=0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # git init, commit, clone, branch, gc and fsck on the mount
 . "$(dirname "$0")/../lib/mount.sh"
-mount_local
+mount_one
 mkdir "$BOX"
 export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@example.org
 export GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@example.org

@@ -1,7 +1,7 @@
 #!/bin/sh
 # rsync -a both ways finds no difference afterwards, by checksum
 . "$(dirname "$0")/../lib/mount.sh"
-mount_local
+mount_one
 mkdir "$BOX"
 
 src=$T/src

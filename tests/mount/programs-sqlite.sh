@@ -1,7 +1,7 @@
 #!/bin/sh
 # sqlite3 writes a database on the mount, with rollback journal and with WAL
 . "$(dirname "$0")/../lib/mount.sh"
-mount_local
+mount_one
 mkdir "$BOX"
 for mode in delete wal; do
 	sqlite3 "$W/$mode.db" "PRAGMA journal_mode=$mode;" >/dev/null

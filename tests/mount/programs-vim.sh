@@ -1,7 +1,7 @@
 #!/bin/sh
 # vim saves with a backup; a swap file comes and goes; nothing else is left
 . "$(dirname "$0")/../lib/mount.sh"
-mount_local
+mount_one
 mkdir "$BOX"
 printf 'one\ntwo\n' >"$W/text"
 vim -u NONE -es -c 'set backup writebackup backupext=~ backupskip= fsync' \

@@ -160,6 +160,7 @@ static void on_settled(void *arg)
 static void on_barrier(void *arg, int err, struct sbx_rd *rd)
 {
 	struct telling *t = arg;
+	const struct sbx_error *why;
 
 	/* what the old one was told is told to another, before this */
 	if (err == -ERESTART && !t->renews && t->tries++ < SFS_MAX_RESTARTS) {
@@ -169,10 +170,13 @@ static void on_barrier(void *arg, int err, struct sbx_rd *rd)
 	/* of another helper it is as good */
 	if (err == -ERESTART)
 		err = t->renews ? 0 : -EIO;
+	/* it cannot be asked for files at all: so nothing waits to be done */
+	if (err == -EOPNOTSUPP)
+		err = 0;
+	why = sbx_remote_error(t->sb->remote);
 	if (err && !t->error.err)
-		sbx_error_set(&t->error, err,
-			      "the sandbox was not reached again: %s",
-			      strerror(-err));
+		sbx_error_set(&t->error, err, "the sandbox is not reached: %s",
+			      why->err == err ? why->text : strerror(-err));
 	if (t->renews && !t->sb->closing)
 		sfs_sandbox_settle(t->sb, on_settled, t);
 	else

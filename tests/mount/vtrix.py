@@ -122,6 +122,10 @@ class Vtrix(unittest.TestCase):
             self.assertEqual(e.exception.errno, errno.EAGAIN)
             self.assertLess(time.monotonic() - start, SOON)
         self.assertIn("stopped", self.status("last_error"))
+        with self.assertRaises(OSError) as e:
+            self.tell("update", '{"cpu":"2"}')
+        self.assertEqual(e.exception.errno, errno.EAGAIN)
+        self.assertIn("stopped", self.status("last_error"))
         self.tell("status", "start\n")
         self.assertEqual(self.m.run("t", "cat kept"), b"kept\n")
 
@@ -138,7 +142,13 @@ class Vtrix(unittest.TestCase):
                 what()
             self.assertEqual(e.exception.errno, errno.EOPNOTSUPP)
         self.assertIn("needs the helper", self.status("helper"))
+        # what the gateway does by itself it does
         self.tell("keepalive", "80000\n")
+        self.tell("update", '{"cpu":"2"}')
+        self.assertEqual(json.loads(self.read(self.path("update"))),
+                         {"cpu": "2"})
+        self.tell("configure", '{"env":{"A":"b"}}')
+        self.tell("status", "restart\n")
         self.tell("status", "stop\n")
         self.assertEqual(self.status("state"), "stopped")
 

@@ -27,10 +27,19 @@ static struct ctl_node *node_of(struct sfs_node *n)
  * The kernel lets one write(2) to an inode after the other, and whoever waits
  * for his turn cannot be interrupted.  So what can be written is an inode of
  * its own for each look-up: nobody waits for what somebody else waits for.
+ * One that all have closed is given to the next who looks: the kernel, which
+ * still knows it, looks twice when it finds another.
  */
 static bool is_apart(const struct ctl_type *type)
 {
 	return type->file && type->file->write;
+}
+
+/* Nobody else is about to open it, and no pages would come in sight. */
+static bool is_free(const struct ctl_node *n)
+{
+	return !is_apart(n->type) ||
+	       (n->idle && !(n->paged && n->type->length));
 }
 
 /* list belongs to the owner, the most special that is given. */
@@ -41,8 +50,9 @@ static struct ctl_node *node_get(struct ctl_node **list,
 {
 	struct ctl_node *n;
 
-	for (n = is_apart(type) ? NULL : *list; n; n = n->next)
-		if (n->type == type) {
+	for (n = *list; n; n = n->next)
+		if (n->type == type && is_free(n)) {
+			n->idle = false;
 			n->refs++;
 			return n;
 		}

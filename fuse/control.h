@@ -33,14 +33,14 @@ struct ctl_file_type {
 	void (*settle)(struct ctl_file *f, struct ctl_op *op);
 	/*
 	 * Files that hold a value: puts the text into f->text, now or later,
-	 * and then calls ctl_file_loaded.
+	 * and then calls ctl_file_loaded.  Absent: there is nothing to read.
 	 */
 	void (*load)(struct ctl_file *f);
 	/* Streams have these instead.  read answers; poll gives POLL* bits */
 	void (*read)(fuse_req_t req, struct ctl_file *f, size_t size,
 		     bool nonblock);
 	unsigned int (*poll)(struct ctl_file *f);
-	/* answers, with sfs_wait or at once; absent: EBADF, by the mode */
+	/* answers, with sfs_wait or at once; absent: EACCES on opening */
 	void (*write)(fuse_req_t req, struct ctl_file *f, const char *data,
 		      size_t size);
 	void (*flush)(fuse_req_t req, struct ctl_file *f); /* may be absent */
@@ -85,13 +85,16 @@ struct ctl_node {
 	bool known; /* the kernel holds it: that is one reference */
 	bool paged; /* the kernel may hold pages of it since it was last shown
 		     */
+	unsigned int opens; /* open files of it */
+	bool idle;	    /* it had some, and was not looked up since */
 	struct ctl_node **list, *next;	     /* those of the same owner */
 	struct ctl_node *all_next, **all_at; /* those of the mount */
 };
 
 /*
- * The node of that type of that owner, made if need be (always, of a file that
- * can be written); one reference is the caller's.  NULL: no memory.
+ * The node of that type of that owner, made if need be (of a file that can be
+ * written, if others may use it); one reference is the caller's.  NULL: no
+ * memory.
  */
 struct ctl_node *ctl_node_of_mount(struct sfs_mount *m,
 				   const struct ctl_type *type);

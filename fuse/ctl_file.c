@@ -18,6 +18,8 @@ struct ctl_file *ctl_file_new(struct ctl_node *n, size_t size)
 	if (!f)
 		return NULL;
 	n->refs++;
+	n->opens++;
+	n->idle = false;
 	f->node = n;
 	f->type = n->type->file;
 	f->refs = 1;
@@ -48,6 +50,7 @@ void ctl_file_unref(struct ctl_file *f)
 void ctl_file_close(struct ctl_file *f)
 {
 	f->closed = true;
+	f->node->idle = --f->node->opens == 0;
 	*f->at = f->next;
 	if (f->next)
 		f->next->at = f->at;
@@ -223,6 +226,11 @@ static void file_open(fuse_req_t req, struct sfs_node *node,
 	struct ctl_file *f;
 	int r = ctl_node_check(n);
 
+	/* the kernel lets root pass; as in cgroupfs that is no use to him */
+	if (r == 0 && (fi->flags & O_ACCMODE) != O_RDONLY &&
+	    !n->type->file->write)
+		r = -EACCES;
+
 	f = r < 0 ? NULL : ctl_file_new(n, n->type->file->size);
 	if (!f) {
 		fuse_reply_err(req, r < 0 ? -r : ENOMEM);
@@ -278,7 +286,7 @@ static void file_read(fuse_req_t req, struct sfs_node *node, size_t size,
 		fuse_reply_err(req, -r);
 	else if (f->type->read)
 		f->type->read(req, f, size, fi->flags & O_NONBLOCK);
-	else if (!f->type->load) /* root may open what can only be written */
+	else if (!f->type->load) /* nothing to read, and no error for grep -r */
 		fuse_reply_buf(req, NULL, 0);
 	else if (file_would_block(f, fi->flags))
 		fuse_reply_err(req, EAGAIN);
@@ -292,8 +300,8 @@ static void file_write(fuse_req_t req, struct sfs_node *node, const char *data,
 	struct ctl_file *f = ctl_file_of(fi);
 	int r = ctl_node_check(f->node);
 
-	if (r < 0 || !f->type->write) {
-		fuse_reply_err(req, r < 0 ? -r : EBADF);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
 		return;
 	}
 	if (f->state == CTL_LOADED) {

@@ -532,7 +532,7 @@ static void own_touch(fuse_req_t req, struct ctl_node *n, bool now)
 const struct ctl_type *ctl_own_file_type(unsigned int flags)
 {
 	static const struct ctl_type r = OWN_FILE(0400, value_r);
-	static const struct ctl_type w = OWN_FILE(0200, value_w);
+	static const struct ctl_type w = OWN_FILE(0600, value_w);
 	static const struct ctl_type rw = OWN_FILE(0600, value_rw);
 	static const struct ctl_type flow = OWN_FILE(0400, stream_r);
 	static const struct ctl_type told = OWN_FILE(0600, stream_rw);

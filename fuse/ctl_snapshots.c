@@ -233,7 +233,7 @@ static const struct ctl_file_type restore_file = {.write = restore_write};
 
 static const struct ctl_type snapshots_restore = {
 	.name = "restore",
-	.mode = S_IFREG | 0200,
+	.mode = S_IFREG | 0600,
 	.present = restore_present,
 	.ops = &ctl_file_ops,
 	.file = &restore_file,

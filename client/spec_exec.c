@@ -19,7 +19,7 @@
  * commands in it find their input empty as always.
  */
 #define ARGUMENT_MAX (120 * 1024)
-#define MAX_ARGS     4096
+#define MAX_ARGS     65536
 #define MAX_ENV	     1024
 
 #define SPEC_NO_MEMORY "out of memory"
@@ -75,6 +75,16 @@ static int spec_bad(struct sbx_error *reterr, const char *key, const char *want)
 			     want);
 }
 
+static int spec_check_count(const char *key, size_t n, size_t max,
+			    struct sbx_error *reterr)
+{
+	return n <= max
+		       ? 0
+		       : sbx_error_set(reterr, -E2BIG,
+				       "exec: \"%s\" has more than %zu members",
+				       key, max);
+}
+
 /* a string value as C string; jansson refuses NUL in strings by itself */
 static int spec_string(char **ret, const char *key, json_t *v,
 		       struct sbx_error *reterr)
@@ -92,8 +102,10 @@ static int spec_argv(struct sbx_exec_spec *spec, json_t *v,
 	size_t total = 0;
 	char *end;
 
-	if (!json_is_array(v) || n == 0 || n > MAX_ARGS)
+	if (!json_is_array(v) || n == 0)
 		return spec_bad(reterr, "argv", "a list of strings");
+	if (spec_check_count("argv", n, MAX_ARGS, reterr) < 0)
+		return reterr->err;
 	spec->argv = calloc(n + 1, sizeof(*spec->argv));
 	if (!spec->argv)
 		return sbx_error_set(reterr, -ENOMEM, SPEC_NO_MEMORY);
@@ -128,8 +140,10 @@ static int spec_env(struct sbx_exec_spec *spec, json_t *v,
 	const char *key;
 	json_t *value;
 
-	if (!json_is_object(v) || json_object_size(v) > MAX_ENV)
+	if (!json_is_object(v))
 		return spec_bad(reterr, "env", "an object of strings");
+	if (spec_check_count("env", json_object_size(v), MAX_ENV, reterr) < 0)
+		return reterr->err;
 	spec->env = calloc(json_object_size(v) + 1, sizeof(*spec->env));
 	if (!spec->env)
 		return sbx_error_set(reterr, -ENOMEM, SPEC_NO_MEMORY);

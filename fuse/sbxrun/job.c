@@ -1,16 +1,18 @@
 /*
- * The command: started through jobs/new, then its streams are carried, one of
- * the outputs by the first thread, which also gets the signals and passes
- * them on, the others by a thread each.
+ * The command: started through jobs/new, then its streams are carried, the
+ * output, or one of them, by the first thread, which also gets the signals and
+ * passes them on, the others by a thread each.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fuse/sbxrun/sbxrun.h"
@@ -24,6 +26,7 @@ struct pump {
 	struct job *job;
 	const char *name; /* of the stream in jobs/N */
 	int from, to;
+	bool failed; /* what came could not be passed on */
 	pthread_t thread;
 	char data[PIECE];
 };
@@ -134,7 +137,8 @@ static void job_start(struct job *j, const char *box, const char *spec)
 /* Nobody reads ours: nobody reads the command's. */
 static void output_end(struct pump *p, int err)
 {
-	if (err != EPIPE)
+	p->failed = err != EPIPE;
+	if (p->failed)
 		fprintf(stderr, "sbxrun: %s: %s\n", p->name, strerror(err));
 	if (job_tell(p->job, p->name, "close\n") < 0)
 		job_tell(p->job, "signal", "PIPE\n");
@@ -311,6 +315,14 @@ static void pump_open(struct pump *p, const char *name, int from, int to)
 		run_fail("jobs/%u/%s: %s", job.number, name, strerror(errno));
 }
 
+/* Whether what both outputs give goes to one open file. */
+static bool is_one_file(int a, int b)
+{
+	pid_t self = getpid();
+
+	return syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
+}
+
 static void pump_start(struct pump *p, void *(*fn)(void *arg))
 {
 	if (pthread_create(&p->thread, NULL, fn, p) != 0)
@@ -319,6 +331,7 @@ static void pump_start(struct pump *p, void *(*fn)(void *arg))
 
 int job_run(const struct run_options *o, const char *box, const char *spec)
 {
+	bool apart = !o->tty && !is_one_file(STDOUT_FILENO, STDERR_FILENO);
 	sigset_t signals;
 	int exit_code, status;
 
@@ -327,8 +340,9 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 	job_start(&job, box, spec);
 	if (o->tty)
 		term_raw();
-	pump_open(&job.out, "stdout", -1, STDOUT_FILENO);
-	pump_start(&job.out, on_output);
+	pump_open(&job.out, apart ? "stdout" : "output", -1, STDOUT_FILENO);
+	if (apart)
+		pump_start(&job.out, on_output);
 	if (!o->no_input) {
 		pump_open(&job.in, "stdin", STDIN_FILENO, -1);
 		pump_start(&job.in, on_input);
@@ -336,12 +350,12 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 	signals_pass_on(&signals);
 	/* while it runs, not when it has ended: that is waited for */
 	exit_code = job_open(&job, "exit_code", O_RDONLY);
-	if (!o->tty)
+	if (apart)
 		pump_open(&job.err, "stderr", -1, STDERR_FILENO);
 	close(job.start); /* which is waited for: now there is time */
-	if (!o->tty)
-		on_output(&job.err);
+	on_output(apart ? &job.err : &job.out);
 	status = job_wait(exit_code);
-	pthread_join(job.out.thread, NULL);
-	return status;
+	if (apart)
+		pthread_join(job.out.thread, NULL);
+	return job.out.failed || job.err.failed ? EXIT_OURS : status;
 }

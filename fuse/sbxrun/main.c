@@ -2,6 +2,7 @@
  * sbxrun's command line.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,12 +58,22 @@ static void add_env(struct run_options *o, const char *arg)
 	o->env[o->nr_env++] = pair;
 }
 
-static bool is_null_or_closed(int fd)
+/* The numbers of closed streams must not become those of control files.  What
+ * is put there cannot be used either. */
+static void streams_fill(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			_exit(EXIT_OURS); /* there is nobody to tell */
+}
+
+static bool is_null(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) < 0 ||
-	       (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == makedev(1, 3);
 }
 
 static int parse(struct run_options *o, int argc, char **argv)
@@ -106,7 +117,7 @@ static int parse(struct run_options *o, int argc, char **argv)
 		tty = !o->no_input && isatty(STDIN_FILENO) &&
 		      isatty(STDOUT_FILENO) && term_is_ours();
 	o->tty = tty;
-	if (is_null_or_closed(STDIN_FILENO))
+	if (is_null(STDIN_FILENO))
 		o->no_input = true;
 	return *o->argv ? 0 : -1;
 }
@@ -117,6 +128,7 @@ int main(int argc, char **argv)
 	char *box, *cwd, *spec;
 	int status;
 
+	streams_fill();
 	o.env = calloc((size_t)argc + 1, sizeof(*o.env));
 	if (!o.env)
 		run_fail("out of memory");

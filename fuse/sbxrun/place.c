@@ -83,15 +83,47 @@ static char *box_at(const char *path, size_t n)
 	return NULL;
 }
 
-/*
- * Whether it is the top of a mount and holds sandboxes, or folders of them in
- * a mount of several services.  Asking for a name that it has not may mean to
- * ask the service.
- */
-static bool path_holds_boxes(const char *path)
+/* Whether that is below the files of a sandbox, if it is in one. */
+static bool leads_to_files(const char *rest)
 {
-	return path_has(path, ".sbxfs") &&
-	       (path_has(path, "new") || !path_is_box(path));
+	static const char *const tops[] = {"/workspace", "/root"};
+
+	for (size_t i = 0; i < sizeof(tops) / sizeof(tops[0]); i++) {
+		size_t n = strlen(tops[i]);
+
+		if (!strncmp(rest, tops[i], n) && (!rest[n] || rest[n] == '/'))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether the top of a mount holds sandboxes, or folders of them in a mount of
+ * several services.  Asking for "new" goes to the mount each time, and for a
+ * name that is not there to the service.
+ */
+static bool top_holds_boxes(const char *path)
+{
+	return path_has(path, "new") || !path_is_box(path);
+}
+
+/* In a mount of one sandbox, what is in it may look like one, its files like
+ * anything. */
+static char *box_below(const char *top, const char *path)
+{
+	size_t n = strcmp(top, "/") ? strlen(top) : 0;
+	size_t next = next_name(path, n);
+	char *box = path[n] ? box_at(path, next) : NULL;
+
+	if (box && !leads_to_files(path + n))
+		return box;
+	if (!top_holds_boxes(top)) {
+		free(box);
+		return box_at(path, n);
+	}
+	if (!box && path[next])
+		box = box_at(path, next_name(path, next));
+	return box;
 }
 
 /* The sandbox's folder that path leads through, or NULL. */
@@ -100,15 +132,10 @@ static char *box_of(const char *path, dev_t dev)
 	size_t n = top_length(path, dev);
 	char *top = path_prefix(path, n), *box = NULL;
 
-	bool is_above = top && path_holds_boxes(top);
-
+	if (top)
+		box = path_has(top, ".sbxfs") ? box_below(top, path)
+					      : box_at(path, n);
 	free(top);
-	if (!is_above)
-		return box_at(path, n);
-	for (int depth = 0; depth < 2 && path[n] && !box; depth++) {
-		n = next_name(path, n);
-		box = box_at(path, n);
-	}
 	return box;
 }
 

@@ -129,8 +129,8 @@ struct sfs_files {
 	uint32_t changes; /* sent and not answered */
 	size_t unacked;	  /* bytes of writes among them */
 	struct sfs_calls throttled;
-	/* making.h: a file that only its maker may have, on its way, and who
-	 * waits to learn whether it has */
+	/* making.h: a lock of git's, on its way, and who waits to learn
+	 * whether its maker has it */
 	struct sfs_inode *claim;
 	struct sfs_calls claimed;
 	/* ... or has not, which it was not told yet, and who that is */

@@ -15,7 +15,8 @@
 #include "fuse/tell.h"
 #include "fuse/tree.h"
 
-#define LOCK_END ".lock"
+#define LOCK "index.lock" /* git's, ... */
+#define HEAD "HEAD"	  /* ... in a folder that has this */
 
 struct sfs_making {
 	struct sfs_inode *dir; /* referenced */
@@ -23,15 +24,22 @@ struct sfs_making {
 	uint32_t flags, mode, umask;
 	pid_t maker, opener; /* opener: is about to open it; 0: it has */
 	uint32_t tries;
-	bool is_lock;
 	size_t len;
 	char name[];
 };
 
 /* ---- here ---- */
 
+static bool is_lock(const struct sfs_call *c)
+{
+	return c->len == sizeof(LOCK) - 1 && !memcmp(c->name, LOCK, c->len) &&
+	       sfs_entries_find(&c->inode->dir->entries, HEAD,
+				sizeof(HEAD) - 1);
+}
+
 /* All that is known says that it can be made, and what is known is no older
- * than what may be shown.  (Other file systems may be read-only.) */
+ * than what may be shown.  (Other file systems may be read-only.)  Whether
+ * nobody else has made it is known by asking only. */
 static bool may_make(const struct sfs_call *c)
 {
 	static const int slow = O_SYNC | O_DSYNC | O_DIRECT;
@@ -46,7 +54,8 @@ static bool may_make(const struct sfs_call *c)
 	       sfs_files_are_fresh(c->files) &&
 	       sfs_inode_is_writable(c->inode) &&
 	       sfs_inode_is_searchable(c->inode) &&
-	       !sfs_entries_find(&d->entries, c->name, c->len);
+	       !sfs_entries_find(&d->entries, c->name, c->len) &&
+	       (!(flags & O_EXCL) || is_lock(c));
 }
 
 /* Its number, and times, are nobody's: none of them is shown. */
@@ -66,14 +75,6 @@ static struct sfs_inode *make_inode(const struct sfs_call *c)
 	return sfs_cache_make(dir->dir, c->name, c->len, &attr);
 }
 
-static bool is_lock(const struct sfs_call *c)
-{
-	static const size_t end = sizeof(LOCK_END) - 1;
-
-	return c->flags & O_EXCL && c->len > end &&
-	       !memcmp(c->name + c->len - end, LOCK_END, end);
-}
-
 static struct sfs_making *making_new(const struct sfs_call *c)
 {
 	struct sfs_making *m = calloc(1, sizeof(*m) + c->len);
@@ -82,7 +83,6 @@ static struct sfs_making *making_new(const struct sfs_call *c)
 		return NULL;
 	m->dir = sfs_inode_ref(c->inode);
 	m->flags = c->flags;
-	m->is_lock = is_lock(c);
 	m->mode = c->mode;
 	m->umask = c->umask;
 	m->maker = m->opener = fuse_req_ctx(c->req)->pid;
@@ -160,7 +160,7 @@ bool sfs_making_is_opened(const struct sfs_inode *i, pid_t asker)
 
 bool sfs_making_is_lock(const struct sfs_inode *i)
 {
-	return sfs_inode_is_making(i) && i->file->making->is_lock &&
+	return sfs_inode_is_making(i) && i->files->claim == i &&
 	       i->file->nr_pieces == 1;
 }
 
@@ -193,8 +193,8 @@ int sfs_making_send(struct sfs_making *m, sbx_reply_fn *done, void *arg)
 	sbx_put_u64(b, m->umask);
 	sbx_remote_ahead(f->remote,
 			 sbx_remote_submit(f->remote, done, NULL, arg));
-	/* who makes a lock goes on through its folder at once */
-	if (m->is_lock)
+	/* git goes on through its folder at once */
+	if (f->claim == h->inode)
 		sfs_attr_foresee(m->dir);
 	else
 		sfs_attr_touch_dir(m->dir);

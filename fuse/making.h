@@ -6,15 +6,17 @@
  * then it has no number there: it is found by its name here, and asked about
  * by its handle.
  *
- * CLAIMS.  One that nobody else may have (O_EXCL) may be a lock.  If another
- * has it there after all, whoever believes to hold it must not change anything:
- * so while one is on its way every other change waits for it, and fails with
- * it, and its own do until it was told.
+ * One that nobody else may have (O_EXCL) is asked for: who finds out later that
+ * another has it may have done what is the other's to do by then, and a shell
+ * (set -C) does not look at close at all.
  *
- * LOCKS.  A lock file (O_EXCL, and ".lock" at its end, as git makes them) is
- * often closed empty and removed a moment later.  Closing it does not wait, and
- * removing it goes along with making it, and fails with it.  Meanwhile its
- * folder is shown as it will be (sfs_attr_foresee).
+ * GIT'S LOCK on its index (index.lock, O_EXCL) is the exception, since it is
+ * made and removed by each "git status", and every change that it guards goes
+ * through this mount.  While it is on its way every other change waits for it,
+ * and fails with it if another has it there after all; its maker's own do until
+ * git was told.  It is often closed empty and removed a moment later: closing
+ * it does not wait, and removing it goes along with making it, and fails with
+ * it.  Meanwhile its folder is shown as it will be (sfs_attr_foresee).
  *
  * Loop thread only.
  */
@@ -37,14 +39,14 @@ static inline bool sfs_inode_is_making(const struct sfs_inode *i)
 /* The kernel asks, once, for the mode of what it has just created to know
  * whether it may be opened; whoever asks after that is shown what is true. */
 bool sfs_making_is_opened(const struct sfs_inode *i, pid_t asker);
-/* An empty lock file: closing it waits for nothing. */
+/* An empty lock of git's, on its way: closing it waits for nothing. */
 bool sfs_making_is_lock(const struct sfs_inode *i);
 /* The handle by which this entry's file (NULL: none) is being made, or NULL. */
 struct sfs_handle *sfs_making_handle(const struct sfs_entry *e);
 
 /*
- * Whether this change has to wait for another's claim: then c->resume is called
- * when that is decided, with -EIO if it failed.
+ * Whether this change has to wait for the lock: then c->resume is called when
+ * that is decided, with -EIO if another has it.
  */
 bool sfs_claim_wait(struct sfs_call *c);
 static inline bool sfs_claim_is_open(const struct sfs_files *f)

@@ -341,23 +341,37 @@ static void test_known_is_shown_for_a_second_where_nothing_is_pushed(void **s)
 	assert_int_equal(f->sent[SBX_OP_BARRIER], 1);
 }
 
-/* The file that nobody else may have cannot be made, whatever helper is asked:
- * whoever waits for that goes on. */
-static void test_who_waits_for_a_claim_hears_of_failure(void **s)
+/* A folder where all names are known, and nothing is pushed. */
+static struct sfs_node *known_folder(const char *name)
 {
-	static const char *const names[] = {"a"};
-	struct fuse_file_info fi = {.flags = O_CREAT | O_EXCL | O_WRONLY};
+	const char *const names[] = {name};
 	struct sfs_node *top = rig_root();
-	fuse_req_t r;
-	int k;
 
 	rig_list(top, rig_req());
 	fake_answer_list(f, names, 1, 10);
 	f->silent = f->info.silent = true;
 	f->heard_ms = uv_now(&f->loop);
-	r = rig_req();
-	top->ops->create(r, top, "lock", 0644, &fi);
-	rig_node_of(r);
+	return top;
+}
+
+static fuse_req_t create_alone(struct sfs_node *top, const char *name)
+{
+	struct fuse_file_info fi = {.flags = O_CREAT | O_EXCL | O_WRONLY};
+	fuse_req_t r = rig_req();
+
+	top->ops->create(r, top, name, 0644, &fi);
+	return r;
+}
+
+/* Git's lock cannot be made, whatever helper is asked: whoever waits for that
+ * goes on. */
+static void test_who_waits_for_a_claim_hears_of_failure(void **s)
+{
+	struct sfs_node *top = known_folder("HEAD");
+	fuse_req_t r;
+	int k;
+
+	rig_node_of(create_alone(top, "index.lock"));
 	r = rig_req();
 	top->ops->mkdir(r, top, "d", 0755);
 	for (k = 0; k <= SFS_MAX_RESTARTS; k++) {
@@ -366,6 +380,17 @@ static void test_who_waits_for_a_claim_hears_of_failure(void **s)
 	}
 	assert_int_equal(r->replies, 1);
 	assert_int_equal(r->err, EIO);
+}
+
+/* Nothing that is known says that nobody else makes it now. */
+static void test_exclusive_creation_is_asked_for(void **s)
+{
+	struct sfs_node *top = known_folder("a");
+	fuse_req_t r = create_alone(top, "index.lock");
+
+	assert_int_equal(r->replies, 0);
+	fake_answer(f, SBX_OP_CREATE, -EEXIST, NULL);
+	assert_int_equal(r->err, EEXIST);
 }
 
 static void test_who_waits_for_news_hears_of_failure(void **s)
@@ -533,6 +558,7 @@ int main(void)
 		T(test_unwatched_is_trusted_briefly),
 		T(test_known_is_shown_for_a_second_where_nothing_is_pushed),
 		T(test_who_waits_for_a_claim_hears_of_failure),
+		T(test_exclusive_creation_is_asked_for),
 		T(test_who_waits_for_news_hears_of_failure),
 		T(test_deleted_parent_is_found_out),
 		T(test_second_folder_brings_those_beside_it),

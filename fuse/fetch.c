@@ -230,7 +230,8 @@ static int fetch_new(struct sfs_handle *h, uint64_t offset, size_t len,
 
 /*
  * Gathers the read's bytes.  Returns how many, -EAGAIN if some are still to
- * come, or an error; a shorter count means the end of the file.
+ * come, -ENODATA if some have not been asked for, -ENOBUFS if they are in too
+ * many pieces, or an error; a shorter count means the end of the file.
  */
 static ssize_t read_gather(struct sfs_call *c, struct iovec *iov, int *ret_nr)
 {
@@ -239,7 +240,7 @@ static ssize_t read_gather(struct sfs_call *c, struct iovec *iov, int *ret_nr)
 	size_t n, skip;
 
 	*ret_nr = 0;
-	while (pos < end && *ret_nr < MAX_IOV) {
+	while (pos < end) {
 		f = fetch_find(c->handle, c, pos);
 		if (!f)
 			return -ENODATA;
@@ -256,6 +257,8 @@ static ssize_t read_gather(struct sfs_call *c, struct iovec *iov, int *ret_nr)
 			n = (size_t)(end - pos);
 		else if (!f->done && f->got < f->len && n < end - pos)
 			return -EAGAIN;
+		if (*ret_nr == MAX_IOV)
+			return -ENOBUFS;
 		iov[*ret_nr].iov_base = f->data + skip;
 		iov[(*ret_nr)++].iov_len = n;
 		pos += n;
@@ -380,6 +383,10 @@ static bool read_answer(struct sfs_call *c)
 	int nr;
 
 	n = c->req ? read_gather(c, iov, &nr) : -EINTR;
+	if (n == -ENOBUFS) { /* what nobody else waits for is fetched as one */
+		sfs_fetch_drop(c->handle);
+		n = -ENODATA;
+	}
 	if (n == -ENODATA) { /* a fetch was dropped, or ended early */
 		n = fetch_gaps(c);
 		n = n < 0 ? n : -EAGAIN;

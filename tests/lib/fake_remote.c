@@ -479,6 +479,54 @@ void fake_answer_content(struct fake *f, const struct sbx_attr *attr,
 	finish(q, 0, &b);
 }
 
+/* What of a READ was not given yet. */
+static void put_content(struct sbx_buf *b, struct fake_request *q)
+{
+	uint64_t at = q->arg[1] + q->given;
+	size_t len = (size_t)(q->arg[1] + q->arg[2] - at), k;
+	uint8_t *data = malloc(len + 1);
+
+	for (k = 0; k < len; k++)
+		data[k] = (uint8_t)(at + k);
+	sbx_put_bin(b, data, len);
+	q->given += len;
+	free(data);
+}
+
+void fake_answer_read(struct fake *f)
+{
+	struct fake_request *q = oldest(f, SBX_OP_READ);
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 2 << 20);
+	sbx_put_array(&b, 2);
+	put_content(&b, q);
+	sbx_put_bool(&b, false);
+	finish(q, 0, &b);
+}
+
+void fake_give_reads(struct fake *f)
+{
+	struct fake_request *q;
+	struct sbx_msg m;
+	struct sbx_rd rd;
+	struct sbx_buf b;
+
+	for (q = f->first; q; q = q->next) {
+		if (q->op != SBX_OP_READ || q->given)
+			continue;
+		sbx_buf_init(&b, 2 << 20);
+		sbx_put_array(&b, 1);
+		put_content(&b, q);
+		assert_int_equal(
+			sbx_msg_parse(&m, sbx_buf_at(&b), sbx_buf_len(&b)), 0);
+		rd = sbx_rd_root(&m);
+		q->part(q->arg_fn, &rd);
+		sbx_msg_release(&m);
+		sbx_buf_release(&b);
+	}
+}
+
 void fake_answer_list(struct fake *f, const char *const *names, size_t n,
 		      uint64_t ino)
 {

@@ -39,6 +39,7 @@ struct fake_request {
 	sbx_part_fn *part;
 	void *arg_fn;
 	bool quiet;
+	size_t given; /* bytes of a READ, in parts */
 	struct fake_request *next;
 };
 
@@ -79,6 +80,11 @@ void fake_answer_flag(struct fake *f, enum sbx_wire_op op,
 /* LOOKUP: a file with its content */
 void fake_answer_content(struct fake *f, const struct sbx_attr *attr,
 			 const char *content);
+/* READ: all that was asked for, or the rest of it; each byte is the lowest one
+ * of its offset */
+void fake_answer_read(struct fake *f);
+/* All READs under way have come as parts, and only their answers have not. */
+void fake_give_reads(struct fake *f);
 /* LIST: these names, all regular files with numbers from ino on, or (ino 0)
  * directories from 5000 on */
 void fake_answer_list(struct fake *f, const char *const *names, size_t n,

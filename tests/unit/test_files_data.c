@@ -206,6 +206,38 @@ static void test_content_is_not_older_than_a_change(void **state)
 	fake_answer(f, SBX_OP_MKDIR, -EEXIST, NULL);
 }
 
+#define NR_PIECES 40
+
+/* More small reads are under way than one answer has pieces, and a large one
+ * is for all of what they ask. */
+static void test_read_in_many_pieces(void **state)
+{
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 50);
+	struct sfs_node *top = rig_root(), *n;
+	struct fuse_file_info fi = {.flags = 2};
+	fuse_req_t r = rig_req(), all = rig_req();
+	int k;
+
+	a.size = NR_PIECES;
+	top->ops->create(r, top, "f", 0644, &fi);
+	fake_answer_flag(f, SBX_OP_CREATE, &a, true);
+	fake_answer(f, SBX_OP_GETATTR, 0, NULL);
+	n = rig_node_of(r);
+	fi = r->fi;
+	/* (backwards: nothing is read ahead) */
+	for (k = NR_PIECES; k-- > 0;)
+		n->ops->read(rig_req(), n, 1, k, &fi);
+	n->ops->read(all, n, NR_PIECES, 0, &fi);
+	fake_give_reads(f);
+	while (!fake_is_idle(f))
+		fake_answer_read(f);
+	assert_int_equal(all->replies, 1);
+	assert_int_equal(all->len, NR_PIECES);
+	for (k = 0; k < NR_PIECES; k++)
+		assert_int_equal(all->bytes[k], k);
+	n->ops->release(rig_req(), n, &fi);
+}
+
 /* One of those that are not known may be the file's, which may not read it. */
 static void test_rights_where_not_all_groups_are_known(void **state)
 {
@@ -229,6 +261,7 @@ int main(void)
 		T(test_content_of_a_file_that_was_replaced),
 		T(test_a_file_that_is_made_is_another),
 		T(test_content_is_not_older_than_a_change),
+		T(test_read_in_many_pieces),
 		T(test_rights_where_not_all_groups_are_known),
 	};
 

@@ -1,7 +1,8 @@
 /*
- * The inside of a remote, shared by remote.c (life, sending), remote_wait.c
- * (requests that wait for their answers), remote_in.c (what the helper sends)
- * and remote_stats.c.  Nobody else includes this.
+ * The inside of a remote, shared by remote.c (its life), remote_send.c
+ * (requests on their way), remote_wait.c (requests that wait for their
+ * answers), remote_in.c (what the helper sends) and remote_stats.c.  Nobody
+ * else includes this.
  */
 #ifndef SBX_REMOTE_INT_H
 #define SBX_REMOTE_INT_H
@@ -92,6 +93,11 @@ struct sbx_remote {
 	void *closed_arg;
 };
 
+/* ---- remote.c ---- */
+
+/* Tells the listener if it is another. */
+void sbx_remote_set_state(struct sbx_remote *r, enum sbx_link_state state);
+
 /* ---- remote_wait.c ---- */
 
 /* By id; NULL if nobody waits for it (any more). */
@@ -114,6 +120,10 @@ void sbx_remote_pending_fail_later(struct sbx_remote *r, struct pending *p,
 void sbx_remote_pending_fail_all(struct sbx_remote *r, int err);
 /* Fails at once what is to fail later. */
 void sbx_remote_kick(uv_prepare_t *kick);
+
+/* Looks every second whether some have waited for too long, as long as some
+ * wait. */
+void sbx_remote_tick(struct sbx_remote *r);
 
 /* Keeps the message in r->scratch until the helper is there. */
 int sbx_remote_held_add(struct sbx_remote *r, uint32_t id);

@@ -1,9 +1,14 @@
+/*
+ * Requests that wait for their answers, and messages that wait for the helper.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/remote_int.h"
 
+#define TICK_MS	    1000
+#define PATIENCE    4 /* times timeout_ms for one answer of a living helper */
 #define MAX_PENDING 65534 /* an id ends in 1 to that many; 65535: none */
 #define MAX_HELD    (8 * 1024 * 1024) /* bytes of requests while it is down */
 
@@ -234,6 +239,115 @@ void sbx_remote_pending_fail_all(struct sbx_remote *r, int err)
 		if (r->slots[i].id && !r->slots[i].fail)
 			sbx_remote_pending_fail_later(r, &r->slots[i], err);
 }
+
+/* ---- how long ---- */
+
+static bool op_may_take_long(uint8_t op)
+{
+	return op == SBX_OP_LOCK || op == SBX_OP_FSYNC || op == SBX_OP_COPY ||
+	       op == SBX_OP_HASH || op == SBX_OP_STDIN;
+}
+
+/* Commands that are runs of their own have to wait for one another. */
+static bool op_waits_for_turn(const struct sbx_remote *r, uint8_t op)
+{
+	const struct sbx_remote_info *info = sbx_channel_info(r->channel);
+
+	return op == SBX_OP_EXEC && info && info->runs;
+}
+
+static bool is_due(const struct sbx_remote *r, const struct pending *p,
+		   uint64_t since, uint64_t now)
+{
+	if (since < p->since)
+		since = p->since;
+	return now - since >= r->timeout_ms;
+}
+
+/*
+ * It waits for a run that does not come: a command of the user's is under way,
+ * or one of ours that is not answered.  While answers come it has its turn.
+ * Or it went with that run, and whether it was carried out is not known.
+ */
+static bool pending_is_stuck(struct sbx_remote *r, const struct pending *p,
+			     uint64_t now)
+{
+	uint64_t asked = sbx_channel_asked_ms(r->channel);
+
+	if (is_due(r, p, sbx_channel_answered_ms(r->channel), now) &&
+	    sbx_channel_withdraw(r->channel, p->id))
+		return true;
+	return asked && is_due(r, p, asked, now) &&
+	       !op_waits_for_turn(r, p->op);
+}
+
+/* True: it is stuck. */
+static bool pending_check(struct sbx_remote *r, struct pending *p, uint64_t now)
+{
+	uint64_t since = p->since;
+	bool stuck = false;
+
+	if (r->state == SBX_LINK_UP) {
+		stuck = pending_is_stuck(r, p, now);
+		if (!stuck &&
+		    (op_may_take_long(p->op) || op_waits_for_turn(r, p->op) ||
+		     now - since < (uint64_t)PATIENCE * r->timeout_ms))
+			return false;
+	} else {
+		if (r->lost_since > since)
+			since = r->lost_since;
+		if (now - since < r->timeout_ms)
+			return false;
+	}
+	sbx_remote_pending_fail_later(r, p, -ETIMEDOUT);
+	return stuck;
+}
+
+static void remote_tell_stuck(struct sbx_remote *r)
+{
+	struct sbx_error e;
+
+	if (sbx_channel_is_occupied(r->channel))
+		sbx_error_set(&e, -ETIMEDOUT,
+			      "files waited %u s for a command that runs "
+			      "there, since this service runs one at a time; "
+			      "that ends with it, and a command with its "
+			      "timeout_ms",
+			      r->timeout_ms / 1000);
+	else
+		sbx_error_set(&e, -ETIMEDOUT,
+			      "files waited %u s for the service to answer",
+			      r->timeout_ms / 1000);
+	if (r->listener && r->listener->on_stuck)
+		r->listener->on_stuck(r->listener_arg, &e);
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	struct sbx_remote *r = t->data;
+	uint64_t now = uv_now(r->loop);
+	bool stuck = false;
+	uint32_t i;
+
+	if (r->nr_pending == r->nr_lazy) {
+		uv_timer_stop(t);
+		return;
+	}
+	for (i = 0; i < r->nr_slots; i++)
+		if (r->slots[i].id && !r->slots[i].fail &&
+		    r->slots[i].haste == NOW)
+			stuck |= pending_check(r, &r->slots[i], now);
+	if (stuck)
+		remote_tell_stuck(r);
+}
+
+void sbx_remote_tick(struct sbx_remote *r)
+{
+	if (!uv_is_active((uv_handle_t *)&r->tick) && !r->closing)
+		uv_timer_start(&r->tick, on_tick, TICK_MS, TICK_MS);
+}
+
+/* ---- for the helper ---- */
 
 int sbx_remote_held_add(struct sbx_remote *r, uint32_t id)
 {

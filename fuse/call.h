@@ -65,7 +65,7 @@ struct sfs_call {
 	size_t size;
 	uint32_t mode, umask, flags;
 	uint64_t rdev;
-	uint32_t gen, doubt; /* reads: see fetch.c */
+	uint32_t gen, doubt; /* reads: see fetch.h */
 	uint32_t left;	     /* writes: pieces not acknowledged */
 	int err;	     /* writes: of a piece */
 	bool plus;	     /* readdir */

@@ -67,7 +67,7 @@ struct sfs_handle {
 	/* for pages of a mapping when the handle itself is O_APPEND */
 	struct sfs_handle *plain;
 
-	/* reading: fetch.c */
+	/* reading: fetch.h, read.c */
 	struct sfs_fetch *fetches;
 	unsigned int nr_fetches;
 	struct sfs_calls reads;
@@ -141,12 +141,15 @@ int sfs_write_make(struct sfs_handle *h, struct sfs_making *m);
 /* The remote is gone. */
 void sfs_writes_wake(struct sfs_files *f);
 
+/* ---- read.c ---- */
+
+/* Answers the call, a read, when its bytes are here.  Takes it. */
+void sfs_read(struct sfs_call *c);
+/* Asks for the beginning of a file that is just being opened. */
+void sfs_read_first(struct sfs_handle *h);
+
 /* ---- fetch.c ---- */
 
-/* Answers a read. */
-void sfs_fetch_read(struct sfs_call *c);
-/* Asks for the beginning of a file that is just being opened. */
-void sfs_fetch_first(struct sfs_handle *h);
 /* Has the whole content (len bytes, taken unless it fails) at hand, which the
  * sandbox does not count as read yet, before the file is opened there.  If it
  * cannot be any more, since another has its name by now, that is what is read:

@@ -51,7 +51,7 @@ void sfs_on_read(fuse_req_t req, struct sfs_node *n, size_t size, off_t off,
 	c->size = size;
 	c->offset = (uint64_t)off;
 	if (size)
-		sfs_fetch_read(c);
+		sfs_read(c);
 	else
 		sfs_call_err(c, -EINVAL);
 }

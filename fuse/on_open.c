@@ -121,7 +121,7 @@ static int open_tell(struct sfs_call *c)
 	if (err < 0)
 		return err;
 	c->handle->opener = c;
-	sfs_fetch_first(c->handle);
+	sfs_read_first(c->handle);
 	return 0;
 }
 

@@ -358,7 +358,7 @@ static int piece_add(struct sfs_call *c, struct sfs_handle *h, const char *data,
 	return err;
 }
 
-int sfs_write_open(struct sfs_handle *h, int flags)
+static int write_opening(struct sfs_handle *h, int flags, struct sfs_making *m)
 {
 	struct sfs_piece *p = calloc(1, sizeof(*p));
 	int err;
@@ -368,32 +368,33 @@ int sfs_write_open(struct sfs_handle *h, int flags)
 	p->h = h;
 	p->opens = true;
 	p->flags = flags;
-	if (flags & O_TRUNC)
-		sfs_file_stale(h->inode);
+	p->making = m;
 	err = piece_queue(p);
 	if (err < 0)
-		piece_free(p);
-	else if (flags & O_TRUNC)
+		free(p);
+	return err;
+}
+
+int sfs_write_open(struct sfs_handle *h, int flags)
+{
+	int err;
+
+	if (flags & O_TRUNC)
+		sfs_file_stale(h->inode);
+	err = write_opening(h, flags, NULL);
+	if (!err && flags & O_TRUNC)
 		sfs_inode_cut(h->inode);
 	return err;
 }
 
 int sfs_write_make(struct sfs_handle *h, struct sfs_making *m)
 {
-	struct sfs_piece *p = calloc(1, sizeof(*p));
 	int err;
 
-	if (!p)
-		return -ENOMEM;
-	p->h = h;
-	p->opens = true;
-	p->making = m;
 	h->inode->file->making = m;
-	err = piece_queue(p);
-	if (err < 0) {
+	err = write_opening(h, 0, m);
+	if (err < 0)
 		h->inode->file->making = NULL;
-		free(p);
-	}
 	return err;
 }
 

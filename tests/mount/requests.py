@@ -53,6 +53,13 @@ def about(fn):
     return fn
 
 
+def another(fn):
+    """What git wrote down there is not true here: the sandbox's user has
+    another number than who mounts"""
+    fn.another = True
+    return fn
+
+
 ONE = "echo one > f; echo two > g"
 
 row("`stat` of a known file", ONE, warm=True)(lambda: os.stat("f"))
@@ -120,11 +127,11 @@ REPO = ("export GIT_AUTHOR_DATE='1700000000 +0000' "
         "git config user.name n; git config user.email e@x; "
         "git config gc.auto 0; git add .; git commit -qm one")
 row("`git status` of 100 files, first time", REPO)(
-    about(sh("git --no-optional-locks status")))
+    another(about(sh("git --no-optional-locks status"))))
 row("`git status` again", REPO, warm=True)(
     sh("git --no-optional-locks status"))
 row("`git status` again, with its lock on the index", REPO, warm=True)(
-    sh("git status"))
+    another(sh("git status")))
 
 
 @row("`git commit` of one file", REPO)
@@ -261,7 +268,10 @@ def check(written):
     """What is trusted for a second is asked again on a machine that is slow:
     a row may be measured again"""
     wrong = 0
+    same = int(mount.run("t", "id -u")) == os.getuid()
     for row in rows:
+        if same and getattr(row[-1], "another", False):
+            continue
         seen = []
         while len(seen) < 4 and (not seen or not is_in(seen[-1], written)):
             seen.append(measure(row))

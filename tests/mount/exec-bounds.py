@@ -128,7 +128,7 @@ class Bounds(SandboxTest):
         def have_printed():
             return all(os.stat(self.path("jobs", n, "stdout")).st_size == each
                        for n in ns)
-        wait_for(have_printed)
+        wait_for(have_printed, 240)
         self.assertLess(self.grown(before), SHARE + (32 << 20))
         with open(self.path("jobs", ns[0], "stdout"), "rb",
                   buffering=0) as f:

@@ -221,6 +221,16 @@ static int spec_user(struct sbx_exec_spec *spec, json_t *v,
 	return spec->user ? 0 : sbx_error_set(reterr, -ENOMEM, SPEC_NO_MEMORY);
 }
 
+static int spec_flag(struct sbx_exec_spec *spec, unsigned int flag,
+		     const char *key, json_t *v, struct sbx_error *reterr)
+{
+	if (!json_is_boolean(v))
+		return spec_bad(reterr, key, "true or false");
+	if (json_is_true(v))
+		spec->flags |= flag;
+	return 0;
+}
+
 static int spec_take(struct sbx_exec_spec *spec, const char *key, json_t *v,
 		     struct sbx_error *reterr)
 {
@@ -242,14 +252,12 @@ static int spec_take(struct sbx_exec_spec *spec, const char *key, json_t *v,
 		return spec_size(&spec->cols, key, v, reterr);
 	if (!strcmp(key, "rows"))
 		return spec_size(&spec->rows, key, v, reterr);
-	if (strcmp(key, "tty"))
-		return sbx_error_set(reterr, -EINVAL,
-				     "exec: there is no option \"%s\"", key);
-	if (!json_is_boolean(v))
-		return spec_bad(reterr, key, "true or false");
-	if (json_is_true(v))
-		spec->flags |= SBX_EXEC_TTY;
-	return 0;
+	if (!strcmp(key, "tty"))
+		return spec_flag(spec, SBX_EXEC_TTY, key, v, reterr);
+	if (!strcmp(key, "merge"))
+		return spec_flag(spec, SBX_EXEC_MERGE, key, v, reterr);
+	return sbx_error_set(reterr, -EINVAL, "exec: there is no option \"%s\"",
+			     key);
 }
 
 static int spec_from_json(struct sbx_exec_spec *spec, json_t *root,

@@ -5,14 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fuse/sbxrun/sbxrun.h"
@@ -315,14 +313,6 @@ static void pump_open(struct pump *p, const char *name, int from, int to)
 		run_fail("jobs/%u/%s: %s", job.number, name, strerror(errno));
 }
 
-/* Whether what both outputs give goes to one open file. */
-static bool is_one_file(int a, int b)
-{
-	pid_t self = getpid();
-
-	return syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
-}
-
 static void pump_start(struct pump *p, void *(*fn)(void *arg))
 {
 	if (pthread_create(&p->thread, NULL, fn, p) != 0)
@@ -331,7 +321,7 @@ static void pump_start(struct pump *p, void *(*fn)(void *arg))
 
 int job_run(const struct run_options *o, const char *box, const char *spec)
 {
-	bool apart = !o->tty && !is_one_file(STDOUT_FILENO, STDERR_FILENO);
+	bool apart = !o->tty && !o->merge;
 	sigset_t signals;
 	int exit_code, status;
 
@@ -340,7 +330,7 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 	job_start(&job, box, spec);
 	if (o->tty)
 		term_raw();
-	pump_open(&job.out, apart ? "stdout" : "output", -1, STDOUT_FILENO);
+	pump_open(&job.out, "stdout", -1, STDOUT_FILENO);
 	if (apart)
 		pump_start(&job.out, on_output);
 	if (!o->no_input) {

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/kcmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -76,6 +78,14 @@ static bool is_null(int fd)
 	       st.st_rdev == makedev(1, 3);
 }
 
+/* Not only of one name: they share a position. */
+static bool is_one_file(int a, int b)
+{
+	pid_t self = getpid();
+
+	return syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
+}
+
 static int parse(struct run_options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -117,6 +127,7 @@ static int parse(struct run_options *o, int argc, char **argv)
 		tty = !o->no_input && isatty(STDIN_FILENO) &&
 		      isatty(STDOUT_FILENO) && term_is_ours();
 	o->tty = tty;
+	o->merge = !tty && is_one_file(STDOUT_FILENO, STDERR_FILENO);
 	if (is_null(STDIN_FILENO))
 		o->no_input = true;
 	return *o->argv ? 0 : -1;

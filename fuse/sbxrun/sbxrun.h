@@ -18,6 +18,7 @@ struct run_options {
 	size_t nr_env;
 	const char *dir, *user; /* or NULL */
 	bool tty, no_input;
+	bool merge; /* both outputs are one open file */
 };
 
 /* Says "sbxrun: ..." and ends with EXIT_OURS. */

@@ -112,6 +112,8 @@ char *spec_text(const struct run_options *o, const char *cwd)
 		put_tty(to);
 	else if (!o->no_input)
 		fputs(", \"stdin\": true", to);
+	if (o->merge)
+		fputs(", \"merge\": true", to);
 	fputs("}\n", to);
 	if (fclose(to) != 0)
 		run_fail("out of memory");

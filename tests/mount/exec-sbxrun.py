@@ -138,12 +138,18 @@ class Run(unittest.TestCase):
             after = os.readlink(self.m.path("t", "jobs", "last"))
             self.assertEqual(int(after), int(before) + 3)
 
-    def test_both_outputs_in_one_file(self):
-        lines = "echo out; echo err >&2; "
+    def test_outputs_in_one_file_keep_their_order(self):
+        lines = "".join("echo %d >&%d; " % (i, 1 + i % 2) for i in range(100))
+        want = [str(i) for i in range(100)]
         for how in (">both 2>&1", "2>&1 | cat >both", "2>&1 >both 2>&1"):
             self.sh("sbxrun sh -c '%s' %s" % (lines, how))
             with open(self.path("both")) as f:
-                self.assertEqual(sorted(f.read().split()), ["err", "out"])
+                self.assertEqual(f.read().split(), want, how)
+        # two open files, of one name
+        self.sh(": >both; sbxrun sh -c 'echo out; echo err >&2' >>both 2>>both")
+        with open(self.path("both")) as f:
+            self.assertEqual(sorted(f.read().split()), ["err", "out"])
+        self.assertEqual(self.run_("sh", "-c", "echo err >&2").stderr, b"err\n")
         r = self.sh("sbxrun sh -c 'yes; echo $? >&2' 2>&1 | head -1")
         self.assertEqual(r.stdout, b"y\n")
 

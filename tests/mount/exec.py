@@ -109,6 +109,17 @@ class Control(SandboxTest):
         self.assertEqual(self.text("jobs", "last", "exit_code"),
                          "124\n" if RUNS else "143\n")
 
+    def test_merged_output_keeps_its_order(self):
+        lines = "".join("echo %d >&%d; " % (i, 1 + i % 2) for i in range(100))
+        want = "".join("%d\n" % i for i in range(100)).encode()
+        self.assertEqual(self.run_(json.dumps(
+            {"command": lines, "merge": True})), want)
+        job = self.m.path("t", "jobs", "last")
+        for name, text in (("stdout", want), ("stderr", b""),
+                           ("output", want)):
+            with open(os.path.join(job, name), "rb") as f:
+                self.assertEqual(f.read(), text, name)
+
     def test_errors(self):
         def run(text):
             fd = os.open(self.path("exec"), os.O_RDWR)

@@ -90,6 +90,28 @@ void sfs_job_forget(struct sfs_job *j)
 	sfs_job_unref(j);
 }
 
+bool sfs_job_unlink(struct sfs_job **at, struct sfs_job *j)
+{
+	while (*at && *at != j)
+		at = &(*at)->next;
+	if (!*at)
+		return false;
+	*at = j->next;
+	return true;
+}
+
+void sfs_job_leave(struct sfs_job *j)
+{
+	if (j->state != SBX_JOB_RUNNING) {
+		sfs_job_forget(j);
+		return;
+	}
+	job_drop_texts(j);
+	j->leaving = true;
+	j->next = j->sb->jobs.leaving;
+	j->sb->jobs.leaving = j;
+}
+
 uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which)
 {
 	if (j->job)
@@ -236,7 +258,7 @@ static void job_ended(struct sfs_job *j)
 
 	job_stop_timer(j);
 	job_drop_input(j);
-	if (!sb || !j->number || j->name)
+	if (!sb || !j->number || j->name || j->leaving)
 		return;
 	j->ended = ++sb->jobs.ends;
 	jobs_trim(sb);
@@ -263,7 +285,10 @@ static void on_news(void *arg)
 		if (j->state == SBX_JOB_ENDED)
 			job_ended(j);
 		job_wake(j);
-		if (j->state == SBX_JOB_ENDED && !j->sb)
+		if (j->state == SBX_JOB_ENDED && j->sb && j->leaving &&
+		    sfs_job_unlink(&j->sb->jobs.leaving, j))
+			sfs_job_forget(j);
+		else if (j->state == SBX_JOB_ENDED && !j->sb)
 			job_drop_output(j);
 	}
 	sfs_job_unref(j);
@@ -419,18 +444,22 @@ struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number)
 
 void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j)
 {
-	struct sfs_job **at = &sb->jobs.newest;
+	if (sfs_job_unlink(&sb->jobs.newest, j))
+		sfs_job_leave(j);
+}
 
-	while (*at && *at != j)
-		at = &(*at)->next;
-	if (!*at)
-		return;
-	*at = j->next;
-	sfs_job_forget(j);
+void sfs_jobs_forget(struct sfs_job **list)
+{
+	struct sfs_job *j;
+
+	while ((j = *list)) {
+		*list = j->next;
+		sfs_job_forget(j);
+	}
 }
 
 void sfs_jobs_clear(struct sfs_sandbox *sb)
 {
-	while (sb->jobs.newest)
-		sfs_jobs_remove(sb, sb->jobs.newest);
+	sfs_jobs_forget(&sb->jobs.newest);
+	sfs_jobs_forget(&sb->jobs.leaving);
 }

@@ -31,6 +31,7 @@ struct sfs_job {
 	struct sfs_job_wait *waits;
 	struct ctl_node *nodes;
 	struct sfs_job *next; /* one that was started before */
+	bool leaving;	      /* forgotten but for its end */
 
 	/* the record; valid without job, too; command NULL: forgotten */
 	char *command, *cwd;
@@ -56,6 +57,7 @@ struct sfs_job {
 
 struct sfs_jobs {
 	struct sfs_job *newest;
+	struct sfs_job *leaving; /* terminals, too */
 	uint32_t last_number;
 	uint64_t ends; /* so many have ended */
 };
@@ -82,6 +84,11 @@ void sfs_jobs_clear(struct sfs_sandbox *sb);
  * numbers alone.
  */
 void sfs_job_forget(struct sfs_job *j);
+void sfs_jobs_forget(struct sfs_job **list); /* all of that one */
+/* The same; but the end of one that runs is still told. */
+void sfs_job_leave(struct sfs_job *j);
+/* Takes it out of a list; false: it is not in that. */
+bool sfs_job_unlink(struct sfs_job **list, struct sfs_job *j);
 struct sfs_job *sfs_job_ref(struct sfs_job *j);
 void sfs_job_unref(struct sfs_job *j);
 

@@ -139,28 +139,18 @@ struct sfs_job *sfs_terminals_start(struct sfs_sandbox *sb, const char *name,
 	return j;
 }
 
-static void terminals_forget(struct sfs_sandbox *sb, struct sfs_job *j)
-{
-	struct sfs_job **at = &sb->terminals.newest;
-
-	while (*at && *at != j)
-		at = &(*at)->next;
-	if (!*at)
-		return;
-	*at = j->next;
-	sb->terminals.nr--;
-	sfs_job_forget(j);
-}
-
 void sfs_terminals_remove(struct sfs_sandbox *sb, struct sfs_job *j)
 {
 	if (j->job && j->state != SBX_JOB_ENDED)
 		sbx_job_hangup(j->job);
-	terminals_forget(sb, j);
+	if (!sfs_job_unlink(&sb->terminals.newest, j))
+		return;
+	sb->terminals.nr--;
+	sfs_job_leave(j);
 }
 
 void sfs_terminals_clear(struct sfs_sandbox *sb)
 {
-	while (sb->terminals.newest)
-		terminals_forget(sb, sb->terminals.newest);
+	sfs_jobs_forget(&sb->terminals.newest);
+	sb->terminals.nr = 0;
 }

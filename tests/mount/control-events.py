@@ -170,6 +170,27 @@ class Events(SandboxTest):
         r.until(type="terminal", terminal="x", state="ended", exit_code=4)
         os.rmdir(self.path("terminals", "x"))
 
+    def test_the_end_of_what_is_removed(self):
+        r = self.reader()
+        with open(self.path("jobs", "new"), "r+b", buffering=0) as f:
+            f.write(b"exec sleep 1000")
+            job = int(f.read())
+        r.until(type="job", job=job, state="started")
+        held = open(self.path("jobs", str(job), "command"))
+        self.addCleanup(held.close)
+        os.rmdir(self.path("jobs", str(job)))
+        r.until(type="job", job=job, state="ended", exit_code=137)
+        with self.assertRaises(OSError) as e:
+            held.read()
+        self.assertEqual(e.exception.errno, errno.ESTALE)
+        os.mkdir(self.path("terminals", "y"))
+        r.until(type="terminal", terminal="y", state="started")
+        os.rmdir(self.path("terminals", "y"))
+        r.until(type="terminal", terminal="y", state="ended")
+        # and of what is still shown
+        self.m.run("t", "exit 5")
+        r.until(type="job", state="ended", exit_code=5)
+
     def test_ports(self):
         r = self.reader()
         self.m.run("t", "mkfifo wait")

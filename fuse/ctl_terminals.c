@@ -167,6 +167,15 @@ static const struct sfs_node_ops terminals_ops = {
 	.rmdir = terminals_rmdir,
 };
 
+/* Nothing reaches what runs where a command is a run of its own. */
+static bool terminals_present(const struct ctl_node *dir)
+{
+	const struct sbx_run_limits *lim =
+		sbx_client_service(dir->place->client)->type->run_limits;
+
+	return !lim || !lim->commands;
+}
+
 static const struct ctl_type *const terminals_children[] = {
 	&terminals_new,
 	NULL,
@@ -177,6 +186,7 @@ const struct ctl_type ctl_terminals = {
 	.mode = S_IFDIR | 0755,
 	.ops = &terminals_ops,
 	.children = terminals_children,
+	.present = terminals_present,
 	.lookup = terminals_lookup,
 	.list = terminals_list,
 };

@@ -244,7 +244,7 @@ class Mount:
             q = p
             while q in parent and q != self.agent.pid:
                 q = parent[q]
-            if q != self.agent.pid:
+            if q != self.agent.pid and not self.is_of_a_vm(p):
                 continue
             try:
                 with open("/proc/%d/cmdline" % p) as f:
@@ -252,6 +252,14 @@ class Mount:
             except OSError:
                 continue
         return out
+
+    def is_of_a_vm(self, pid):
+        """On timetravel what a command leaves behind has no parent there."""
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as f:
+                return b"STANDIN_VM=" + self.dir.encode() + b"/" in f.read()
+        except OSError:
+            return False
 
     def helpers(self):
         """Process ids of the helpers, to stop them and let them go on."""

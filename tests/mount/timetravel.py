@@ -488,7 +488,9 @@ def case_what_a_run_cannot_do():
         assert text_of(b.top + "/jobs/2/output") == "done\n"
         assert text_of(b.top + "/jobs/2/exit_code").strip() == "0"
         os.rmdir(b.top + "/jobs/2")
-        fails(errno.EOPNOTSUPP, os.mkdir, b.top + "/terminals/t")
+        assert "terminals" not in os.listdir(b.top)
+        fails(errno.ENOENT, os.mkdir, b.top + "/terminals/t")
+        fails(errno.EOPNOTSUPP, b.run, '{"command": "true", "tty": true}')
 
 
 def case_a_command_waits_for_its_input_and_its_turn():

@@ -223,8 +223,7 @@ class ByItself(unittest.TestCase):
             shells = [p for p, (words, _) in m.processes().items()
                       if "sbxfs-plain" in words]
             self.assertTrue(shells)
-            for p in shells:
-                os.kill(p, signal.SIGKILL)
+            m.signal_all(shells, signal.SIGKILL)
             m.unmount()
             m.control("fault delay 0")
             m.start(["helper=off"])

@@ -5,7 +5,7 @@ be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
 With SBXFS_SERVICE=opensandbox, computesdk, timetravel or vtrix it is that
 service's stand-in instead, which knows the fault "cut" alone, and "delay" if
-it is of vtrix or computesdk.
+it is not timetravel's.
 """
 import errno
 import json
@@ -185,6 +185,9 @@ class Mount:
         delay = re.fullmatch(r"fault delay (\d+)", line)
         if delay and self.service == "vtrix":
             return self.standin("_test/delay", b'{"ms": %d}' % int(delay[1]))
+        if delay and self.service == "opensandbox":
+            return self.standin("_standin/fault",
+                                b"execd delay %d" % int(delay[1]))
         if delay and self.service == "computesdk":
             return self.standin("_standin/daemon", json.dumps(
                 {"do": "delay", "ms": int(delay[1])}).encode())

@@ -261,15 +261,39 @@ async def pty_socket(request, ident):
 
 
 async def pty_listen(app, p, ws, heard):
-    while True:
-        m = await ws.receive()
-        heard[0] = time.time()
-        if m.type == WSMsgType.PING:
-            await ws.pong(m.data)
-        elif m.type == WSMsgType.BINARY:
-            app['journal'](ws='stdin', id=p.id, bytes=len(m.data) - 1)
-            await p.take_bytes(m.data)
-        elif m.type == WSMsgType.TEXT:
-            await p.take_text(ws, m.data)
-        elif m.type != WSMsgType.PONG:
-            return
+    """With the fault "delay" all of it is heard so many ms later, there and
+    back; what is under way when the connection goes is lost then."""
+    under_way = asyncio.Queue(64)
+
+    async def take():
+        while True:
+            due, m = await under_way.get()
+            if due > time.monotonic():
+                await asyncio.sleep(due - time.monotonic())
+            await pty_take(app, p, ws, m)
+    taker, queued = asyncio.ensure_future(take()), False
+    try:
+        while not taker.done():
+            m = await ws.receive()
+            heard[0] = time.time()
+            if m.type not in (WSMsgType.PING, WSMsgType.PONG,
+                              WSMsgType.BINARY, WSMsgType.TEXT):
+                return
+            delay = 2 * app['faults'].get('delay', 0) / 1000
+            queued = queued or delay  # what comes then does not overtake
+            if queued:
+                await under_way.put((time.monotonic() + delay, m))
+            else:
+                await pty_take(app, p, ws, m)
+    finally:
+        taker.cancel()
+
+
+async def pty_take(app, p, ws, m):
+    if m.type == WSMsgType.PING:
+        await ws.pong(m.data)
+    elif m.type == WSMsgType.BINARY:
+        app['journal'](ws='stdin', id=p.id, bytes=len(m.data) - 1)
+        await p.take_bytes(m.data)
+    elif m.type == WSMsgType.TEXT:
+        await p.take_text(ws, m.data)

@@ -42,21 +42,22 @@ static int opts_string(struct parse *p, char **to, const char *value)
 }
 
 static int opts_number(struct parse *p, const struct row *row,
-		       const char *value, int base, unsigned long max,
-		       unsigned long *ret)
+		       const char *value, int base, unsigned long min,
+		       unsigned long max, unsigned long *ret)
 {
 	char *end;
 
 	errno = 0;
 	*ret = strtoul(value, &end, base);
-	if (!errno && end != value && !*end && value[0] != '-' && *ret <= max)
+	if (!errno && end != value && !*end && value[0] != '-' && *ret >= min &&
+	    *ret <= max)
 		return 0;
 	return sbx_error_set(p->error, -EINVAL,
 			     base == 8 ? "option %s needs an octal number "
-					 "from 0 to %lo"
-				       : "option %s needs a number from 0 to "
+					 "from %lo to %lo"
+				       : "option %s needs a number from %lu to "
 					 "%lu",
-			     row->match, max);
+			     row->match, min, max);
 }
 
 /* handed to the kernel as it is */
@@ -131,7 +132,7 @@ static int take_dev(struct parse *p, const struct row *row, const char *v)
 static int take_uid(struct parse *p, const struct row *row, const char *v)
 {
 	unsigned long n;
-	int r = opts_number(p, row, v, 10, (uid_t)-2, &n);
+	int r = opts_number(p, row, v, 10, 0, (uid_t)-2, &n);
 
 	if (r == 0)
 		p->opts->uid = (uid_t)n;
@@ -141,7 +142,7 @@ static int take_uid(struct parse *p, const struct row *row, const char *v)
 static int take_gid(struct parse *p, const struct row *row, const char *v)
 {
 	unsigned long n;
-	int r = opts_number(p, row, v, 10, (gid_t)-2, &n);
+	int r = opts_number(p, row, v, 10, 0, (gid_t)-2, &n);
 
 	if (r == 0)
 		p->opts->gid = (gid_t)n;
@@ -151,7 +152,7 @@ static int take_gid(struct parse *p, const struct row *row, const char *v)
 static int take_umask(struct parse *p, const struct row *row, const char *v)
 {
 	unsigned long n;
-	int r = opts_number(p, row, v, 8, 0777, &n);
+	int r = opts_number(p, row, v, 8, 0, 0777, &n);
 
 	if (r == 0)
 		p->opts->umask = (mode_t)n;
@@ -171,12 +172,8 @@ static int take_subtype(struct parse *p, const struct row *row, const char *v)
 static int take_timeout(struct parse *p, const struct row *row, const char *v)
 {
 	unsigned long n;
-	int r = opts_number(p, row, v, 10, TIMEOUT_MAX, &n);
+	int r = opts_number(p, row, v, 10, 1, TIMEOUT_MAX, &n);
 
-	if (r == 0 && n == 0)
-		return sbx_error_set(p->error, -EINVAL,
-				     "option timeout= needs at least 1 "
-				     "second");
 	if (r == 0)
 		p->opts->timeout_ms = (unsigned int)n * 1000;
 	return r;

@@ -134,8 +134,8 @@ static void test_refused(void **state)
 	refused("", "SOURCE");
 	refused("local", "MOUNTPOINT");
 	refused("local|/m|third", "third");
-	refused("local|/m|-o|timeout=0", "timeout");
-	refused("local|/m|-o|timeout=abc", "timeout");
+	refused("local|/m|-o|timeout=0", "timeout= needs a number from 1 to");
+	refused("local|/m|-o|timeout=abc", "timeout= needs a number from 1 to");
 	refused("local|/m|-o|timeout=-1", "timeout");
 	refused("local|/m|-o|timeout=", "timeout");
 	refused("local|/m|-o|uid=99999999999", "uid");

@@ -172,6 +172,16 @@ class Mount:
                 timeout=60) as answer:
             return answer.read().decode()
 
+    @staticmethod
+    def asks(entry):
+        """of a stand-in's journal; a run of Vtrix's that is parked waits
+        for what happens there, and asks for nothing"""
+        if entry.get("rpc") == "exec":
+            batch = re.search(r"^set -- \w+ \d+ (\d+) ",
+                              entry["params"]["command"], re.M)
+            return not batch or batch[1] == "0"
+        return entry.get("ws") == "stdin" or "command" in entry
+
     def standin_control(self, line):
         runs = self.service in ("vtrix", "timetravel")
         if line == "journal":
@@ -179,9 +189,7 @@ class Mount:
                 "_test/journal" if runs else "_standin/journal"))
             if runs:  # which keep all of it
                 journal, self.noted = journal[self.noted:], len(journal)
-            return "type stdin %d\n" % sum(
-                j.get("ws") == "stdin" or j.get("rpc") == "exec" or
-                "command" in j for j in journal)
+            return "type stdin %d\n" % sum(map(self.asks, journal))
         delay = re.fullmatch(r"fault delay (\d+)", line)
         if delay and self.service == "vtrix":
             return self.standin("_test/delay", b'{"ms": %d}' % int(delay[1]))

@@ -4,7 +4,7 @@ cost a few round trips, and none is ever read as it was."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import re, signal, subprocess, time, unittest
-from sbxmount import FolderTest, wait_for
+from sbxmount import FolderTest, RUNS, wait_for
 
 DAYS_AGO = int(time.time()) - 3 * 86400
 
@@ -44,8 +44,8 @@ class Ahead(FolderTest):
         names = sorted(os.listdir(self.dir))
         for name in names[:3]:
             self.assertEqual(self.get(name), b"old%s\n" % name[1:].encode())
-        before = self.stats()
-        self.assertGreater(before.get("content", 0), 0)
+        if not RUNS:  # there it comes with the listing
+            self.assertGreater(self.stats().get("content", 0), 0)
         self.m.run("t", "true")  # is answered behind it
         return names[3:]
 

@@ -3,7 +3,7 @@
 cost a few round trips, and none is ever read as it was."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import re, signal, subprocess, time, unittest
+import base64, re, signal, subprocess, time, unittest
 from sbxmount import FolderTest, RUNS, wait_for
 
 DAYS_AGO = int(time.time()) - 3 * 86400
@@ -76,7 +76,9 @@ class Ahead(FolderTest):
         os.stat(self.dir)
         before = self.stats()["round_trips"]
         self.assertEqual(self.get("f"), b"data\n")
-        self.assertEqual(self.stats()["round_trips"] - before, 1)
+        # where it comes with the listing there is none
+        self.assertEqual(self.stats()["round_trips"] - before,
+                         0 if RUNS else 1)
 
     def test_changed_there(self):
         """of the same size and, as far as that can be, with the same times"""
@@ -165,7 +167,7 @@ class Ahead(FolderTest):
             before = self.stats()["round_trips"]
             self.assertEqual(self.get("name"), data)
             self.assertEqual(self.stats()["round_trips"], before)
-            self.assertEqual(self.run_("cat name"), data)
+            self.assertEqual(base64.b64decode(self.run_("base64 name")), data)
             os.unlink(self.path("name"))
             self.assertEqual(self.get("other"), data)
             os.unlink(self.path("other"))

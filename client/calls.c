@@ -1,14 +1,13 @@
 #include "client/calls.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "client/json.h"
 #include "client/limits.h"
 #include "client/log.h"
+#include "client/random.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
 #define GONE_POLL_MS	   300
@@ -169,14 +168,7 @@ void sbx_work_pause(struct sbx_work *w, uint64_t ms, sbx_work_fn *fn)
 
 int sbx_make_marker(char text[33])
 {
-	unsigned char bytes[16];
-	size_t i;
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return -EIO;
-	for (i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
+	return sbx_random_hex(text, 16);
 }
 
 /* ---- one sandbox ---- */

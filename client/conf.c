@@ -59,9 +59,7 @@ void sbx_conf_release(struct sbx_conf *conf)
 	free(conf->dir);
 	free(conf->only);
 	free(conf->agent);
-	for (i = 0; conf->agent_args && conf->agent_args[i]; i++)
-		free(conf->agent_args[i]);
-	free(conf->agent_args);
+	sbx_conf_names_free(conf->agent_args);
 	free(conf->project);
 	free(conf->profile_keyfile);
 	for (i = 0; conf->headers && conf->headers[i]; i++)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "client/exchange_int.h"
-#include "client/retry.h"
+#include "client/random.h"
 
 #define QUIT_MS	     1000
 #define RETRY_MIN_MS 200

@@ -1,21 +1,13 @@
 /* Hellos: see hello.h. */
 #include "client/hello.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
+
+#include "client/random.h"
 
 int sbx_session_make(char dst[SBX_SESSION_SIZE])
 {
-	uint8_t raw[16];
-	size_t i;
-
-	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
-		return -EIO;
-	for (i = 0; i < sizeof(raw); i++)
-		sprintf(dst + 2 * i, "%02x", raw[i]);
-	return 0;
+	return sbx_random_hex(dst, (SBX_SESSION_SIZE - 1) / 2);
 }
 
 void sbx_hello_put(struct sbx_buf *b, const char *session, uint64_t instance,

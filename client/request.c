@@ -12,6 +12,7 @@
 #include "client/cleanup.h"
 #include "client/json.h"
 #include "client/log.h"
+#include "client/random.h"
 #include "client/rest.h"
 
 #define MAX_FAILURES  3	    /* of a request that may be repeated */

@@ -19,7 +19,5 @@ static inline void sbx_backoff_reset(struct sbx_backoff *b)
 {
 	b->attempt = 0;
 }
-/* Uniform in [low, high]. */
-uint32_t sbx_random_between(uint32_t low, uint32_t high);
 
 #endif

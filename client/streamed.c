@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "client/log.h"
+#include "client/random.h"
 #include "client/streamed_int.h"
 
 #define TICK_MS		1000
@@ -91,13 +91,10 @@ static unsigned int retry_delay(const struct sbx_streamed *s)
 {
 	unsigned int ms = RETRY_MIN_MS << (s->attempts > 8 ? 8 : s->attempts);
 	unsigned int max = s->expecting ? RETRY_WAITED_MS : RETRY_MAX_MS;
-	uint32_t jitter = 0;
 
 	if (ms > max)
 		ms = max;
-	if (getrandom(&jitter, sizeof(jitter), GRND_NONBLOCK) < 0)
-		jitter = 0;
-	return ms / 2 + jitter % (ms / 2 + 1);
+	return sbx_random_between(ms / 2, ms);
 }
 
 static void on_retry(uv_timer_t *t)
@@ -193,7 +190,7 @@ static void on_stream_end(void *arg, int exit_code,
 	if (s->error.err) {
 		why = s->error;
 	} else if (!why.err && s->phase == PHASE_UPLOAD) {
-		sbx_upload_exit(s->upload, exit_code, &why);
+		sbx_upload_exit(exit_code, &why);
 	} else if (!why.err) {
 		sbx_error_set(&why, -EIO, "the helper in the sandbox ended");
 		why.retry = SBX_RETRY_CONNECTION;

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "client/log.h"
+#include "client/random.h"
 #include "client/svc_local_agent.h"
 #include "client/svc_xgen.h"
 
@@ -183,16 +183,11 @@ static const struct sbx_agent_handler agent_handler = {
 static struct sbx_secret *local_key(void)
 {
 	struct sbx_secret *key;
-	unsigned char bytes[32];
 	char text[65];
-	size_t i;
 
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+	if (sbx_random_hex(text, 32) < 0)
 		return NULL;
-	for (i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 	key = sbx_secret_new(text, 64);
-	explicit_bzero(bytes, sizeof(bytes));
 	explicit_bzero(text, sizeof(text));
 	return key;
 }

@@ -13,8 +13,8 @@
 
 #include "client/cleanup.h"
 #include "client/log.h"
+#include "client/random.h"
 #include "client/rest_stream.h"
-#include "client/retry.h"
 #include "client/svc_xgen.h"
 #include "client/wire/buf.h"
 

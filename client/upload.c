@@ -140,8 +140,6 @@ static bool upload_is_sending(const struct sbx_upload *u)
 /* One byte of the script's output. */
 static int upload_byte(struct sbx_upload *u, char c, struct sbx_error *reterr)
 {
-	int r;
-
 	if (upload_is_sending(u)) {
 		if (c != 'K' || u->may_send)
 			return sbx_error_set(reterr, -EPROTO,
@@ -161,8 +159,7 @@ static int upload_byte(struct sbx_upload *u, char c, struct sbx_error *reterr)
 	}
 	u->line[u->len] = '\0';
 	u->len = 0;
-	r = upload_line(u, reterr);
-	return r;
+	return upload_line(u, reterr);
 }
 
 int sbx_upload_input(struct sbx_upload *u, const void *data, size_t len,
@@ -200,10 +197,8 @@ const void *sbx_upload_piece(struct sbx_upload *u, size_t *ret_len)
 	return p;
 }
 
-int sbx_upload_exit(const struct sbx_upload *u, int exit_code,
-		    struct sbx_error *reterr)
+int sbx_upload_exit(int exit_code, struct sbx_error *reterr)
 {
-	(void)u;
 	switch (exit_code) {
 	case EXIT_NO_ROOM:
 		return sbx_error_set(reterr, -EOPNOTSUPP,

@@ -36,7 +36,6 @@ int sbx_upload_input(struct sbx_upload *u, const void *data, size_t len,
 /* The next piece to send, borrowed; NULL: nothing now. */
 const void *sbx_upload_piece(struct sbx_upload *u, size_t *ret_len);
 /* What an exit of the script before "start" means. */
-int sbx_upload_exit(const struct sbx_upload *u, int exit_code,
-		    struct sbx_error *reterr);
+int sbx_upload_exit(int exit_code, struct sbx_error *reterr);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/wire/base64.h"
 #include "fuse/text.h"
 
 #define LINE_MAX (64 * 1024)
@@ -74,25 +75,13 @@ static bool put_text(struct sbx_buf *b, const char *value, size_t len)
 
 static void put_base64(struct sbx_buf *b, const char *value, size_t len)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "abcdefghijklmnopqrstuvwxyz0123456789+/";
-	const uint8_t *s = (const uint8_t *)value;
-	char out[4];
+	const size_t size = SBX_BASE64_LEN(len);
+	uint8_t *to = sbx_buf_room(b, size);
 
-	for (; len; s += 3) {
-		uint32_t v = (uint32_t)s[0] << 16;
-
-		if (len > 1)
-			v |= (uint32_t)s[1] << 8;
-		if (len > 2)
-			v |= s[2];
-		for (size_t i = 0; i < 4; i++)
-			out[i] = i > len ? '=' : digits[v >> (18 - 6 * i) & 63];
-		sbx_buf_add(b, out, 4);
-		if (len < 3)
-			break;
-		len -= 3;
-	}
+	if (!to)
+		return;
+	sbx_base64_put((char *)to, value, len);
+	sbx_buf_added(b, size);
 }
 
 void sfs_jsonline_bytes(struct sfs_jsonline *j, const char *key,

@@ -8,6 +8,7 @@
 #include "client/error.h"
 #include "client/limits.h"
 #include "client/log.h"
+#include "client/random.h"
 #include "client/retry.h"
 #include "tests/lib/unit.h"
 
@@ -183,6 +184,19 @@ static void backoff_grows_to_its_limit(void **state)
 	assert_int_equal(sbx_random_between(7, 7), 7);
 }
 
+static void random_hex_is_that_long_and_differs(void **state)
+{
+	char a[65], b[65];
+
+	assert_int_equal(sbx_random_hex(a, 32), 0);
+	assert_int_equal(sbx_random_hex(b, 32), 0);
+	assert_int_equal(strlen(a), 64);
+	assert_int_equal(strspn(a, "0123456789abcdef"), 64);
+	assert_string_not_equal(a, b);
+	assert_int_equal(sbx_random_hex(a, 16), 0);
+	assert_int_equal(strlen(a), 32);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +208,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(log_line_is_one_line),
 		cmocka_unit_test(log_rate_is_limited),
 		cmocka_unit_test(backoff_grows_to_its_limit),
+		cmocka_unit_test(random_hex_is_that_long_and_differs),
 	};
 
 	readme = argc > 2 ? argv[2] : "client/README.md";

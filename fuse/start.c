@@ -19,6 +19,7 @@
 
 /* ---- configuration ---- */
 
+/* NULL: no memory */
 static char **copy_words(char **words)
 {
 	char **copy;
@@ -29,8 +30,10 @@ static char **copy_words(char **words)
 	copy = calloc(n + 1, sizeof(*copy));
 	for (size_t i = 0; copy && i < n; i++) {
 		copy[i] = strdup(words[i]);
-		if (!copy[i])
-			break; /* the list just ends here */
+		if (!copy[i]) {
+			sbx_conf_names_free(copy);
+			return NULL;
+		}
 	}
 	return copy;
 }
@@ -43,7 +46,7 @@ static char *program_path(const char *program)
 	return path ? path : strdup(program);
 }
 
-static void conf_apply(struct sbx_conf *conf, const struct sfs_opts *opts)
+static int conf_apply(struct sbx_conf *conf, const struct sfs_opts *opts)
 {
 	if (opts->timeout_ms)
 		conf->timeout_ms = opts->timeout_ms;
@@ -52,9 +55,13 @@ static void conf_apply(struct sbx_conf *conf, const struct sfs_opts *opts)
 	if (opts->agent) {
 		free(conf->agent);
 		conf->agent = program_path(opts->agent);
+		if (!conf->agent)
+			return -ENOMEM;
 	}
-	if (opts->agent_args)
-		conf->agent_args = copy_words(opts->agent_args);
+	if (!opts->agent_args)
+		return 0;
+	conf->agent_args = copy_words(opts->agent_args);
+	return conf->agent_args ? 0 : -ENOMEM;
 }
 
 /* One service: source is what names it. */
@@ -73,7 +80,8 @@ static int place_conf(struct sfs_place *p, const char *source,
 			p->name);
 	if (r < 0)
 		return r;
-	conf_apply(&p->conf, opts);
+	if (conf_apply(&p->conf, opts) < 0)
+		return sbx_error_set(reterr, -ENOMEM, "out of memory");
 	p->conf.own_key_first = p->name;
 	return sbx_conf_find_key(&p->conf, opts->keyfile, reterr);
 }

@@ -188,8 +188,9 @@ struct sbx_plain {
 
 	struct sbx_buf line, reply;
 	struct plain_job *jobs;
-	bool port_watch, port_asked;
-	void *ports; /* bits of what was open: uint8_t[8192] */
+	bool port_watch;
+	struct plain_op *port_op; /* asks what listens now */
+	void *ports;		  /* bits of what was open: uint8_t[8192] */
 
 	uv_timer_t tick, retry;
 	uv_prepare_t work;

@@ -138,8 +138,6 @@ int plain_ports_end(struct sbx_plain *p, struct plain_op *op, int err,
 		}
 		plain_answer(p, op);
 	}
-	if (op->internal)
-		p->port_asked = false;
 	free(list);
 	return err;
 }
@@ -154,9 +152,9 @@ static const struct plain_type watch_type = {
 
 void plain_ports_check(struct sbx_plain *p)
 {
-	if (!p->port_watch || p->port_asked || !p->up)
+	if (!p->port_watch || p->port_op || !p->up)
 		return;
-	p->port_asked = plain_op_own(p, &watch_type) != NULL;
+	p->port_op = plain_op_own(p, &watch_type);
 }
 
 int plain_port_watch(struct sbx_plain *p, struct plain_op *op)

@@ -123,6 +123,8 @@ void plain_op_free(struct sbx_plain *p, struct plain_op *op)
 	plain_at_release(&p->names, &op->at2);
 	if (op->msg.zone)
 		sbx_msg_release(&op->msg);
+	if (op == p->port_op)
+		p->port_op = NULL;
 	free(op);
 }
 

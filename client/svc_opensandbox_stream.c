@@ -359,7 +359,7 @@ static void stream_reach(struct osb_stream *s)
 static bool stream_prepare(struct osb_stream *s, const char *const *argv)
 {
 	bool no_stderr = s->base.handler->no_stderr;
-	char word[SBX_OSB_WORD_LEN + 1];
+	char word[SBX_OSB_WORD_LEN + 1] = "";
 	int r;
 
 	/* room to see that it is too large, not to hold it all */

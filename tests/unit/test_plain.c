@@ -328,6 +328,36 @@ static void test_closed_while_a_call_is_lent(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* The question what listens is lost with the queue, once. */
+static void test_ports_are_asked_again(void **state)
+{
+	static const struct sbx_service_type type = {.max_unit = 4096};
+	static const struct sbx_channel_handler handler = {
+		.on_message = on_message,
+	};
+	struct lent l = {.base.type = &type};
+	struct sbx_carrier *c;
+	struct sbx_plain *p;
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	c = sbx_plain_new(&loop, &l.base, "box", "", false, &handler, NULL);
+	p = (struct sbx_plain *)c;
+	p->up = p->port_watch = true;
+	plain_ports_check(p);
+	assert_non_null(p->queue);
+	plain_ports_check(p);
+	assert_null(p->queue->next);
+	plain_queue_drop(p);
+	plain_ports_check(p);
+	assert_non_null(p->queue);
+	p->up = false;
+	c->type->close(c, on_closed, &l);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_true(l.closed);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -340,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_words_hold_any_bytes),
 		cmocka_unit_test(test_closed_while_a_call_is_lent),
+		cmocka_unit_test(test_ports_are_asked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

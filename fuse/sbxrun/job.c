@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ struct pump {
 	struct job *job;
 	const char *name; /* of the stream in jobs/N */
 	int from, to;
-	bool failed; /* what came could not be passed on */
+	atomic_bool failed; /* what came could not be passed on */
 	pthread_t thread;
 	char data[PIECE];
 };
@@ -132,12 +133,17 @@ static void job_start(struct job *j, const char *box, const char *spec)
 
 /* ---- streams ---- */
 
+static void pump_fail(struct pump *p, int err)
+{
+	p->failed = true;
+	fprintf(stderr, "sbxrun: %s: %s\n", p->name, strerror(err));
+}
+
 /* Nobody reads ours: nobody reads the command's. */
 static void output_end(struct pump *p, int err)
 {
-	p->failed = err != EPIPE;
-	if (p->failed)
-		fprintf(stderr, "sbxrun: %s: %s\n", p->name, strerror(err));
+	if (err != EPIPE)
+		pump_fail(p, err);
 	if (job_tell(p->job, p->name, "close\n") < 0)
 		job_tell(p->job, "signal", "PIPE\n");
 }
@@ -218,17 +224,29 @@ static bool input_may_come(int err)
 static void *on_input(void *arg)
 {
 	struct pump *p = arg;
+	int err = 0;
 	ssize_t n;
 
-	for (;;) {
+	while (!err) {
 		n = read(p->from, p->data, PIECE);
-		if (n < 0 && input_may_come(errno))
+		err = n < 0 ? errno : 0;
+		if (err && input_may_come(err)) {
+			err = 0;
 			continue;
+		}
 		if (p->job->o->tty)
 			forward_new_size();
-		if (n <= 0 || write_all(p->to, p->data, (size_t)n))
+		if (n == 0)
 			break;
+		if (!err)
+			err = write_all(p->to, p->data, (size_t)n);
+		else if (err == EBADF || isatty(p->from))
+			err = EPIPE; /* there is none, or it hung up */
 	}
+	/* not all of it came: what the command makes of that is not success;
+	 * but it may have had enough */
+	if (err && err != EPIPE)
+		pump_fail(p, err);
 	close(p->to); /* that is the end of its input */
 	return NULL;
 }
@@ -347,5 +365,6 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 	status = job_wait(exit_code);
 	if (apart)
 		pthread_join(job.out.thread, NULL);
-	return job.out.failed || job.err.failed ? EXIT_OURS : status;
+	return job.in.failed || job.out.failed || job.err.failed ? EXIT_OURS
+								 : status;
 }

@@ -57,6 +57,13 @@ class Run(unittest.TestCase):
         r = self.run_("printf", "[%s]", *odd)
         self.assertEqual(r.stdout.decode(), "".join("[%s]" % a for a in odd))
 
+    def test_input_that_is_cut_short_is_no_success(self):
+        folder = os.open("/", os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        r = self.run_("cat", stdin=folder)
+        self.assertEqual((r.returncode, r.stderr),
+                         (125, b"sbxrun: stdin: Is a directory\n"))
+
     def test_same_directory(self):
         inside = self.run_("pwd").stdout.decode().strip()
         for cwd, want in ((self.path("d"), inside + "/d"),

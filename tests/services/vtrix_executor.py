@@ -238,6 +238,8 @@ class Connection:
             return None
         try:
             result = await f(number, params)
+        except ConnectionError:
+            raise  # who asked is gone
         except FileNotFoundError as e:
             raise Fault(NO_FILE, "file not found: %s" % e.filename)
         except OSError as e:

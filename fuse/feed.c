@@ -100,13 +100,14 @@ void sfs_feed_link(struct sfs_sandbox *sb, enum sbx_link_state state)
 		return;
 	fresh = state == SBX_LINK_UP && f->epoch &&
 		f->epoch != sbx_remote_epoch(sb->remote);
-	if (state != f->told && link_name(state) &&
-	    (state == SBX_LINK_LOST || f->told == SBX_LINK_LOST)) {
+	/* it runs anew there, and has not seen what happened: that it is up is
+	 * told when it watches, or what is done then would be missing */
+	if (fresh)
+		f->lacking = true;
+	else if (state != f->told && link_name(state) &&
+		 (state == SBX_LINK_LOST || f->told == SBX_LINK_LOST)) {
 		j = line_begin("connection");
 		sfs_jsonline_string(&j, "state", link_name(state));
-		/* it runs anew there, and has not seen what happened */
-		if (fresh)
-			sfs_jsonline_bool(&j, "missed", true);
 		line_end(f, &j);
 	}
 	f->told = state;
@@ -330,8 +331,11 @@ static void feed_found(struct sfs_feed *f)
 /* Without a helper there is nobody to be asked another time. */
 static void feed_failed(struct sfs_feed *f, int err)
 {
-	bool is_told = f->lacking && !has_opening(f);
+	bool is_told;
 
+	if (err == -EOPNOTSUPP)
+		feed_found(f);
+	is_told = f->lacking && !has_opening(f);
 	f->lacking = err != -EOPNOTSUPP;
 	f->watching = !f->lacking;
 	if (f->sb && !is_told)

@@ -408,6 +408,9 @@ def row(t):
 
 @Row.of("exec, more than 32 KiB")
 def row(t):
+    if SERVICE == "computesdk":
+        t.assertEqual(t.m.run("t", "echo all; : " + "x" * 900000), b"all\n")
+        t.skipTest("it takes what exec takes")
     exit_of(t, ": " + "x" * (40000 if SERVICE == "xgen" else 100000))
 
 

@@ -58,7 +58,7 @@ class Box:
         self.program, self.heard = program, heard
         self.own = {'workspace': workspace, 'tmp': '/tmp',
                     'vartmp': '/var/tmp', 'root': '/root', **dict(more)}
-        self.proc, self.port = None, None
+        self.proc, self.port, self.pidfd = None, None, -1
         for name in self.own:
             path = os.path.join(folder, name)
             if not os.path.isdir(path):
@@ -75,6 +75,7 @@ class Box:
             '/opt/standin/' + self.program, *self.args, env=env,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             limit=1 << 22)
+        self.pidfd = os.pidfd_open(self.proc.pid)
         first = await self.proc.stdout.readline()
         if not first:
             raise RuntimeError('%s did not start' % self.program)
@@ -92,9 +93,14 @@ class Box:
         self.proc.stdin.write(line.encode() + b'\n')
 
     def processes(self):
-        """None once it has ended: its number may be another's by then."""
-        ended = self.proc.returncode is not None
-        return [] if ended else family(self.proc.pid)
+        """None once it has ended: its number may be another's by then, and
+        whose it was is known here later than there."""
+        found = family(self.proc.pid)
+        try:
+            signal.pidfd_send_signal(self.pidfd, 0)
+        except ProcessLookupError:
+            return []
+        return found
 
     def freeze(self, on):
         """As the freezer of cgroups: who is new was forked meanwhile."""
@@ -119,4 +125,5 @@ class Box:
             except ProcessLookupError:
                 pass
         await self.proc.wait()
+        os.close(self.pidfd)
         self.proc = None

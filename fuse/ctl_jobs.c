@@ -222,9 +222,11 @@ static void status_load(struct ctl_file *f)
 	ctl_file_loaded(f, NULL);
 }
 
+/* (0 would be kill's own process group) */
 static void pid_load(struct ctl_file *f)
 {
-	sfs_text_printf(&f->text, "%u\n", f->node->job->pid);
+	if (f->node->job->pid)
+		sfs_text_printf(&f->text, "%u\n", f->node->job->pid);
 	ctl_file_loaded(f, NULL);
 }
 

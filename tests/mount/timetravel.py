@@ -459,6 +459,7 @@ def case_exec_is_a_run_of_its_own():
         assert text_of(job + "/exit_code").strip() == "3"
         assert text_of(job + "/stdout") == "from here\n"
         assert text_of(job + "/stderr") == "e\n"
+        assert text_of(job + "/pid") == ""
         assert get(b.here("out")) == b"it's\n"
         assert os.path.isdir(b.here("d"))
         # a first look at what a command changed just now

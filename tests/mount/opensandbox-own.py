@@ -28,7 +28,7 @@ TRANSCRIPT = (
     ("touch makes one, and changes none",
      "touch metadata/a && echo x >metadata/a && touch metadata/a && "
      "cat metadata/a; touch -d @1 metadata/a 2>&1 | grep -c permitted; "
-     "touch metrics/now.json 2>&1 | grep -c permitted; rm metadata/a",
+     "touch metrics/now.json 2>&1 | grep -c denied; rm metadata/a",
      "x\n1\n1\n"),
     ("JSON in several writes, as bash does with lines",
      "{ echo '{'; echo '\"b\":\"x\",'; echo '\"c\":\"d\"'; echo '}'; echo; } "

@@ -128,7 +128,7 @@
 #define SBX_READ_MAX	     (1024 * 1024) /* of one read request */
 #define SBX_CONTENT_FILES    256	   /* of one content request */
 #define SBX_HELLO_GROUPS     64
-#define SBX_TREE_SMALL	     1024	   /* bytes: see TREE */
+#define SBX_TREE_SMALL	     1024 /* bytes: see TREE */
 #define SBX_TREE_LARGE	     (128 * 1024)
 
 #define SBX_DIR_WORKSPACE 1

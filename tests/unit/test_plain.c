@@ -295,6 +295,18 @@ static void look(struct sbx_plain *p, uv_loop_t *loop)
 	uv_run(loop, UV_RUN_NOWAIT);
 }
 
+/* Plain mode of l's service, not started; closed with l as the argument. */
+static struct sbx_plain *plain_of(uv_loop_t *loop, struct lent *l)
+{
+	static const struct sbx_channel_handler handler = {
+		.on_message = on_message,
+	};
+
+	uv_loop_init(loop);
+	return (struct sbx_plain *)sbx_plain_new(loop, &l->base, "box", "",
+						 false, &handler, NULL);
+}
+
 static void test_closed_while_a_call_is_lent(void **state)
 {
 	static const struct sbx_service_type type = {
@@ -302,18 +314,14 @@ static void test_closed_while_a_call_is_lent(void **state)
 		.max_unit = 4096,
 		.submit = lent_submit,
 	};
-	static const struct sbx_channel_handler handler = {
-		.on_message = on_message,
-	};
 	struct lent l = {.base.type = &type};
 	struct sbx_error why = {.text = "no command runs"};
 	struct sbx_carrier *c;
 	struct sbx_plain *p;
 	uv_loop_t loop;
 
-	uv_loop_init(&loop);
-	c = sbx_plain_new(&loop, &l.base, "box", "", false, &handler, NULL);
-	p = (struct sbx_plain *)c;
+	p = plain_of(&loop, &l);
+	c = (struct sbx_carrier *)p;
 	assert_int_equal(plain_files_begin(p, &why), 0);
 	p->files = p->up = true;
 	look(p, &loop);
@@ -332,17 +340,13 @@ static void test_closed_while_a_call_is_lent(void **state)
 static void test_ports_are_asked_again(void **state)
 {
 	static const struct sbx_service_type type = {.max_unit = 4096};
-	static const struct sbx_channel_handler handler = {
-		.on_message = on_message,
-	};
 	struct lent l = {.base.type = &type};
 	struct sbx_carrier *c;
 	struct sbx_plain *p;
 	uv_loop_t loop;
 
-	uv_loop_init(&loop);
-	c = sbx_plain_new(&loop, &l.base, "box", "", false, &handler, NULL);
-	p = (struct sbx_plain *)c;
+	p = plain_of(&loop, &l);
+	c = (struct sbx_carrier *)p;
 	p->up = p->port_watch = true;
 	plain_ports_check(p);
 	assert_non_null(p->queue);

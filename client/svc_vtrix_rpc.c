@@ -10,6 +10,8 @@
 
 /* Numbers go through doubles at the other end. */
 #define MAX_ID ((int64_t)1 << 53)
+/* Of a string: what is shorter is parsed, though nobody looks at it. */
+#define LONG 4096
 
 char *sbx_vtrix_rpc_request(int64_t id, const char *method, json_t *params)
 {
@@ -51,10 +53,63 @@ static void msg_read(struct sbx_vtrix_msg *m)
 		m->kind = SBX_VTRIX_OTHER;
 }
 
+/* The last quote of a string, from behind its first; NULL: it has none. */
+static const char *string_end(const char *p, const char *end)
+{
+	const char *q, *back;
+
+	for (; (q = memchr(p, '"', (size_t)(end - p))); p = q + 1) {
+		for (back = q; back > p && back[-1] == '\\'; back--)
+			;
+		if ((q - back) % 2 == 0)
+			return q;
+	}
+	return NULL;
+}
+
+static const char *skip_space(const char *p, const char *end)
+{
+	while (p < end && strchr(" \t\r\n", *p) && *p)
+		p++;
+	return p;
+}
+
+/*
+ * All that a command printed comes in pieces, and then twice more as
+ * "output", which nobody looks at: what is long is left out before it is
+ * parsed.  A copy, which the caller frees; NULL: nothing is left out.
+ */
+static char *without_output(const char *text, size_t len, size_t *ret_len)
+{
+	static const char word[] = "\"output\"";
+	const char *end = text + len, *p, *stop;
+	char *less;
+
+	p = len < LONG ? NULL : memmem(text, len, word, sizeof(word) - 1);
+	if (!p)
+		return NULL;
+	p = skip_space(p + sizeof(word) - 1, end);
+	if (p == end || *p != ':')
+		return NULL;
+	p = skip_space(p + 1, end);
+	stop = p == end || *p != '"' ? NULL : string_end(++p, end);
+	if (!stop || stop - p < LONG)
+		return NULL;
+	less = malloc(len - (size_t)(stop - p));
+	if (!less)
+		return NULL;
+	memcpy(less, text, (size_t)(p - text));
+	memcpy(less + (p - text), stop, (size_t)(end - stop));
+	*ret_len = len - (size_t)(stop - p);
+	return less;
+}
+
 int sbx_vtrix_rpc_parse(struct sbx_vtrix_msg *m, const char *text, size_t len)
 {
+	SBX_FREE char *less = without_output(text, len, &len);
+
 	memset(m, 0, sizeof(*m));
-	m->root = sbx_json_parse_nul(text, len);
+	m->root = sbx_json_parse_nul(less ? less : text, len);
 	if (!json_is_object(m->root)) {
 		sbx_vtrix_rpc_release(m);
 		return -EPROTO;

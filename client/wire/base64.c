@@ -29,18 +29,17 @@ void sbx_base64_put(char *dst, const void *data, size_t len)
 	*dst = '=';
 }
 
-static int digit_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
-}
+/* Of each digit one more than its value. */
+#define TWO(c, v) [c] = (v) + 1, [(c) + 1] = (v) + 2
+static const uint8_t values[256] = {
+	TWO('A', 0),  TWO('C', 2),  TWO('E', 4),  TWO('G', 6),	TWO('I', 8),
+	TWO('K', 10), TWO('M', 12), TWO('O', 14), TWO('Q', 16), TWO('S', 18),
+	TWO('U', 20), TWO('W', 22), TWO('Y', 24), TWO('a', 26), TWO('c', 28),
+	TWO('e', 30), TWO('g', 32), TWO('i', 34), TWO('k', 36), TWO('m', 38),
+	TWO('o', 40), TWO('q', 42), TWO('s', 44), TWO('u', 46), TWO('w', 48),
+	TWO('y', 50), TWO('0', 52), TWO('2', 54), TWO('4', 56), TWO('6', 58),
+	TWO('8', 60), ['+'] = 63,   ['/'] = 64,
+};
 
 long sbx_base64_get(void *dst, const char *text, size_t len)
 {
@@ -50,17 +49,17 @@ long sbx_base64_get(void *dst, const char *text, size_t len)
 	size_t i;
 
 	for (i = 0; i < len; i++) {
-		int d = digit_value(text[i]);
+		uint8_t d = values[(uint8_t)text[i]];
 
-		if (text[i] && strchr(" \t\r\n", text[i]))
+		if (!d && text[i] && strchr(" \t\r\n", text[i]))
 			continue;
 		if (text[i] == '=' && n + pad >= 2 && n + pad < 4) {
 			pad++;
 			continue;
 		}
-		if (d < 0 || pad)
+		if (!d || pad)
 			return -EPROTO;
-		v = v << 6 | (uint32_t)d;
+		v = v << 6 | (d - 1u);
 		if (++n < 4)
 			continue;
 		*out++ = (uint8_t)(v >> 16);

@@ -340,6 +340,59 @@ static void vtrix_chunks(void **state)
 	sbx_buf_release(&b);
 }
 
+/* A message whose output is "times" repetitions of a piece, and the exit
+ * status that it tells; -1: it is none. */
+static int with_output(const char *before, const char *piece, size_t times,
+		       const char *after, size_t *ret_left)
+{
+	struct sbx_vtrix_msg m;
+	struct sbx_buf b;
+	int code = -1;
+
+	sbx_buf_init(&b, 1 << 20);
+	sbx_buf_add(&b, before, strlen(before));
+	for (; times; times--)
+		sbx_buf_add(&b, piece, strlen(piece));
+	sbx_buf_add(&b, after, strlen(after));
+	assert_int_equal(b.err, 0);
+	if (sbx_vtrix_rpc_parse(&m, (char *)sbx_buf_at(&b), sbx_buf_len(&b)) ==
+	    0) {
+		code = sbx_vtrix_exit_code(m.data);
+		*ret_left =
+			json_string_length(json_object_get(m.data, "output"));
+		sbx_vtrix_rpc_release(&m);
+	}
+	sbx_buf_release(&b);
+	return code;
+}
+
+/* It came before, in pieces: so it is not parsed once more. */
+static void vtrix_long_output_is_left_out(void **state)
+{
+	static const char before[] =
+		"{\"id\":1,\"result\":{\"cmd_id\":\"say \\\"output\\\"\","
+		"\"output\" : \"";
+	static const char after[] = "\",\"exit_code\":7}}";
+	size_t left = 1;
+
+	assert_int_equal(with_output(before, "x", 100, after, &left), 7);
+	assert_int_equal(left, 100);
+	assert_int_equal(with_output(before, "x", 100000, after, &left), 7);
+	assert_int_equal(left, 0);
+	/* quotes and backslashes of its own, an odd and an even number */
+	assert_int_equal(
+		with_output(before, "\\\"\\\\\\\"", 10000, after, &left), 7);
+	assert_int_equal(left, 0);
+	assert_int_equal(with_output(before, "\\\\", 10000, after, &left), 7);
+	assert_int_equal(left, 0);
+	/* one that has no end, and what is no text */
+	assert_int_equal(with_output(before, "\\\"", 10000, "", &left), -1);
+	assert_int_equal(with_output("{\"id\":1,\"result\":{\"exit_code\":7,"
+				     "\"output\":[0",
+				     ",1", 10000, "]}}", &left),
+			 7);
+}
+
 static const char answer[] =
 	"{\"code\":0,\"message\":\"ok\",\"data\":{\"items\":[{\"id\":\"sb-1\","
 	"\"status\":\"active\",\"spec\":{\"image\":\"x\"},\"port\":8080,"
@@ -387,6 +440,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(vtrix_extend),
 		cmocka_unit_test(vtrix_requests),
 		cmocka_unit_test(vtrix_chunks),
+		cmocka_unit_test(vtrix_long_output_is_left_out),
 		cmocka_unit_test(vtrix_flipped_bits),
 	};
 

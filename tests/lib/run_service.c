@@ -17,7 +17,8 @@ struct run_service {
 	uv_loop_t *loop;
 	char folder[256];
 	enum run_fault fault;
-	unsigned int faulty, runs, commands, most, now;
+	unsigned int faulty, runs, commands, most, now, late;
+	uint64_t answered_ms; /* the last one that was not parked; 0: none */
 	char last[65536];
 };
 
@@ -58,6 +59,8 @@ static void finish(struct one *o)
 	struct sbx_run *run = o->run;
 
 	o->svc->now--;
+	if (!run->parks)
+		o->svc->answered_ms = uv_now(o->svc->loop);
 	if (o->canceled)
 		set_error(run, -ECANCELED, SBX_RETRY_NEVER, "canceled");
 	else if (o->fault == RUN_REFUSED)
@@ -195,6 +198,9 @@ static void service_run(struct sbx_service *base, const char *id,
 	}
 	if (++svc->now > svc->most)
 		svc->most = svc->now;
+	if (!run->parks && svc->answered_ms)
+		svc->late +=
+			uv_now(svc->loop) - svc->answered_ms >= RUN_SOON_MS;
 	o->svc = svc;
 	o->run = run;
 	run->priv = o;
@@ -307,6 +313,11 @@ unsigned int run_service_commands(const struct sbx_service *svc)
 unsigned int run_service_most(const struct sbx_service *svc)
 {
 	return ((const struct run_service *)svc)->most;
+}
+
+unsigned int run_service_late(const struct sbx_service *svc)
+{
+	return ((const struct run_service *)svc)->late;
 }
 
 const char *run_service_last(const struct sbx_service *svc)

@@ -30,10 +30,15 @@ void run_service_fault(struct sbx_service *svc, enum run_fault fault,
 		       unsigned int n);
 /* No more of what a run prints is told; 0: all of it. */
 void run_service_cap(struct sbx_service *svc, size_t bytes);
-/* Runs so far; those of the user among them; most at once. */
+#define RUN_SOON_MS 20
+
+/* Runs so far; those of the user among them; most at once; those that were not
+ * parked and were begun RUN_SOON_MS after the answer of the one before, or
+ * later, by the loop's time. */
 unsigned int run_service_runs(const struct sbx_service *svc);
 unsigned int run_service_commands(const struct sbx_service *svc);
 unsigned int run_service_most(const struct sbx_service *svc);
+unsigned int run_service_late(const struct sbx_service *svc);
 /* The last command of the user. */
 const char *run_service_last(const struct sbx_service *svc);
 

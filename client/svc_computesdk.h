@@ -17,6 +17,7 @@
  *	svc_computesdk_own.c     what it alone has, as files
  *	svc_computesdk_rows.c    which these are, and what each asks for
  *	svc_computesdk_events.c  what happens there, as streams
+ *	svc_computesdk_resize.c  the size of a terminal
  *	..._json.c, ..._options.c, ..._wire.c, ..._shell.c, ..._words.c: codecs
  *
  * Two parties: the gateway, which makes and ends sandboxes but lists none,
@@ -52,7 +53,9 @@ struct csdk_box {
 
 	/* svc_computesdk_reach.c */
 	bool ready;	   /* there can be used, as far as we know */
-	bool old;	   /* its daemon is of the second generation */
+	bool old;	   /* its daemon is of a generation before the last */
+	bool first;	   /* ... and of the first */
+	char *runner;	   /* a terminal there that commands are run beside */
 	unsigned int deaf; /* terminals in a row that took no input */
 	uint64_t deaf_ms;  /* when the last of them was given up */
 	uint64_t pipes_ms; /* when terminals were of no use; 0: they are */
@@ -103,6 +106,8 @@ void csdk_unwait(struct csdk_wait *w);
 void csdk_reach_forget(struct csdk_box *b);
 /* Nothing is asked any more, and nobody told. */
 void csdk_reach_stop(struct csdk_box *b);
+/* conf is to run a command: where that is asked for, as b->ready was found. */
+void csdk_box_run(struct csdk_box *b, struct sbx_request_conf *conf);
 
 /* ---- calls ---- */
 
@@ -143,7 +148,7 @@ extern const struct sbx_own csdk_own[];
 /* What one of them asks for. */
 struct csdk_row {
 	const char *pattern;	   /* its path; NULL: the end of a table */
-	const char *method, *path; /* with %s for its first name, encoded */
+	const char *method, *path; /* with %s and %t for its names, encoded */
 	const char *query;	   /* with %s likewise; or NULL */
 	const char *member;	   /* of the answer; NULL: all of it */
 	/* what is written as a body; NULL: it is JSON itself */
@@ -161,6 +166,9 @@ const struct csdk_row *csdk_row_of(const struct csdk_row *rows,
 				   const char *path, struct csdk_names *names);
 sbx_work_fn csdk_own_read_start, csdk_own_write_start, csdk_own_list_start,
 	csdk_own_make_start, csdk_own_remove_start;
+/* Tells that terminal of b's, an id, its size, and ends the call w. */
+void csdk_resize(struct sbx_work *w, const struct csdk_box *b,
+		 const char *terminal, unsigned int cols, unsigned int rows);
 bool csdk_own_has(struct sbx_service *svc, const char *id,
 		  const struct sbx_own *row, const char *path);
 struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,

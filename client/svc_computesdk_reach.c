@@ -3,6 +3,10 @@
  * it answers; then a command there that says where the workspace is and
  * whether the helper is there, which is brought there piece by piece if it is
  * not.  What was found is kept until somebody finds it wrong.
+ *
+ * A daemon of the first generation runs commands beside a terminal only, so
+ * one is made whose program ends at once: it can be ended, as others there
+ * cannot while they are silent.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,10 +17,14 @@
 #include "client/log.h"
 #include "client/svc_computesdk.h"
 
-#define MAX_LOOK (256u << 10) /* the text of one command */
+#define MAX_LOOK  (256u << 10)	  /* the text of one command */
+#define FIRST_DIR "/home/project" /* all files of the first generation */
+#define HURRY_MS  1500		  /* when everything is being closed */
 
 static void reach_begin(void *arg);
 static void reach_look(struct csdk_box *b);
+static void reach_first(struct csdk_box *b);
+static void runner_end(struct csdk_box *b);
 
 void csdk_unwait(struct csdk_wait *w)
 {
@@ -33,12 +41,56 @@ void csdk_reach_forget(struct csdk_box *b)
 	b->ready = false;
 }
 
+/* ---- what commands are run beside ---- */
+
+static void on_runner_ended(void *arg, const struct sbx_answer *answer)
+{
+	struct csdk_box *b = arg;
+	struct sbx_rest *rest = &b->x->rest;
+
+	(void)answer; /* nothing runs there */
+	csdk_box_let_go(b);
+	sbx_rest_let_go(rest);
+}
+
+static void runner_end(struct csdk_box *b)
+{
+	struct sbx_rest *rest = &b->x->rest;
+	struct sbx_request_conf conf = {
+		.method = "DELETE",
+		.path = "/terminals/%s",
+		.id = b->runner,
+		.deadline = uv_now(rest->loop) + HURRY_MS,
+		.to = b,
+	};
+
+	if (b->runner && b->place.url && !b->gone &&
+	    sbx_request_start(rest, &conf, on_runner_ended, b)) {
+		csdk_box_hold(b);
+		sbx_rest_hold(rest);
+	}
+	free(b->runner);
+	b->runner = NULL;
+}
+
 void csdk_reach_stop(struct csdk_box *b)
 {
 	while (b->waiting)
 		csdk_unwait(b->waiting);
 	b->request = sbx_request_cancel(b->request);
 	b->alarm = sbx_alarm_cancel(b->alarm);
+	runner_end(b);
+}
+
+void csdk_box_run(struct csdk_box *b, struct sbx_request_conf *conf)
+{
+	conf->method = "POST";
+	conf->path = b->first ? "/terminals/%s/execute"
+		     : b->old ? "/execute"
+			      : "/run/command";
+	conf->id = b->first ? b->runner : NULL;
+	conf->wants_json = true;
+	conf->to = b;
 }
 
 /* ---- the end of it ---- */
@@ -125,19 +177,15 @@ static void on_ran(void *arg, const struct sbx_answer *answer);
 static void reach_run(struct csdk_box *b, struct sbx_buf *text)
 {
 	SBX_FREE char *body = NULL;
+	struct sbx_request_conf conf = {0};
 
 	if (!text->err)
 		body = sbx_csdk_command_body((char *)sbx_buf_at(text));
 	sbx_buf_release(text);
+	csdk_box_run(b, &conf);
+	conf.body = body;
 	if (body)
-		reach_ask(b,
-			  (struct sbx_request_conf){
-				  .method = "POST",
-				  .path = b->old ? "/execute" : "/run/command",
-				  .body = body,
-				  .wants_json = true,
-				  .to = b},
-			  on_ran);
+		reach_ask(b, conf, on_ran);
 	else
 		reach_no_memory(b);
 }
@@ -178,9 +226,47 @@ static void on_ran(void *arg, const struct sbx_answer *answer)
 	} else if (answer->error.err == -EOPNOTSUPP && !b->old) {
 		b->old = true;
 		reach_look(b);
+	} else if (answer->error.err == -EOPNOTSUPP && !b->first) {
+		reach_first(b);
 	} else {
+		if (b->first) /* it may be what is not there any more */
+			runner_end(b);
 		reach_error(b, &answer->error);
 	}
+}
+
+static void on_runner(void *arg, const struct sbx_answer *answer)
+{
+	struct csdk_box *b = arg;
+	const char *id = sbx_json_str(sbx_csdk_data(answer->json), "id");
+	struct sbx_error e = answer->error;
+
+	b->request = NULL;
+	if (!e.err && !sbx_csdk_thing_is_valid(id))
+		sbx_error_wonder(&e, b->place.url, "a ComputeSDK daemon",
+				 "it made no terminal");
+	if (!e.err && sbx_dup_text(&b->runner, id) < 0)
+		sbx_error_set(&e, -ENOMEM, "out of memory");
+	if (e.err)
+		reach_error(b, &e);
+	else
+		reach_look(b);
+}
+
+static void reach_first(struct csdk_box *b)
+{
+	b->first = true;
+	if (b->runner)
+		reach_look(b);
+	else
+		reach_ask(b,
+			  (struct sbx_request_conf){
+				  .method = "POST",
+				  .path = "/terminals",
+				  .body = "{\"shell\":\"/bin/true\"}",
+				  .wants_json = true,
+				  .to = b},
+			  on_runner);
 }
 
 static void reach_look(struct csdk_box *b)
@@ -194,7 +280,7 @@ static void reach_look(struct csdk_box *b)
 		return;
 	}
 	sbx_buf_init(&text, MAX_LOOK);
-	sbx_csdk_put_look(&text, b->mark);
+	sbx_csdk_put_look(&text, b->mark, b->first ? FIRST_DIR : NULL);
 	reach_run(b, &text);
 }
 
@@ -206,7 +292,7 @@ static void on_health(void *arg, const struct sbx_answer *answer)
 
 	b->request = NULL;
 	if (!answer->error.err) {
-		b->old = false;
+		b->old = b->first = false;
 		reach_look(b);
 	} else if (answer->error.err == -EPROTO) {
 		reach_tell(b, &answer->error);

@@ -203,8 +203,10 @@ void sbx_csdk_put_tick_program(struct sbx_buf *b,
 	sbx_buf_release(&text);
 }
 
-void sbx_csdk_put_look(struct sbx_buf *b, const char *mark)
+void sbx_csdk_put_look(struct sbx_buf *b, const char *mark, const char *dir)
 {
+	if (dir)
+		sbx_plant_put(b, "cd %s 2>/dev/null\n", dir);
 	sbx_plant_put(b, "k=%s\necho \"$k at $(pwd)\"\n", mark);
 	sbx_plant_put_text(b, folders);
 	sbx_plant_put_seek(b);

@@ -223,7 +223,8 @@ static void on_deaf(uv_timer_t *timer)
 	s->deaf = true;
 	s->box->deaf++;
 	s->box->deaf_ms = uv_now(timer->loop);
-	if (s->ticked)
+	/* where there is nothing else it may have been the network */
+	if (s->ticked && (!s->box->first || box_is_deaf(s->box)))
 		csdk_box_no_ticks(s->box);
 	if (s->base.phase == CSDK_RUN || s->ticked)
 		stream_fail_deaf(s);
@@ -234,7 +235,7 @@ static void on_deaf(uv_timer_t *timer)
 void csdk_stream_heard(struct csdk_stream *s)
 {
 	uv_timer_stop(&s->base.timer);
-	if (!s->piped && !s->ticked)
+	if (!s->piped && (!s->ticked || s->box->first))
 		s->box->deaf = 0;
 }
 
@@ -437,6 +438,12 @@ static void stream_make(struct csdk_stream *s)
 	s->ticked = !s->piped &&
 		    (csdk_box_uses_ticks(s->box) ||
 		     (box_is_deaf(s->box) && csdk_box_try_ticks(s->box)));
+	if (s->box->first && !s->ticked) {
+		stream_no_terminals(
+			s, &(struct sbx_error){
+				   .text = "it is of the first generation"});
+		return;
+	}
 	if (box_is_deaf(s->box) && !s->piped && !s->ticked) {
 		stream_fail_deaf(s);
 		return;

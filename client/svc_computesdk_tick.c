@@ -15,6 +15,8 @@
 
 bool csdk_box_uses_ticks(const struct csdk_box *b)
 {
+	if (b->first) /* there is nothing else */
+		return !b->no_ticks && b->there.helper;
 	return b->ticks_ms &&
 	       uv_now(b->x->rest.loop) - b->ticks_ms < TICKS_FOR_MS;
 }
@@ -66,6 +68,7 @@ void csdk_tick_make(struct csdk_stream *s, uint64_t deadline,
 		    sbx_request_fn *fn)
 {
 	SBX_FREE char *body = NULL;
+	struct sbx_request_conf conf = {.deadline = deadline};
 	struct sbx_buf text;
 	char mark[33];
 
@@ -81,18 +84,10 @@ void csdk_tick_make(struct csdk_stream *s, uint64_t deadline,
 	if (s->program && !text.err)
 		body = sbx_csdk_command_body((char *)sbx_buf_at(&text));
 	sbx_buf_release(&text);
+	csdk_box_run(s->box, &conf);
+	conf.body = body;
 	if (body)
-		sbx_rest_stream_request(
-			&s->base,
-			&(struct sbx_request_conf){
-				.method = "POST",
-				.path = s->box->old ? "/execute"
-						    : "/run/command",
-				.body = body,
-				.deadline = deadline,
-				.wants_json = true,
-				.to = s->box},
-			on_written);
+		sbx_rest_stream_request(&s->base, &conf, on_written);
 	else
 		sbx_rest_stream_no_memory(&s->base);
 }

@@ -40,6 +40,9 @@ void sbx_csdk_put_subscribe(struct sbx_buf *b, const char *channel);
 /* Input for a terminal, UTF-8.  All of these end in NUL. */
 void sbx_csdk_put_input(struct sbx_buf *b, const char *terminal,
 			const void *text, size_t len);
+/* Its size. */
+void sbx_csdk_put_resize(struct sbx_buf *b, const char *terminal,
+			 unsigned int cols, unsigned int rows);
 /* That a streamed command shall begin. */
 void sbx_csdk_put_start(struct sbx_buf *b, const char *command);
 
@@ -85,8 +88,9 @@ void sbx_csdk_put_tick_program(struct sbx_buf *b,
 			       const struct sbx_csdk_there *t,
 			       const char *path);
 
-/* mark: letters and digits that begin each line of ours. */
-void sbx_csdk_put_look(struct sbx_buf *b, const char *mark);
+/* mark: letters and digits that begin each line of ours; dir: the workspace,
+ * if it is there, or NULL: where commands are run. */
+void sbx_csdk_put_look(struct sbx_buf *b, const char *mark, const char *dir);
 /* The next piece; also asks how much there is. */
 #define SBX_CSDK_PIECE 73728 /* becomes 96 KiB: a command has less than 128 */
 void sbx_csdk_put_piece(struct sbx_buf *b, const char *mark,

@@ -208,7 +208,9 @@ def case_a_daemon_that_tells_nothing_of_itself():
         env = {'COMPUTESDK_ACCESS_TOKEN': token_of(s, box['id'])}
         port = int(box['url'].rpartition(':')[2])
         with Drive(port, key=None, env=env) as own:
-            assert len(good(own.ask('list'))['list']) == 1
+            only, = good(own.ask('list'))['list']
+            r = good(own.ask('exec', only['id'], 'pwd'))
+            assert r['out'] == '/home/project\n', r
 
 
 def case_a_daemon_without_a_gateway():
@@ -541,8 +543,50 @@ def case_generations():
     with Standin('g2') as s, Drive(s) as d:
         r = good(d.ask('exec', made(d)['id'], 'echo hi; exit 3'))
         assert (r['out'], r['exit']) == ('hi\n', 3), r
-    with Standin('g1') as s, Drive(s) as d:
+    with Standin('g1', 'without=/terminals') as s, Drive(s) as d:
         bad(d.ask('exec', made(d)['id'], 'true'), EOPNOTSUPP, 'generation')
+
+
+def case_the_first_generation():
+    """whose commands are run beside a terminal, and whose terminals take no
+    input while they are silent"""
+    with Standin('g1', 'alone') as s:
+        with Drive(s) as d:
+            box = made(d)['id']
+            began = time.monotonic()
+            carried(d, box)
+            assert time.monotonic() - began < 20, 'it was known'
+            r = good(d.ask('exec', box, 'pwd; ls ~/.cache/sbxfs'))['out']
+            assert r.startswith('/home/project\nhelper-'), r
+            assert 'tick-' not in r, r
+            # what commands are run beside is lost, as after a restart
+            asked = s.journal()
+            beside = [j['path'].split('/')[2] for j in asked
+                      if j.get('path', '').endswith('/execute')
+                      and j['path'] != '/execute']
+            assert len(set(beside)) == 1, beside
+            s.daemon('restart')
+            wait_until(lambda: not d.ask('exec', box, 'true')['err'])
+            again = [j['path'].split('/')[2] for j in s.journal()
+                     if j.get('path', '').endswith('/execute')
+                     and j['path'] != '/execute']
+            assert again[-1] != beside[0], again
+        # it is not left behind
+        assert any(j.get('method') == 'DELETE' and
+                   j['path'] == '/terminals/' + again[-1]
+                   for j in s.journal())
+
+
+def case_the_first_generation_without_a_helper():
+    with Standin('g1', 'alone') as s, Drive(s) as d:
+        box = made(d, '{"env":{"PATH":"/home/project/bin:/usr/bin:/bin"}}')['id']
+        no_helper(s, box)
+        began = time.monotonic()
+        bad(d.ask('exec', box, 'true'), EOPNOTSUPP, 'first generation')
+        assert time.monotonic() - began < 10
+        made_there = [j for j in s.journal() if j.get('method') == 'POST' and
+                      j.get('path') == '/terminals']
+        assert len(made_there) == 1, made_there
 
 
 def carried(d, box):
@@ -667,6 +711,20 @@ def case_files_without_a_command():
         box = made(d)['id']
         open('%s/%s/workspace/empty' % (s.folder, box), 'w').close()
         assert good(d.ask('file', box, 'empty'))['data'] == ''
+
+
+def case_the_url_of_a_port():
+    """whatever listens there, if the daemon's address has a name for it"""
+    with Standin('hosts') as s, Drive(s) as d:
+        box = made(d)
+        first, rest = box['url'].split('.', 1)
+        r = good(d.ask('own read', box['id'], 'url/3000'))['data']
+        assert r == '%s-3000.%s\n' % (first, rest), (r, box['url'])
+        assert good(d.ask('own list', box['id'], 'url'))['names'] == []
+        for name in ('0', '65536', '08', 'x'):
+            bad(d.ask('own read', box['id'], 'url/' + name), ENOENT)
+    with Standin() as s, Drive(s) as d:
+        bad(d.ask('own read', made(d)['id'], 'url/3000'), EOPNOTSUPP, 'name')
 
 
 def case_not_a_gateway():

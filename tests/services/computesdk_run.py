@@ -89,7 +89,8 @@ class Command:
 
 
 def new_command(call, text, shell=None, cwd=None, env=None):
-    top = call.space.directory
+    # the first generation's are run where the daemon itself was started
+    top = call.space.directory if call.daemon.gen > 1 else os.getcwd()
     folder = os.path.join(top, cwd) if cwd else top
     base = {} if call.daemon.has('env-replaces') and env else os.environ
     command = Command(call.daemon.ident('cmd'), text, shell, folder,

@@ -52,7 +52,8 @@ class Terminal:
         os.set_blocking(self.master, False)
         try:
             self.proc = await asyncio.create_subprocess_exec(
-                shell, cwd=self.space.directory, stdin=slave, stdout=slave,
+                shell, cwd=self.space.directory if self.daemon.gen > 1
+                else None, stdin=slave, stdout=slave,
                 stderr=slave, start_new_session=True,
                 env={**os.environ, **self.space.env,
                      'TERM': 'xterm-256color'},

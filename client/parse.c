@@ -34,6 +34,19 @@ bool sbx_is_file_name(const char *name)
 	return i <= 255;
 }
 
+unsigned int sbx_port_from_text(const char *text)
+{
+	unsigned int port = 0;
+	size_t i;
+
+	for (i = 0; text[i]; i++) {
+		if (!isdigit((unsigned char)text[i]) || i >= 5)
+			return 0;
+		port = port * 10 + (unsigned int)(text[i] - '0');
+	}
+	return text[0] == '0' || port > 65535 ? 0 : port;
+}
+
 int64_t sbx_time_from_text(const char *text)
 {
 	struct tm tm = {0};

@@ -17,6 +17,8 @@ bool sbx_is_id(const char *id);
  * most 255 bytes is of use.  NULL is none.
  */
 bool sbx_is_file_name(const char *name);
+/* "PORT", 1 to 65535, without zeros before it; 0: it is none */
+unsigned int sbx_port_from_text(const char *text);
 /* "2026-04-22T10:20:30.123456789+02:00" to milliseconds since 1970; 0 if it
  * is none, or NULL.  Without a zone it is UTC. */
 int64_t sbx_time_from_text(const char *text);

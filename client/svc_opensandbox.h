@@ -97,6 +97,9 @@ extern const struct sbx_rest_type osb_rest_type;
 extern const struct sbx_calls_type osb_calls_type;
 void osb_snapshots_start(struct sbx_work *w);
 void osb_snapshot_start(struct sbx_work *w);
+/* "snapshots/..." beside the sandboxes */
+sbx_work_fn osb_all_snapshots_list, osb_any_snapshot_read,
+	osb_any_snapshot_remove;
 void osb_unsnapshot_start(struct sbx_work *w);
 
 /* A question to execd, or to what is behind a port. */

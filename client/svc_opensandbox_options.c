@@ -75,8 +75,8 @@ static int take_resources(struct sbx_maker *m, const char *key,
 	return take_texts(m, key, "resourceLimits", value, NULL);
 }
 
-static int take_extensions(struct sbx_maker *m, const char *key,
-			   const json_t *value)
+static int take_as_named(struct sbx_maker *m, const char *key,
+			 const json_t *value)
 {
 	return take_texts(m, key, key, value, NULL);
 }
@@ -121,6 +121,7 @@ static const struct sbx_maker_word words[] = {
 	{"entrypoint", take_entrypoint},
 	{"resourceLimits", take_resources},
 	{"resources", take_resources},
+	{"resourceRequests", take_as_named},
 	{"timeout", take_life},
 	{"env", take_env},
 	{"metadata", take_metadata},
@@ -129,7 +130,7 @@ static const struct sbx_maker_word words[] = {
 	{"secureAccess", sbx_take_truth},
 	{"platform", sbx_take_object},
 	{"volumes", sbx_take_list},
-	{"extensions", take_extensions},
+	{"extensions", take_as_named},
 	{0},
 };
 

@@ -9,6 +9,9 @@
  *	metrics/stream		the same again and again
  *	network/policy.json	where it was made with one: what may be reached
  *	search/PATTERN		names of files below the workspace
+ *
+ * and beside the sandboxes, which need not be there any more:
+ *	snapshots/ID/info.json	all snapshots
  */
 #include <errno.h>
 #include <stdio.h>
@@ -39,6 +42,8 @@ const struct sbx_own osb_own[] = {
 	{"metrics/stream", SBX_OWN_STREAM},
 	{"network/+", SBX_OWN_READ | SBX_OWN_WRITE},
 	{"search/+", SBX_OWN_READ | SBX_OWN_ANY | SBX_OWN_FLUSH},
+	{"snapshots/+", SBX_OWN_DIR | SBX_OWN_REMOVE | SBX_OWN_PLACE},
+	{"snapshots/+/info.json", SBX_OWN_READ | SBX_OWN_PLACE},
 	{0},
 };
 
@@ -54,7 +59,7 @@ bool osb_own_has(struct sbx_service *svc, const char *id,
 		 const struct sbx_own *row, const char *path)
 {
 	return !path || strncmp(path, "endpoints/", 10) != 0 ||
-	       sbx_osb_port(name_of(path));
+	       sbx_port_from_text(name_of(path));
 }
 
 /* ---- results ---- */
@@ -150,7 +155,7 @@ static void on_endpoint(struct sbx_work *w, const struct sbx_answer *answer)
 static void endpoint_read(struct sbx_work *w)
 {
 	struct osb_reach *r = osb_reach_of((struct osb *)w->rest, w->call->id);
-	unsigned int port = sbx_osb_port(name_of(w->call->path));
+	unsigned int port = sbx_port_from_text(name_of(w->call->path));
 	char *path = NULL;
 
 	if (!port) {
@@ -448,6 +453,8 @@ static const struct {
 	{"network", .read = policy_read, .write = policy_write,
 	 .list = policy_list},
 	{"search", .read = search_read, .list = list_none},
+	{"snapshots", .read = osb_any_snapshot_read,
+	 .list = osb_all_snapshots_list, .remove = osb_any_snapshot_remove},
 };
 
 static start_fn *start_of(size_t i, enum sbx_call_kind kind)

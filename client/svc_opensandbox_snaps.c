@@ -5,6 +5,9 @@
  * Their names are wishes, which several may have, or none.  So one is shown
  * by its name if that can be a folder's and no older one has it, else by its
  * id.
+ *
+ * They outlive their sandbox: so all of them are shown once more beside the
+ * sandboxes, by their ids (own.h).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +51,7 @@ static void snaps_drop(void *state)
 static void snaps_ask(struct sbx_work *w);
 
 /* Those of other sandboxes are not the business of this one, whatever the
- * service made of the query. */
+ * service made of the query.  sandbox NULL: of all. */
 static int add_page(struct snaps *s, const char *sandbox, const json_t *items)
 {
 	const char *id, *of;
@@ -60,7 +63,7 @@ static int add_page(struct snaps *s, const char *sandbox, const json_t *items)
 		id = sbx_json_str(obj, "id");
 		of = sbx_json_str(obj, "sandboxId");
 		if (!sbx_is_id(id) || !strcmp(state_of(obj), "Deleting") ||
-		    (of && strcmp(of, sandbox) != 0))
+		    (of && sandbox && strcmp(of, sandbox) != 0))
 			continue;
 		if (json_object_set(s->all, id, obj) < 0)
 			return -ENOMEM;
@@ -80,15 +83,15 @@ static void on_page(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_rest_wonder(w->rest, &e, "no list in it");
 	if (!e.err)
 		r = add_page(s, w->call->id, items);
-	if (r == -E2BIG)
+	if (r == -E2BIG && w->call->id)
 		sbx_error_set(&e, -EPROTO,
 			      "%s lists more snapshots than can be shown",
 			      w->rest->url);
-	else if (r < 0)
+	else if (r < 0 && r != -E2BIG)
 		sbx_error_set(&e, r, "out of memory");
 	if (e.err) {
 		sbx_work_done(w, &e);
-	} else if (json_array_size(items) &&
+	} else if (r == 0 && json_array_size(items) &&
 		   sbx_json_bool(pages, "hasNextPage", false)) {
 		s->page++;
 		snaps_ask(w);
@@ -100,10 +103,12 @@ static void on_page(struct sbx_work *w, const struct sbx_answer *answer)
 static void snaps_ask(struct sbx_work *w)
 {
 	const struct snaps *s = w->state;
+	const char *id = w->call->id;
 	char query[200];
 
-	snprintf(query, sizeof(query), "sandboxId=%s&page=%u&pageSize=%d",
-		 w->call->id, s->page, PAGE);
+	snprintf(query, sizeof(query), "%s%s%spage=%u&pageSize=%d",
+		 id ? "sandboxId=" : "", id ? id : "", id ? "&" : "", s->page,
+		 PAGE);
 	sbx_work_request(w,
 			 (struct sbx_request_conf){.method = "GET",
 						   .path = "/snapshots",
@@ -360,4 +365,91 @@ static void on_listed_to_delete(struct sbx_work *w)
 void osb_unsnapshot_start(struct sbx_work *w)
 {
 	snaps_start(w, on_listed_to_delete);
+}
+
+/* ---- those of all sandboxes ---- */
+
+static void on_all(struct sbx_work *w)
+{
+	const struct snaps *s = w->state;
+	const char *id;
+	json_t *obj;
+
+	if (!osb_make_names(w, json_object_size(s->all)))
+		return;
+	json_object_foreach(s->all, id,
+			    obj) if (w->call->nr_files < SBX_OWN_MAX_NAMES)
+		osb_add_name(w, id);
+	sbx_work_done(w, NULL);
+}
+
+void osb_all_snapshots_list(struct sbx_work *w)
+{
+	snaps_start(w, on_all);
+}
+
+/* "snapshots/ID" or "snapshots/ID/info.json": the id, which the work keeps;
+ * NULL: there is none, and the call is done. */
+static const char *sid_of_path(struct sbx_work *w)
+{
+	const char *id = w->call->path + strcspn(w->call->path, "/");
+	struct snaps *s = calloc(1, sizeof(*s));
+
+	id += *id == '/';
+	if (s) {
+		s->sid = strndup(id, strcspn(id, "/"));
+		w->state = s;
+		w->drop = snaps_drop;
+	}
+	if (!s || !s->sid) {
+		sbx_work_no_memory(w);
+		return NULL;
+	}
+	if (sbx_is_id(s->sid))
+		return s->sid;
+	osb_give_missing(w);
+	return NULL;
+}
+
+static void on_one(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const struct snaps *s = w->state;
+	const char *id = sbx_json_str(answer->json, "id");
+	struct sbx_error e = answer->error;
+
+	if (!e.err && (!id || strcmp(id, s->sid) != 0))
+		sbx_rest_wonder(w->rest, &e, "another snapshot in it");
+	if (e.err)
+		sbx_work_done(w, &e);
+	else
+		osb_give_json(w, answer->json);
+}
+
+void osb_any_snapshot_read(struct sbx_work *w)
+{
+	const char *sid = sid_of_path(w);
+
+	if (sid)
+		sbx_work_request(
+			w,
+			(struct sbx_request_conf){.method = "GET",
+						  .path = "/snapshots/%s",
+						  .id = sid,
+						  .repeatable = true,
+						  .wants_json = true},
+			on_one);
+}
+
+void osb_any_snapshot_remove(struct sbx_work *w)
+{
+	const char *sid = sid_of_path(w);
+
+	if (sid)
+		sbx_work_request(
+			w,
+			(struct sbx_request_conf){.method = "DELETE",
+						  .path = "/snapshots/%s",
+						  .id = sid,
+						  .repeatable = true},
+			on_deleted);
 }

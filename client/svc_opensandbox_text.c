@@ -419,16 +419,3 @@ int sbx_osb_endpoint_text(char **ret_text, const char *url,
 	}
 	return buf_text(&b, ret_text);
 }
-
-unsigned int sbx_osb_port(const char *name)
-{
-	unsigned int port = 0;
-	size_t i;
-
-	for (i = 0; name[i]; i++) {
-		if (!isdigit((unsigned char)name[i]) || i >= 5)
-			return 0;
-		port = port * 10 + (unsigned int)(name[i] - '0');
-	}
-	return name[0] == '0' || port > 65535 ? 0 : port;
-}

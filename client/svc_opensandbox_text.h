@@ -58,7 +58,5 @@ int sbx_osb_search_text(char **ret_text, const json_t *found, const char *dir);
 /* Where a port is, and the headers that a request there needs. */
 int sbx_osb_endpoint_text(char **ret_text, const char *url,
 			  const struct sbx_osb_endpoint *e);
-/* "PORT", 1 to 65535, without zeros before it; 0: it is none */
-unsigned int sbx_osb_port(const char *name);
 
 #endif

@@ -59,13 +59,15 @@ def case_life():
 
 def case_what_is_sent_to_create():
     with Standin() as s, Drive(source(s)) as d:
-        made(d, '{"timeout":"never","networkPolicy":{"egress":[]}}')
+        made(d, '{"timeout":"never","networkPolicy":{"egress":[]},'
+             '"resourceRequests":{"cpu":"100m"}}')
         body = [json.loads(j['body']) for j in s.journal()
                 if j['method'] == 'POST' and j['path'] == '/v1/sandboxes'][0]
         assert 'timeout' not in body and 'name' not in body, body
         assert body['image'] == {'uri': 'python:3.11'}, body
         assert body['entrypoint'] == ['tail', '-f', '/dev/null'], body
         assert body['resourceLimits'] == {'cpu': '1', 'memory': '2Gi'}, body
+        assert body['resourceRequests'] == {'cpu': '100m'}, body
         assert len(body['metadata']['sbxfs-create']) == 32, body
 
 
@@ -620,6 +622,32 @@ def case_snapshots():
         bad(d.ask('snapshot', box, 'x'), EAGAIN)
     with Standin('no-snapshots') as s, Drive(source(s)) as d:
         bad(d.ask('snapshot', made(d)['id'], 'x'), EOPNOTSUPP)
+
+
+def case_snapshots_of_what_is_gone():
+    """All of them are beside the sandboxes, by their ids."""
+    with Standin() as s, Drive(source(s)) as d:
+        def listed():
+            return good(d.ask('own list', '-', 'snapshots'))['names']
+        assert listed() == []
+        box = made(d)['id']
+        good(d.ask('exec', box, 'echo kept > kept'))
+        good(d.ask('snapshot', box, 'one'))
+        good(d.ask('destroy', box))
+        sid, = listed()
+        path = 'snapshots/%s' % sid
+        info = json.loads(good(d.ask('own read', '-', path + '/info.json'))
+                          ['data'])
+        assert (info['id'], info['name']) == (sid, 'one'), info
+        back = made(d, json.dumps({'snapshot': sid}))['id']
+        assert good(d.ask('exec', back, 'cat kept'))['out'] == 'kept\n'
+        bad(d.ask('own read', '-', 'snapshots/a.b/info.json'), ENOENT)
+        bad(d.ask('own read', '-', 'snapshots/none/info.json'), ENOENT)
+        s.fault('mixed-up')
+        bad(d.ask('own read', '-', path + '/info.json'), EPROTO)
+        s.fault('-mixed-up')
+        good(d.ask('own remove', '-', path))
+        assert listed() == []
 
 
 def case_answers_about_others():

@@ -349,12 +349,12 @@ static void opensandbox_ports_and_paths(void **state)
 	SBX_JSON json_t *list = sbx_json_parse(found, strlen(found));
 	char *text;
 
-	assert_int_equal(sbx_osb_port("1"), 1);
-	assert_int_equal(sbx_osb_port("65535"), 65535);
-	assert_int_equal(sbx_osb_port("65536"), 0);
-	assert_int_equal(sbx_osb_port("080"), 0);
-	assert_int_equal(sbx_osb_port(""), 0);
-	assert_int_equal(sbx_osb_port("99999999999"), 0);
+	assert_int_equal(sbx_port_from_text("1"), 1);
+	assert_int_equal(sbx_port_from_text("65535"), 65535);
+	assert_int_equal(sbx_port_from_text("65536"), 0);
+	assert_int_equal(sbx_port_from_text("080"), 0);
+	assert_int_equal(sbx_port_from_text(""), 0);
+	assert_int_equal(sbx_port_from_text("99999999999"), 0);
 	assert_int_equal(sbx_osb_search_text(&text, list, "/w"), 0);
 	assert_string_equal(text, "a\n/wx\n/w\n");
 	free(text);

@@ -13,10 +13,13 @@
 #include "client/own.h"
 #include "client/svc_computesdk.h"
 
-/* The nth name as it stands in a URL; NULL without memory. */
+/* The nth name as it stands in a URL, "" if there is none; NULL without
+ * memory. */
 static char *name_encoded(const struct csdk_names *names, size_t nr)
 {
-	SBX_FREE char *name = strndup(names->text[nr], names->len[nr]);
+	SBX_FREE char *name = names->len[nr]
+				      ? strndup(names->text[nr], names->len[nr])
+				      : strdup("");
 
 	return name ? sbx_csdk_encode_query(name) : NULL;
 }
@@ -100,8 +103,8 @@ static char *filled(const char *text, const char *name)
 }
 
 /*
- * The path is a constant with one hole: what fills it is the name, and the
- * word that the input chose besides.
+ * The path is a constant with holes: what fills them are the names, and the
+ * word that the input chose.
  */
 static void own_ask(struct sbx_work *w)
 {
@@ -112,7 +115,8 @@ static void own_ask(struct sbx_work *w)
 				   .names = &o->names,
 				   .sandbox = w->call->id};
 	bool changes = strcmp(row->method, "GET") != 0;
-	SBX_FREE char *name = NULL, *query = NULL, *path = NULL;
+	SBX_FREE char *first = NULL, *second = NULL, *query = NULL,
+		      *path = NULL;
 
 	if (changes && row->words
 		    ? row->words(&words, &w->call->error) < 0
@@ -122,10 +126,12 @@ static void own_ask(struct sbx_work *w)
 		sbx_work_done(w, NULL);
 		return;
 	}
-	name = o->names.len[0] ? name_encoded(&o->names, 0) : strdup("");
-	if (name)
-		path = csdk_words_path(&words, row->path, name);
-	query = name ? filled(row->query, name) : NULL;
+	first = name_encoded(&o->names, 0);
+	second = name_encoded(&o->names, 1);
+	if (first && second)
+		path = csdk_words_path(&words, row->path,
+				       (char *const[]){first, second});
+	query = first ? filled(row->query, first) : NULL;
 	if (path && (query || !row->query))
 		sbx_work_request(
 			w,
@@ -221,6 +227,42 @@ static void on_snapshots(struct sbx_work *w, const struct sbx_answer *answer)
 	sbx_work_done(w, &e);
 }
 
+/* Where a port is reached, whatever listens there. */
+static void url_give(struct sbx_work *w)
+{
+	const struct own_state *o = w->state;
+	char *parts[2] = {NULL, NULL}, *text = NULL;
+	int r = sbx_csdk_port_url(o->at.box->place.url, parts);
+	struct sbx_error e;
+
+	if (r == -ENOENT) {
+		sbx_error_set(&e, -EOPNOTSUPP,
+			      "%.100s has no name that those of ports could be "
+			      "made of",
+			      o->at.box->place.url);
+		sbx_work_done(w, &e);
+		return;
+	}
+	if (r == 0 && asprintf(&text, "%s%s%s\n", parts[0],
+			       w->call->path + strlen("url/"), parts[1]) < 0)
+		text = NULL;
+	free(parts[0]);
+	free(parts[1]);
+	own_give(w, text);
+}
+
+static void url_read(struct sbx_work *w)
+{
+	if (!sbx_port_from_text(w->call->path + strlen("url/"))) {
+		struct sbx_error e;
+
+		sbx_error_set(&e, -ENOENT, "that is no port");
+		sbx_work_done(w, &e);
+	} else if (csdk_work_state(w, sizeof(struct own_state))) {
+		csdk_work_place(w, url_give);
+	}
+}
+
 void csdk_own_read_start(struct sbx_work *w)
 {
 	static const struct csdk_row snapshot[] = {{"snapshots/+/info.json",
@@ -231,11 +273,14 @@ void csdk_own_read_start(struct sbx_work *w)
 		{"env/+/+", "GET", "/env", "file=%s"}, {NULL}};
 	struct csdk_names names;
 
-	if (csdk_row_of(variable, w->call->path, &names))
+	if (!strncmp(w->call->path, "url/", 4))
+		url_read(w);
+	else if (csdk_row_of(variable, w->call->path, &names))
 		own_start(w, variable, on_variable);
 	else if (csdk_row_of(snapshot, w->call->path, &names))
 		own_start(w, snapshot, on_snapshots);
-	else if (csdk_row_of(csdk_writes, w->call->path, &names))
+	else if (!csdk_row_of(csdk_reads, w->call->path, &names) &&
+		 csdk_row_of(csdk_writes, w->call->path, &names))
 		own_give(w, strdup("")); /* nothing was asked of it */
 	else
 		own_start(w, csdk_reads, on_read);
@@ -271,9 +316,40 @@ static void on_written(struct sbx_work *w, const struct sbx_answer *answer)
 		own_give(w, value_text(member_at(answer->json, member)));
 }
 
+/* That it is there, and can be resized; nothing answers what is said to one. */
+static void on_terminal(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const struct own_state *o = w->state;
+	const json_t *pty = json_object_get(sbx_csdk_data(answer->json), "pty");
+	struct csdk_words words = {.input = w->call->input,
+				   .len = w->call->input_len};
+	SBX_FREE char *id = strndup(o->names.text[0], o->names.len[0]);
+	struct sbx_error e = answer->error;
+	unsigned int cols = 0, rows = 0;
+
+	if (!e.err && json_is_false(pty))
+		sbx_error_set(&e, -EOPNOTSUPP,
+			      "it runs commands, and has no size");
+	if (!e.err && !sbx_csdk_thing_is_valid(id))
+		sbx_error_set(&e, -ENOENT, "there is no such terminal");
+	if (!e.err)
+		csdk_words_size(&words, &cols, &rows, &e);
+	if (e.err)
+		sbx_work_done(w, &e);
+	else
+		csdk_resize(w, o->at.box, id, cols, rows);
+}
+
 void csdk_own_write_start(struct sbx_work *w)
 {
-	own_start(w, csdk_writes, on_written);
+	static const struct csdk_row size[] = {
+		{"term/+/size", "GET", "/terminals/%s"}, {NULL}};
+	struct csdk_names names;
+
+	if (csdk_row_of(size, w->call->path, &names))
+		own_start(w, size, on_terminal);
+	else
+		own_start(w, csdk_writes, on_written);
 }
 
 static void on_done(struct sbx_work *w, const struct sbx_answer *answer)
@@ -303,15 +379,25 @@ static bool is_hidden(const struct sbx_work *w, const char *name)
 	       csdk_terminal_is_ours((struct csdk *)w->rest, name);
 }
 
+/* ".env", ".env.local", "production.env" */
+static bool is_env_file(const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(name, ".env", 4) ||
+	       (len > 4 && !strcmp(name + len - 4, ".env"));
+}
+
 static const char *entry_name(const json_t *entry, bool files)
 {
-	static const char *const keys[] = {"slug", "id", "subdomain", NULL};
+	static const char *const keys[] = {"slug", "id", "subdomain", "cmd_id",
+					   NULL};
 	const char *name = NULL;
 	size_t i;
 
 	if (files) {
 		name = json_string_value(sbx_csdk_member(entry, "name"));
-		if (name && (strncmp(name, ".env", 4) != 0 ||
+		if (name && (!is_env_file(name) ||
 			     json_is_true(sbx_csdk_member(entry, "is_dir"))))
 			name = NULL;
 		return name;
@@ -364,6 +450,10 @@ static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 	const json_t *list = member_at(answer->json, o->row->member);
 	struct sbx_error e = answer->error;
 
+	if (e.err == -EINVAL && o->row->none) {
+		sbx_work_done(w, NULL);
+		return;
+	}
 	/* an env file that is not there has no variables */
 	if (!e.err && !json_is_array(list) && !json_is_object(list))
 		sbx_rest_wonder(w->rest, &e, "no list in it");
@@ -379,5 +469,10 @@ static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 
 void csdk_own_list_start(struct sbx_work *w)
 {
+	/* of those that are there without being listed */
+	if (!strcmp(w->call->path, "url")) {
+		sbx_work_done(w, NULL);
+		return;
+	}
 	own_start(w, csdk_lists, on_list);
 }

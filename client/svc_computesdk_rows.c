@@ -18,11 +18,12 @@ const struct sbx_own csdk_own[] = {
 	{"daemon/health.json", R},
 	{"daemon/info.json", R},
 	{"daemon/ready.json", R},
+	{"daemon/auth.json", R},
 	{"auth", R},
 	{"servers/new", R | W},
 	{"servers/+", DIR | DEL},
 	{"servers/+/info.json", R},
-	{"servers/+/status", R},
+	{"servers/+/status", R | W},
 	{"servers/+/url", R},
 	{"servers/+/port", R},
 	{"servers/+/pid", R},
@@ -45,8 +46,16 @@ const struct sbx_own csdk_own[] = {
 	{"term/+", DIR | DEL},
 	{"term/+/info.json", R},
 	{"term/+/commands.json", R},
+	{"term/+/commands/+", DIR},
+	{"term/+/commands/+/info.json", R},
+	{"term/+/commands/+/command", R},
+	{"term/+/commands/+/status", R},
+	{"term/+/commands/+/stdout", R},
+	{"term/+/commands/+/stderr", R},
+	{"term/+/commands/+/exit_code", R},
 	{"term/+/exec", R | W | SBX_OWN_TEXT},
 	{"term/+/data", SBX_OWN_STREAM | W},
+	{"term/+/size", W},
 	{"watch/new", R | W},
 	{"watch/+", DIR | DEL},
 	{"watch/+/info.json", R},
@@ -68,7 +77,9 @@ const struct sbx_own csdk_own[] = {
 	{"code/bash", R | W | SBX_OWN_FLUSH | SBX_OWN_TEXT},
 	{"code/sh", R | W | SBX_OWN_FLUSH | SBX_OWN_TEXT},
 	{"code/ruby", R | W | SBX_OWN_FLUSH | SBX_OWN_TEXT},
+	{"code/run.json", R | W | SBX_OWN_FLUSH},
 	{"batch", R | W | SBX_OWN_FLUSH},
+	{"url/+", R | SBX_OWN_ANY},
 	{"children/new", R | W},
 	{"children/+", DIR | DEL},
 	{"children/+/info.json", R},
@@ -87,6 +98,8 @@ bool csdk_own_has(struct sbx_service *svc, const char *id,
 	const struct csdk_box *b =
 		id ? csdk_box_find((struct csdk *)svc, id) : NULL;
 
+	if (path && !strncmp(path, "url/", 4) && !sbx_port_from_text(path + 4))
+		return false;
 	if (!strncmp(row->path, "snapshot", 8))
 		return !csdk_is_direct((struct csdk *)svc);
 	return !b || !b->old || !strcmp(row->path, "daemon/health.json");
@@ -94,10 +107,13 @@ bool csdk_own_has(struct sbx_service *svc, const char *id,
 
 /* ---- what is asked for each ---- */
 
+#define COMMAND "/terminals/%s/commands/%t"
+
 const struct csdk_row csdk_reads[] = {
 	{"daemon/health.json", "GET", "/health"},
 	{"daemon/info.json", "GET", "/info"},
 	{"daemon/ready.json", "GET", "/ready"},
+	{"daemon/auth.json", "GET", "/auth/info"},
 	{"auth", "GET", "/auth/status"},
 	{"servers/+/info.json", "GET", "/servers/%s", NULL, "server"},
 	{"servers/+/status", "GET", "/servers/%s", NULL, "server.status"},
@@ -125,6 +141,12 @@ const struct csdk_row csdk_reads[] = {
 	/* one with a shell runs none */
 	{"term/+/commands.json", "GET", "/terminals/%s/commands", NULL,
 	 "commands", .none = "[]\n"},
+	{"term/+/commands/+/info.json", "GET", COMMAND},
+	{"term/+/commands/+/command", "GET", COMMAND, NULL, "command"},
+	{"term/+/commands/+/status", "GET", COMMAND, NULL, "status"},
+	{"term/+/commands/+/stdout", "GET", COMMAND, NULL, "stdout"},
+	{"term/+/commands/+/stderr", "GET", COMMAND, NULL, "stderr"},
+	{"term/+/commands/+/exit_code", "GET", COMMAND, NULL, "exit_code"},
 	{"watch/+/info.json", "GET", "/watchers/%s"},
 	{"signals/status", "GET", "/signals/status", NULL, "status"},
 	{"tokens/+/info.json", "GET", "/auth/session_tokens/%s"},
@@ -143,6 +165,8 @@ const struct csdk_row csdk_writes[] = {
 	{"servers/new", "POST", "/servers", NULL, "server.slug"},
 	{"servers/+/ctl", "POST", "/servers/%s/%v", NULL, "",
 	 csdk_words_server_ctl},
+	{"servers/+/status", "PATCH", "/servers/%s/status", NULL, "",
+	 csdk_words_server_status},
 	{"overlays/new", "POST", "/filesystem/overlays", NULL, "id"},
 	{"term/new", "POST", "/terminals", NULL, "id", csdk_words_terminal},
 	{"term/+/exec", "POST", "/terminals/%s/execute", NULL, NULL,
@@ -154,6 +178,7 @@ const struct csdk_row csdk_writes[] = {
 	 csdk_words_token},
 	{"magiclink", "POST", "/auth/magic-links", NULL, "magic_url",
 	 csdk_words_link},
+	{"code/run.json", "POST", "/run/code"},
 	{"code/+", "POST", "/run/code", NULL, "output", csdk_words_code},
 	{"batch", "POST", "/files/batch", NULL, "results", csdk_words_batch},
 	{"children/new", "POST", "/sandboxes", NULL, "subdomain",
@@ -187,6 +212,8 @@ const struct csdk_row csdk_lists[] = {
 	{"servers", "GET", "/servers", NULL, "servers"},
 	{"overlays", "GET", "/filesystem/overlays", NULL, "overlays"},
 	{"term", "GET", "/terminals", NULL, "terminals"},
+	{"term/+/commands", "GET", "/terminals/%s/commands", NULL, "commands",
+	 .none = ""},
 	{"watch", "GET", "/watchers", NULL, "watchers"},
 	{"tokens", "GET", "/auth/session_tokens", NULL, "tokens"},
 	{"children", "GET", "/sandboxes", NULL, "sandboxes"},

@@ -315,6 +315,19 @@ void sbx_csdk_put_input(struct sbx_buf *b, const char *terminal,
 	sbx_buf_add(b, "", 1);
 }
 
+void sbx_csdk_put_resize(struct sbx_buf *b, const char *terminal,
+			 unsigned int cols, unsigned int rows)
+{
+	char size[48];
+
+	put(b, "{\"type\":\"terminal:resize\",\"data\":{\"terminal_id\":\"");
+	put(b, terminal);
+	snprintf(size, sizeof(size), "\",\"cols\":%u,\"rows\":%u}}", cols,
+		 rows);
+	put(b, size);
+	sbx_buf_add(b, "", 1);
+}
+
 void sbx_csdk_put_start(struct sbx_buf *b, const char *command)
 {
 	put(b, "{\"type\":\"command:start\",\"data\":{\"cmd_id\":\"");

@@ -94,16 +94,19 @@ int csdk_words_json(struct csdk_words *w, struct sbx_error *reterr)
 }
 
 char *csdk_words_path(const struct csdk_words *w, const char *path,
-		      const char *name)
+		      char *const name[CSDK_MAX_NAMES])
 {
-	size_t len = strlen(path) + strlen(name) + sizeof(w->verb);
+	size_t len = strlen(path) + strlen(name[0]) + strlen(name[1]) +
+		     sizeof(w->verb);
 	char *to = calloc(1, len + 1), *at = to;
 
 	for (; to && *path; path++) {
 		if (path[0] != '%')
 			*at++ = *path;
 		else if (*++path == 's')
-			at = stpcpy(at, name);
+			at = stpcpy(at, name[0]);
+		else if (*path == 't')
+			at = stpcpy(at, name[1]);
 		else
 			at = stpcpy(at, w->verb);
 	}
@@ -130,6 +133,24 @@ int csdk_words_server_ctl(struct csdk_words *w, struct sbx_error *reterr)
 	static const char *const verbs[] = {"stop", "restart", NULL};
 
 	return take_verb(w, verbs, "ctl takes stop or restart", reterr);
+}
+
+int csdk_words_server_status(struct csdk_words *w, struct sbx_error *reterr)
+{
+	static const char *const words[] = {"installing", "starting", "running",
+					    "ready",	  "failed",   "stopped",
+					    "restarting", NULL};
+	SBX_FREE char *line = line_of(w);
+	const char *const *one = words;
+
+	while (line && *one && strcmp(line, *one) != 0)
+		one++;
+	if (!line || !*one)
+		return wrong(reterr, "a server's status is installing, "
+				     "starting, running, ready, failed, "
+				     "stopped or restarting; ctl takes stop "
+				     "or restart");
+	return take_body(w, json_pack("{s:s}", "status", line), reterr);
 }
 
 int csdk_words_signal_ctl(struct csdk_words *w, struct sbx_error *reterr)
@@ -195,10 +216,16 @@ int csdk_words_terminal(struct csdk_words *w, struct sbx_error *reterr)
 			 reterr);
 }
 
+/* JSON, or the command alone. */
 int csdk_words_command(struct csdk_words *w, struct sbx_error *reterr)
 {
+	static const char *const known[] = {"command", "background", NULL};
 	SBX_FREE char *line = line_of(w);
+	json_t *obj = object_of(w);
 
+	if (obj)
+		return take_known(w, obj, known,
+				  "exec takes command and background", reterr);
 	if (!line)
 		return wrong(reterr, "exec takes a command");
 	return take_body(w, json_pack("{s:s}", "command", line), reterr);
@@ -227,6 +254,22 @@ static long long number_of(const char *text, long long max)
 	errno = 0;
 	v = strtoll(text, &end, 10);
 	return *end || errno || v > max ? -1 : v;
+}
+
+int csdk_words_size(const struct csdk_words *w, unsigned int *ret_cols,
+		    unsigned int *ret_rows, struct sbx_error *reterr)
+{
+	SBX_FREE char *line = line_of(w);
+	char *rest = line;
+	long long cols, rows;
+
+	cols = line ? number_of(word_of(&rest), 65535) : 0;
+	rows = line ? number_of(rest, 65535) : 0;
+	if (cols < 1 || rows < 1)
+		return wrong(reterr, "size takes COLS ROWS");
+	*ret_cols = (unsigned int)cols;
+	*ret_rows = (unsigned int)rows;
+	return 0;
 }
 
 /* Both spellings: the generations do not agree. */

@@ -27,15 +27,19 @@ struct csdk_words {
 };
 /* -EINVAL with a sentence that says what it takes. */
 typedef int csdk_words_fn(struct csdk_words *w, struct sbx_error *reterr);
-csdk_words_fn csdk_words_json, csdk_words_server_ctl, csdk_words_signal_ctl,
-	csdk_words_child, csdk_words_terminal, csdk_words_command,
-	csdk_words_watch, csdk_words_token, csdk_words_link, csdk_words_code,
-	csdk_words_batch, csdk_words_variable, csdk_words_no_variable,
-	csdk_words_key, csdk_words_emit, csdk_words_snapshot;
+csdk_words_fn csdk_words_json, csdk_words_server_ctl, csdk_words_server_status,
+	csdk_words_signal_ctl, csdk_words_child, csdk_words_terminal,
+	csdk_words_command, csdk_words_watch, csdk_words_token, csdk_words_link,
+	csdk_words_code, csdk_words_batch, csdk_words_variable,
+	csdk_words_no_variable, csdk_words_key, csdk_words_emit,
+	csdk_words_snapshot;
+/* "COLS ROWS" of a terminal. */
+int csdk_words_size(const struct csdk_words *w, unsigned int *ret_cols,
+		    unsigned int *ret_rows, struct sbx_error *reterr);
 void csdk_words_release(struct csdk_words *w);
-/* path with name for its "%s" and the verb for its "%v"; NULL without
- * memory */
+/* path with the names for its "%s" and "%t", as they stand in URLs, and the
+ * verb for its "%v"; NULL without memory */
 char *csdk_words_path(const struct csdk_words *w, const char *path,
-		      const char *name);
+		      char *const name[CSDK_MAX_NAMES]);
 
 #endif

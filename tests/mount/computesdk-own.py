@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import unittest
@@ -111,22 +112,30 @@ class OwnFiles(unittest.TestCase):
                          "ok")
         self.assertIn("version", json.loads(read("daemon", "info.json")))
         self.assertIn("ready", json.loads(read("daemon", "ready.json")))
+        self.assertIn("endpoints", json.loads(read("daemon", "auth.json")))
         self.assertEqual(json.loads(read("auth"))["token_type"],
                          "access_token")
 
     def test_servers(self):
         start = "exec /usr/bin/python3 -m http.server $PORT"
-        slug = tell(json.dumps({"slug": "web", "start": start, "port": 8123}),
+        with socket.socket() as s:  # others may run this test as well
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        slug = tell(json.dumps({"slug": "web", "start": start, "port": port}),
                     "servers", "new")
         self.assertEqual(slug, "web\n")
         shows("web", "servers")
         sbxmount.wait_for(lambda: read("servers", "web", "status").strip()
                           in ("running", "ready"))
-        self.assertEqual(read("servers", "web", "port"), "8123\n")
+        self.assertEqual(read("servers", "web", "port"), "%d\n" % port)
         self.assertTrue(int(read("servers", "web", "pid")))
         self.assertEqual(json.loads(
             read("servers", "web", "info.json"))["slug"], "web")
         read("servers", "web", "log", "combined")
+        write("ready\n", "servers", "web", "status")
+        self.assertEqual(read("servers", "web", "status"), "ready\n")
+        self.fails(22, write, "stop\n", "servers", "web", "status")
+        self.assertEqual(read("servers", "web", "status"), "ready\n")
         write("restart\n", "servers", "web", "ctl")
         self.fails(22, write, "jump\n", "servers", "web", "ctl")
         os.rmdir(path("servers", "web"))
@@ -166,6 +175,10 @@ class OwnFiles(unittest.TestCase):
         self.assertEqual(os.listdir(path("env", ".env")), [])
         self.fails(2, read, "env", ".env", "KEY")
         shows(".env", "env")
+        os.mkdir(path("env", "production.env"))
+        with open(path("env", "production.env", "LEVEL"), "w") as f:
+            f.write("1\n")
+        shows("production.env", "env")
 
     def test_code(self):
         self.assertEqual(tell("print(6 * 7)", "code", "python"), "42\n")
@@ -177,6 +190,15 @@ class OwnFiles(unittest.TestCase):
             f.flush()
             self.assertEqual(tell("cat unsent", "code", "sh").strip(),
                              "written before")
+
+    def test_code_and_how_it_ended(self):
+        end = json.loads(tell(json.dumps({
+            "code": "print(1); raise SystemExit(3)", "language": "python"}),
+            "code", "run.json"))
+        self.assertEqual((end["output"], end["exit_code"]), ("1\n", 3))
+        self.fails(22, tell, "print(1)", "code", "run.json")
+        self.fails(22, tell, '{"code": "1", "language": "cobol"}', "code",
+                   "run.json")
 
     def test_lines_that_bash_writes_are_one_text(self):
         out = subprocess.run(
@@ -211,9 +233,47 @@ class OwnFiles(unittest.TestCase):
         out = json.loads(tell("echo beside", "term", ident, "exec"))
         self.assertEqual(out["stdout"], "beside\n")
         self.assertEqual(read("term", ident, "commands.json"), "[]\n")
+        self.assertEqual(os.listdir(path("term", ident, "commands")), [])
+        write("100 30\n", "term", ident, "size")
+        s = self.stream("term", ident, "data", text="stty size\n")
+        s.until("30 100")
+        for text in ("", "100", "0 30", "100 30 1", "100x30"):
+            self.fails(22, write, text or "\n", "term", ident, "size")
         self.fails(22, tell, '{"command": 7}', "term", "new")
         os.rmdir(path("term", ident))
         shows_not(ident, "term")
+
+    def test_commands_of_a_terminal(self):
+        ident = tell('{"pty": false}', "term", "new").strip()
+        shows(ident, "term")
+        ran = json.loads(tell(json.dumps({
+            "command": "echo out; echo err >&2; exit 3",
+            "background": True}), "term", ident, "exec"))["cmd_id"]
+        shows(ran, "term", ident, "commands")
+
+        def of(name):
+            return read("term", ident, "commands", ran, name)
+
+        def ended():
+            return of("exit_code") == "3\n"
+        sbxmount.wait_for(ended)
+        self.assertEqual((of("stdout"), of("stderr"), of("status")),
+                         ("out\n", "err\n", "failed\n"))
+        self.assertIn("exit 3", of("command"))
+        self.assertEqual(json.loads(of("info.json"))["cmd_id"], ran)
+        self.fails(2, read, "term", ident, "commands", "none", "stdout")
+        self.fails(95, write, "80 24\n", "term", ident, "size")
+        self.fails(22, tell, '{"command": "true", "colour": 1}', "term",
+                   ident, "exec")
+        os.rmdir(path("term", ident))
+
+    def test_urls_of_ports(self):
+        self.assertEqual(os.listdir(path("url")), [])
+        for name in ("0", "65536", "x", "080"):
+            self.fails(2, read, "url", name)
+        # the stand-in is at an address of numbers
+        self.fails(95, read, "url", "3000")
+        self.assertIn("no name that those of ports", read("status"))
 
     def test_watchers(self):
         os.mkdir(path("workspace", "watched"))

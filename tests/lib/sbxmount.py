@@ -357,6 +357,28 @@ class Mount:
         if status:
             raise AssertionError("sbxfs ended with status %d" % status)
 
+    def holders(self):
+        """Who uses the mount: "PID name: path", for each."""
+        found = []
+        for p in filter(str.isdigit, os.listdir("/proc")):
+            at = "/proc/%s/" % p
+            try:
+                with open(at + "comm") as f:
+                    name = f.read().strip()
+                links = [at + "cwd", at + "root", at + "exe"] + [
+                    at + "fd/" + n for n in os.listdir(at + "fd")] + [
+                    at + "map_files/" + n for n in os.listdir(at + "map_files")]
+            except OSError:
+                continue  # it has ended
+            for link in links:
+                try:
+                    path = os.readlink(link)
+                except OSError:
+                    continue
+                if (path + "/").startswith(self.mnt + "/"):
+                    found.append("%s %s: %s" % (p, name, path))
+        return found
+
     def close(self):
         bad = []
         self.stop_cutting.set()
@@ -364,8 +386,9 @@ class Mount:
             self.cutter.join()
         if self.is_mounted():
             if subprocess.run(["fusermount3", "-u", self.mnt]).returncode:
+                bad.append("the mount was busy (%s)" % "; ".join(
+                    self.holders()))
                 subprocess.run(["fusermount3", "-uz", self.mnt])
-                bad.append("the mount was busy")
         if self.daemon:
             try:
                 self.daemon.wait(60)

@@ -12,6 +12,20 @@ TRIALS = int(os.environ.get("TRIALS", "30"))
 PUSHED_S = 20
 
 
+def group_of(pgid):
+    """Its processes; one that was killed is there until its call ends."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open("/proc/%d/stat" % int(name)) as f:
+                state, _, group = f.read().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(group) == pgid and state not in "ZX":
+            found.append(int(name))
+    return found
+
+
 class Trials(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -42,6 +56,10 @@ class Trials(unittest.TestCase):
             except ProcessLookupError:
                 pass
             p.wait()
+
+            def all_ended():
+                return not group_of(p.pid)
+            wait_for(all_ended)
         cls.run_("pkill -f 'seq $i 2000'; true")
 
     @classmethod

@@ -24,6 +24,7 @@
 struct run {
 	struct run *next;
 	struct sfs_stream *stream;
+	struct sfs_job *job; /* counted */
 };
 
 struct exec_file {
@@ -49,6 +50,7 @@ static void run_drop_first(struct exec_file *ef)
 	ef->runs = run->next;
 	ef->nr_runs--;
 	sfs_stream_free(run->stream);
+	sfs_job_unref(run->job);
 	free(run);
 }
 
@@ -60,10 +62,14 @@ static uint64_t exec_off(const struct exec_file *ef, off_t off)
 /* Answers one read; the end of a command ends its part of the talk. */
 static void exec_reply(struct exec_file *ef, fuse_req_t req, size_t size)
 {
-	if (!ef->runs)
+	struct run *run = ef->runs;
+	int err = run ? sfs_stream_error(run->stream) : 0;
+
+	if (err)
+		sfs_job_note(run->job, ef->f.node, err);
+	if (!run)
 		fuse_reply_buf(req, NULL, 0);
-	else if (sfs_stream_reply(ef->runs->stream, req, size) &&
-		 !ef->f.seekable)
+	else if (sfs_stream_reply(run->stream, req, size) && !ef->f.seekable)
 		run_drop_first(ef);
 }
 
@@ -106,6 +112,7 @@ static int exec_attach(struct exec_file *ef, struct sfs_job *job)
 		free(run);
 		return r;
 	}
+	run->job = sfs_job_ref(job);
 	while (*at)
 		at = &(*at)->next;
 	*at = run;

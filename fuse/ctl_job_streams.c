@@ -24,6 +24,16 @@ static struct stream_file *stream_of(struct ctl_file *f)
 	return (struct stream_file *)f;
 }
 
+static void stream_file_reply(struct stream_file *sf, fuse_req_t req,
+			      size_t size)
+{
+	int err = sfs_stream_error(sf->stream);
+
+	if (err)
+		sfs_job_note(sf->f.node->job, sf->f.node, err);
+	sfs_stream_reply(sf->stream, req, size);
+}
+
 static void stream_file_pump(struct stream_file *sf)
 {
 	fuse_req_t req;
@@ -33,7 +43,7 @@ static void stream_file_pump(struct stream_file *sf)
 	while (sfs_readq_peek(&sf->f.readers, &off) &&
 	       sfs_stream_is_ready(sf->stream, (uint64_t)off)) {
 		req = sfs_readq_take(&sf->f.readers, &size, &off);
-		sfs_stream_reply(sf->stream, req, size);
+		stream_file_reply(sf, req, size);
 	}
 }
 
@@ -84,7 +94,7 @@ static void stream_file_read(fuse_req_t req, struct ctl_file *f, size_t size,
 		stream_file_pump(sf);
 	} else if (sfs_readq_is_empty(&f->readers) &&
 		   sfs_stream_is_ready(sf->stream, (uint64_t)f->off)) {
-		sfs_stream_reply(sf->stream, req, size);
+		stream_file_reply(sf, req, size);
 	} else {
 		fuse_reply_err(req, EAGAIN);
 	}

@@ -119,33 +119,72 @@ uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which)
 	return (which & 1 ? j->length[0] : 0) + (which & 2 ? j->length[1] : 0);
 }
 
+/* Why it could not run; 0: it could, or may still.  (Who reads its output may
+ * hear of it first.) */
+static int job_error(const struct sfs_job *j)
+{
+	if (j->state == SBX_JOB_ENDED || !j->job)
+		return j->error;
+	return sbx_job_state(j->job) == SBX_JOB_ENDED ? sbx_job_error(j->job)
+						      : 0;
+}
+
 /* What is wrong with the connection says more than its errno. */
-int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr)
+static const char *job_reason(const struct sfs_job *j, int err)
 {
 	const struct sbx_error *e =
 		j->sb && j->sb->remote ? sbx_remote_error(j->sb->remote) : NULL;
 
-	if (j->state != SBX_JOB_ENDED || !j->error)
+	if (e && e->err && j->exit_code < 0)
+		return e->text;
+	if (err == -EBUSY)
+		return "too many run there already";
+	if (err == -EIO)
+		return "word of it was lost";
+	if (err == -EOPNOTSUPP && j->tty)
+		return "it can have no terminal there";
+	return strerror(-err);
+}
+
+int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr)
+{
+	int err = job_error(j);
+
+	if (!err)
 		return 0;
 	if (j->sb && j->sb->gone)
 		return sbx_error_set(reterr, -ESTALE, "the sandbox is gone");
-	return sbx_error_set(reterr, j->error,
-			     "exec: the command could not be run: %s",
-			     e && e->err && j->exit_code < 0 ? e->text
-			     : j->error == -EBUSY ? "too many run there already"
-						  : strerror(-j->error));
+	return sbx_error_set(reterr, err, "exec: %s: %s",
+			     err == -EIO ? "what became of the command is not "
+					   "known"
+					 : "the command could not be run",
+			     job_reason(j, err));
+}
+
+void sfs_job_note(const struct sfs_job *j, struct ctl_node *n, int err)
+{
+	struct sbx_error e = {0};
+
+	if (!sfs_job_failure(j, &e))
+		sbx_error_set(&e, err, "%s: what it printed: %s", n->type->name,
+			      strerror(-err));
+	ctl_note(n, &e);
 }
 
 /* ---- waiting ---- */
 
-bool sfs_job_is_queued(const struct sfs_job *j)
+/* NULL: commands are the helper's. */
+static const struct sbx_run_limits *limits_of(const struct sfs_sandbox *sb)
 {
 	const struct sbx_run_limits *lim =
-		j->sb ? sbx_client_service(j->sb->place->client)
-				->type->run_limits
-		      : NULL;
+		sbx_client_service(sb->place->client)->type->run_limits;
 
-	return lim && lim->commands && j->state == SBX_JOB_STARTING &&
+	return lim && lim->commands ? lim : NULL;
+}
+
+bool sfs_job_is_queued(const struct sfs_job *j)
+{
+	return j->sb && limits_of(j->sb) && j->state == SBX_JOB_STARTING &&
 	       (j->takes_input ||
 		(j->sb->remote && sbx_remote_is_occupied(j->sb->remote)));
 }
@@ -415,11 +454,28 @@ struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	return j;
 }
 
+int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len,
+		   struct sbx_error *reterr)
+{
+	const struct sbx_run_limits *lim = limits_of(sb);
+
+	if (!lim || len <= lim->command)
+		return 0;
+	return sbx_error_set(reterr, -E2BIG,
+			     "exec: with this service a command and its input "
+			     "may have %zu bytes; put it into a file of the "
+			     "workspace",
+			     lim->command);
+}
+
 int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 		   struct sfs_job **ret, struct sbx_error *reterr)
 {
-	struct sfs_job *j = sfs_job_new(sb, spec, NULL, reterr);
+	size_t len = strlen(spec->text) + spec->input_len / 3 * 4;
+	struct sfs_job *j = NULL;
 
+	if (sfs_jobs_check(sb, len, reterr) == 0)
+		j = sfs_job_new(sb, spec, NULL, reterr);
 	if (!j)
 		return reterr->err;
 	j->number = ++sb->jobs.last_number;

@@ -72,6 +72,10 @@ int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
  */
 struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 			    const char *terminal, struct sbx_error *reterr);
+/* Whether a command of so many bytes, with its input, fits into a run, where
+ * commands are runs of their own: 0, or -E2BIG and why. */
+int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len,
+		   struct sbx_error *reterr);
 struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number);
 /* Forgets one, or all; commands go on. */
 void sfs_jobs_remove(struct sfs_sandbox *sb, struct sfs_job *j);
@@ -96,6 +100,9 @@ void sfs_job_unref(struct sfs_job *j);
 uint64_t sfs_job_length(const struct sfs_job *j, unsigned int which);
 /* 0, or why it could not run, as a sentence */
 int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr);
+/* Reading what it printed fails with err, by way of that file: noted, with the
+ * reason (ctl_note). */
+void sfs_job_note(const struct sfs_job *j, struct ctl_node *n, int err);
 
 /* It starts when its input has ended, or another command: where commands are
  * runs of their own. */

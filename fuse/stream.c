@@ -210,6 +210,11 @@ bool sfs_stream_is_ready(struct sfs_stream *st, uint64_t off)
 	return !st->settle && (st->off < st->len || st->ended);
 }
 
+int sfs_stream_error(const struct sfs_stream *st)
+{
+	return st->off == st->len ? st->err : 0;
+}
+
 bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size)
 {
 	size_t n = st->len - st->off;

@@ -37,6 +37,8 @@ struct sfs_stream *sfs_stream_free(struct sfs_stream *st);
  */
 #define SFS_STREAM_NEXT UINT64_MAX
 bool sfs_stream_is_ready(struct sfs_stream *st, uint64_t off);
+/* The error that it would be answered with; 0: none. */
+int sfs_stream_error(const struct sfs_stream *st);
 /* Answers a read; true: with the end of the stream, or an error.  What comes
  * behind the end after all can still be read. */
 bool sfs_stream_reply(struct sfs_stream *st, fuse_req_t req, size_t size);

@@ -494,6 +494,22 @@ def case_what_a_run_cannot_do():
         fails(errno.EOPNOTSUPP, b.run, '{"command": "true", "tty": true}')
 
 
+def case_what_is_not_run_says_why():
+    with Box() as b:
+        fails(errno.EOPNOTSUPP, b.run, '{"command": "true", "tty": true}')
+        assert "could not be run" in b.status("last_error")
+        assert "terminal" in b.status("last_error")
+        long = ": " + "x" * 100000
+        for text in (long, json.dumps({"command": long}), "{ " + long + "; }",
+                     json.dumps({"command": "cat", "stdin": long})):
+            fails(errno.E2BIG, b.run, text)
+            assert "100000 bytes" in b.status("last_error"), len(text)
+            b.m.run("vm", "true")
+        b.m.fault("half", 9)  # what it answers is lost
+        fails(errno.EIO, b.run, "true")
+        assert "is not known" in b.status("last_error")
+
+
 def case_a_command_waits_for_its_input_and_its_turn():
     with Box() as b:
         for _ in range(2):  # the second time its helper is there

@@ -313,6 +313,13 @@ uint64_t sbx_remote_heard_ms(const struct sbx_remote *r)
 	return r->channel ? sbx_channel_heard_ms(r->channel) : UINT64_MAX;
 }
 
+uint64_t sbx_remote_asked_ms(const struct sbx_remote *r)
+{
+	const struct sbx_remote_info *info = sbx_remote_info(r);
+
+	return info && info->silent ? sbx_channel_asked_ms(r->channel) : 0;
+}
+
 bool sbx_remote_is_occupied(const struct sbx_remote *r)
 {
 	return r->channel && sbx_channel_is_occupied(r->channel);

@@ -111,6 +111,9 @@ size_t sbx_remote_unsent(const struct sbx_remote *r);
  * UINT64_MAX: it is told as it happens.
  */
 uint64_t sbx_remote_heard_ms(const struct sbx_remote *r);
+/* Where it is told with answers only (info.silent): what the answer at hand
+ * says was true at this time, or later.  Else 0. */
+uint64_t sbx_remote_asked_ms(const struct sbx_remote *r);
 /*
  * Somebody waits for what is told of there: where that is told with answers
  * only (info.silent) one is asked for now and then, at most every 4 s.

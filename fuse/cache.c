@@ -8,6 +8,7 @@
 
 #include "fuse/ahead.h"
 #include "fuse/attr.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
 #include "fuse/shown.h"
@@ -113,6 +114,44 @@ struct sfs_inode *sfs_cache_other_view(const struct sfs_inode *i)
 	return sfs_inodes_find(&f->inodes, !i->tree, &attr);
 }
 
+/* ---- targets ---- */
+
+static void target_drop(struct sfs_inode *i)
+{
+	if (!S_ISLNK(i->mode) || !i->target)
+		return;
+	files_uncount(i->files, strlen(i->target) + SFS_COST_TARGET);
+	free(i->target);
+	i->target = NULL;
+}
+
+void sfs_cache_target(struct sfs_inode *i, const uint8_t *target, size_t len)
+{
+	bool wrong = len ? memchr(target, 0, len) != NULL
+			 : !(i->flags & SFS_INODE_VOLATILE);
+
+	if (!S_ISLNK(i->mode) || len >= SFS_MAX_TARGET || wrong ||
+	    sfs_inode_is_fleeting(i))
+		return;
+	target_drop(i);
+	i->target = strndup((const char *)(len ? target : (const uint8_t *)""),
+			    len);
+	if (i->target)
+		files_count(i->files, len + SFS_COST_TARGET);
+}
+
+const char *sfs_inode_target(const struct sfs_inode *i)
+{
+	/* a link is never changed, only replaced */
+	return i->target && (sfs_inode_is_covered(i) ||
+			     (i->flags & SFS_INODE_VOLATILE &&
+			      sfs_inode_is_recent(i)))
+		       ? i->target
+		       : NULL;
+}
+
+/* ---- attributes ---- */
+
 void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how)
 {
@@ -133,7 +172,9 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		sfs_shown_own(i);
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
-	i->attr_ms = (uint32_t)files_now(i->files);
+	i->attr_ms = sfs_told_ms(i->files);
+	if (i->flags & SFS_INODE_VOLATILE)
+		target_drop(i); /* that may be another, too */
 	if (!i->refresh)
 		i->attr_gen = i->files->gen;
 	/* events tell it, too, but only where it has looked */
@@ -233,7 +274,7 @@ static struct sfs_inode *inode_new(struct sfs_files *f, uint8_t tree,
 	i->files = f;
 	i->flags |= flags;
 	i->attr_gen = f->gen;
-	i->attr_ms = (uint32_t)files_now(f);
+	i->attr_ms = sfs_told_ms(f);
 	return i;
 }
 

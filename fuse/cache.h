@@ -42,6 +42,13 @@ bool sfs_inode_is_covered(const struct sfs_inode *i);
 bool sfs_dir_is_foreseen(const struct sfs_inode *i);
 /* Its attributes are true now. */
 bool sfs_inode_is_known(const struct sfs_inode *i);
+/*
+ * Of proc, sysfs and the like nothing is kept, since nobody tells of changes.
+ * But where nobody tells of any, and each answer costs much, what was just told
+ * of them is trusted as briefly as everything is: names, attributes and link
+ * targets, never content.
+ */
+bool sfs_inode_is_fleeting(const struct sfs_inode *i);
 /* ... or are not older than what is trusted without a watch */
 bool sfs_inode_is_recent(const struct sfs_inode *i);
 /* The sandbox's user may certainly read it, so it need not be asked. */
@@ -49,10 +56,14 @@ bool sfs_inode_is_readable(const struct sfs_inode *i);
 bool sfs_inode_is_writable(const struct sfs_inode *i); /* the same */
 bool sfs_inode_is_searchable(const struct sfs_inode *i);
 bool sfs_list_is_recent(const struct sfs_dir *d);
+/* What is not in its list is not there, as far as is trusted. */
+bool sfs_list_is_trusted(const struct sfs_dir *d);
 
 /* From now on nothing is taken from memory, here or by the kernel, that may
  * have changed without our being told. */
 void sfs_cache_barrier(struct sfs_files *f);
+/* We changed something in proc or the like: nobody knows what else. */
+void sfs_cache_stirred(const struct sfs_inode *i);
 
 /* For the kernel. */
 double sfs_inode_timeout(const struct sfs_inode *i);
@@ -96,6 +107,11 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		    unsigned int how);
 /* Its content, or attributes (enum sfs_diff), changed otherwise. */
 void sfs_cache_changed(struct sfs_inode *i, unsigned int diff);
+/* A symbolic link leads to that: what it was listed, or looked up, with
+ * (proto.h, LOOKUP). */
+void sfs_cache_target(struct sfs_inode *i, const uint8_t *target, size_t len);
+/* What is known to be true of that now, or NULL; "": it may not be read. */
+const char *sfs_inode_target(const struct sfs_inode *i);
 /* (shown.c) Tells the kernel to drop a file's pages. */
 void sfs_cache_drop_pages(struct sfs_inode *i);
 /*

@@ -281,6 +281,8 @@ static void call_count(struct sfs_call *c, bool on)
 static void call_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	call_count(c, false);
+	if (c->change && !c->reads)
+		sfs_cache_stirred(c->inode);
 	c->done(c, err, rd);
 }
 

@@ -24,6 +24,22 @@ bool sfs_files_are_fresh(const struct sfs_files *f)
 	       (heard && files_now(f) - heard < SFS_BRIEF_MS);
 }
 
+/* True when it was asked; but who waits for one that took long is to get on
+ * with it. */
+static uint64_t when_asked(const struct sfs_files *f, uint64_t asked_ms)
+{
+	uint64_t least = files_now(f) - SFS_BRIEF_MS / 2;
+
+	return asked_ms > least ? asked_ms : least;
+}
+
+uint32_t sfs_told_ms(const struct sfs_files *f)
+{
+	uint64_t asked = f->closed ? 0 : sbx_remote_asked_ms(f->remote);
+
+	return (uint32_t)(asked ? when_asked(f, asked) : files_now(f));
+}
+
 void sfs_files_defer(struct sfs_files *f, unsigned int ms)
 {
 	if (!f->closed && (!ms || sfs_tree_is_wanted(f)))
@@ -51,12 +67,8 @@ static void on_answer(void *arg, int err, struct sbx_rd *rd)
 	/* of another helper nothing is known any more */
 	if (err == -ERESTART)
 		err = 0;
-	/* true when it was asked; but who waits for one that took long is to
-	 * get on with it */
-	if (!err && files_now(f) - f->asked_ms > SFS_BRIEF_MS / 2)
-		f->fresh_ms = files_now(f) - SFS_BRIEF_MS / 2;
-	else if (!err)
-		f->fresh_ms = f->asked_ms;
+	if (!err)
+		f->fresh_ms = when_asked(f, f->asked_ms);
 	sfs_calls_resume(&f->unsure, err);
 }
 

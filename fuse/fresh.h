@@ -11,6 +11,9 @@
 #include "fuse/call.h"
 
 bool sfs_files_are_fresh(const struct sfs_files *f);
+/* For what the answer at hand tells, and is trusted without a watch: since when
+ * it is true, but so that something is left of that time. */
+uint32_t sfs_told_ms(const struct sfs_files *f);
 /* What is sent from here on, until this is called with 0, may wait for so long
  * for something else to go with: sbx_remote_defer. */
 void sfs_files_defer(struct sfs_files *f, unsigned int ms);

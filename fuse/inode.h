@@ -30,7 +30,7 @@ struct sfs_refresh;
 
 enum sfs_inode_flag {
 	SFS_INODE_XATTR = 1,	/* has, or may have, extended attributes */
-	SFS_INODE_VOLATILE = 2, /* nothing of it may be cached */
+	SFS_INODE_VOLATILE = 2, /* sfs_inode_is_fleeting, or nearly so */
 	SFS_INODE_GONE = 4,	/* its number may be another file's by now */
 	SFS_INODE_HELD = 8,	/* the kernel's reference is counted in refs */
 	SFS_INODE_ROOT = 16,	/* of a tree; its number is whatever it is */
@@ -49,7 +49,7 @@ struct sfs_inode {
 	union {
 		struct sfs_dir *dir;   /* directories: cache.h */
 		struct sfs_file *file; /* regular files now open: handle.h */
-		char *target;	       /* symbolic links: READLINK's answer */
+		char *target;	       /* symbolic links; or NULL */
 	};
 	struct sfs_refresh *refresh; /* attributes on their way: attr.h */
 	uint64_t ino, size, blocks;

@@ -76,6 +76,9 @@
 /* After this time a file that stays open is opened in the sandbox, too. */
 #define SFS_LAZY_MS 1000
 
+/* A symbolic link's target, with the NUL: as PATH_MAX. */
+#define SFS_MAX_TARGET 4096
+
 /* Names that files just lost, and may yet be opened or written by. */
 #define SFS_MAX_LOST 64
 

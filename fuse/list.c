@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/shown.h"
 #include "fuse/tell.h"
 #include "fuse/tree.h"
@@ -30,26 +31,34 @@ static int listing_send(struct sfs_listing *l);
 
 /* ---- one listing ---- */
 
+static int take_entry(struct sfs_dir *d, struct sbx_rd *rd)
+{
+	size_t len, size = 0;
+	const char *name = sbx_get_name(rd, &len);
+	struct sbx_attr attr;
+	bool has = sbx_get_attr(rd, &attr);
+	const uint8_t *target = rd->left ? sbx_get_bin(rd, &size) : NULL;
+	struct sfs_entry *e;
+
+	if (rd->err || !name)
+		return -EPROTO;
+	if (files_are_full(d->inode->files))
+		return -ENOMEM;
+	e = sfs_cache_put(d, name, len, has ? &attr : NULL, SFS_PUT_LISTED);
+	if (e && e->inode && target)
+		sfs_cache_target(e->inode, target, size);
+	return e ? 0 : -ENOMEM;
+}
+
 static void on_part(void *arg, struct sbx_rd *rd)
 {
 	struct sfs_listing *l = arg;
 	struct sfs_files *f = l->inode->files;
 	struct sbx_rd all = sbx_get_array(rd), one;
-	struct sbx_attr attr;
-	const char *name;
-	size_t len;
-	bool has;
 
 	while (all.left && !all.err && !l->err && l->inode->dir) {
 		one = sbx_get_array(&all);
-		name = sbx_get_name(&one, &len);
-		has = sbx_get_attr(&one, &attr);
-		if (one.err || !name)
-			l->err = -EPROTO;
-		else if (files_are_full(f) ||
-			 !sfs_cache_put(l->inode->dir, name, len,
-					has ? &attr : NULL, SFS_PUT_LISTED))
-			l->err = -ENOMEM;
+		l->err = take_entry(l->inode->dir, &one);
 	}
 	if (rd->err || all.err)
 		l->err = -EPROTO;
@@ -97,7 +106,7 @@ static void listing_apply(struct sfs_listing *l)
 	if (differs && before)
 		sfs_dir_changed(d);
 	d->complete = true;
-	d->listed_ms = (uint32_t)files_now(f);
+	d->listed_ms = sfs_told_ms(f);
 	if (sfs_dir_is_told(d) && d->watched) {
 		d->gen = f->gen;
 	} else if (d->gen) {
@@ -233,9 +242,17 @@ void sfs_list_spoil(struct sfs_dir *d)
 
 bool sfs_list_is_good(const struct sfs_dir *d)
 {
-	if (!d->complete || d->inode->flags & SFS_INODE_VOLATILE)
+	if (!d->complete || sfs_inode_is_fleeting(d->inode))
 		return false;
 	return sfs_dir_is_true(d) || sfs_list_is_recent(d);
+}
+
+/* It need not be listed ahead of need. */
+static bool is_listed(const struct sfs_dir *d)
+{
+	return d->listing ||
+	       (d->inode->flags & SFS_INODE_VOLATILE ? sfs_list_is_good(d)
+						     : d->complete);
 }
 
 /* Lists n of the directories between these places; returns how many more
@@ -249,8 +266,7 @@ static unsigned int walk_on(struct sfs_dir *up, uint64_t at, uint64_t to,
 	       e->cookie < to) {
 		at = e->cookie;
 		if (!e->inode || !sfs_inode_is_dir(e->inode) ||
-		    (e->inode->dir &&
-		     (e->inode->dir->complete || e->inode->dir->listing)))
+		    (e->inode->dir && is_listed(e->inode->dir)))
 			continue;
 		sfs_list_ahead(e->inode);
 		n--;
@@ -264,7 +280,7 @@ void sfs_list_walk(struct sfs_inode *i)
 	struct sfs_dir *up = e ? e->dir : NULL;
 	unsigned int n = SFS_WALK_MIN;
 
-	if (!up || !sfs_dir_is_complete(up))
+	if (!up || !sfs_list_is_trusted(up))
 		return;
 	if (up->walked < 16)
 		up->walked++;
@@ -288,7 +304,7 @@ void sfs_list_wait(struct sfs_call *c)
 	bool walks;
 
 	l = d ? d->listing : NULL;
-	walks = d && !l && !d->complete;
+	walks = d && !is_listed(d);
 	if (d && !l)
 		l = listing_new(d, ASKED, &err);
 	if (!l) {
@@ -306,8 +322,8 @@ void sfs_list_ahead(struct sfs_inode *i)
 	struct sfs_dir *d = sfs_dir_of(i);
 	int err;
 
-	if (!d || d->listing || d->complete || i->files->closed ||
-	    i->size > SFS_SMALL_DIR || i->flags & SFS_INODE_VOLATILE)
+	if (!d || is_listed(d) || i->files->closed || i->size > SFS_SMALL_DIR ||
+	    sfs_inode_is_fleeting(i))
 		return;
 	if (listing_new(d, AHEAD, &err))
 		d->ahead = true;

@@ -272,7 +272,7 @@ static void readlink_reply(struct sfs_call *c, const char *target)
 	struct sfs_inode *i = c->inode;
 	bool inside = c->files->fs->follow_inside && target[0] == '/';
 	char way[4096];
-	int err = 0;
+	int err = target[0] ? 0 : -EACCES;
 
 	if (inside)
 		err = sfs_follow_inside(i, target, way, sizeof(way));
@@ -299,18 +299,11 @@ static int readlink_send(struct sfs_call *c)
 	return sfs_call_submit(c, NULL);
 }
 
-static void target_keep(struct sfs_inode *i, const char *target)
-{
-	i->target = strdup(target);
-	if (i->target)
-		files_count(i->files, strlen(target) + SFS_COST_TARGET);
-}
-
 static void readlink_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 {
 	struct sfs_inode *i = c->inode;
 	const uint8_t *data = NULL;
-	char target[4096];
+	char target[SFS_MAX_TARGET];
 	size_t len;
 
 	if (!err) {
@@ -325,20 +318,20 @@ static void readlink_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 	}
 	memcpy(target, data, len);
 	target[len] = '\0';
-	/* a link is never changed, only replaced */
-	if (!i->target && !(i->flags & SFS_INODE_VOLATILE))
-		target_keep(i, target);
+	/* of those in proc more is known only when they are asked for anew */
+	if (!(i->flags & SFS_INODE_VOLATILE))
+		sfs_cache_target(i, data, len);
 	readlink_reply(c, target);
 }
 
 static void on_fresh_target(struct sfs_call *c, int err)
 {
-	struct sfs_inode *i = c->inode;
+	const char *target = sfs_inode_target(c->inode);
 
 	if (err)
 		sfs_call_err(c, err);
-	else if (i->target && sfs_inode_is_covered(i))
-		readlink_reply(c, i->target);
+	else if (target)
+		readlink_reply(c, target);
 	else
 		sfs_call_go(c);
 }
@@ -358,9 +351,9 @@ void sfs_on_readlink(fuse_req_t req, struct sfs_node *n)
 	c->send = readlink_send;
 	c->done = readlink_done;
 	c->resume = on_fresh_target;
-	if (!i->target || !sfs_inode_is_covered(i))
+	if (!sfs_inode_target(i))
 		sfs_call_go(c);
-	else if (!sfs_fresh_wait(c))
+	else if (i->flags & SFS_INODE_VOLATILE || !sfs_fresh_wait(c))
 		readlink_reply(c, i->target);
 }
 

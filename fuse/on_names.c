@@ -83,7 +83,9 @@ static void lookup_done(struct sfs_call *c, int err, struct sbx_rd *rd)
 		return;
 	}
 	data = e ? sbx_get_bin(rd, &len) : NULL;
-	if (data && !rd->err)
+	if (data && !rd->err && S_ISLNK(e->inode->mode))
+		sfs_cache_target(e->inode, data, len);
+	else if (data && !rd->err)
 		sfs_ahead_found(e->inode, data, len);
 	sfs_inode_ref(i);
 	sfs_call_entry(c, i->dir, e ? e->inode : NULL);
@@ -135,6 +137,22 @@ static bool lookup_is_unsure(struct sfs_call *c)
 	return sfs_fresh_wait(c);
 }
 
+/* From a list that nobody keeps true, but that was just brought; false: not. */
+static bool lookup_recent(struct sfs_call *c)
+{
+	struct sfs_dir *d = c->inode->dir;
+	struct sfs_entry *e;
+
+	if (!sfs_list_is_trusted(d))
+		return false;
+	e = sfs_entries_find(&d->entries, c->name, c->len);
+	if (e && !(e->inode && sfs_inode_is_recent(e->inode)))
+		return false;
+	sfs_list_waited(d);
+	sfs_call_entry(c, d, e ? e->inode : NULL);
+	return true;
+}
+
 /* From memory, or by asking. */
 static void lookup_answer(struct sfs_call *c)
 {
@@ -142,7 +160,8 @@ static void lookup_answer(struct sfs_call *c)
 	struct sfs_entry *e = NULL;
 
 	if (!i->dir || !sfs_dir_is_true(i->dir)) {
-		sfs_call_go(c);
+		if (!i->dir || !lookup_recent(c))
+			sfs_call_go(c);
 		return;
 	}
 	sfs_dir_used(i->dir);

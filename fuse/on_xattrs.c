@@ -15,8 +15,9 @@
 /* Certainly none. */
 static bool has_none(const struct sfs_inode *i)
 {
-	return !(i->flags & SFS_INODE_XATTR) && i->attr_gen == i->files->gen &&
-	       sfs_inode_is_covered(i);
+	return !(i->flags & SFS_INODE_XATTR) &&
+	       ((i->attr_gen == i->files->gen && sfs_inode_is_covered(i)) ||
+		(i->flags & SFS_INODE_VOLATILE && sfs_inode_is_recent(i)));
 }
 
 /* Its flag may say so soon, and those of its siblings with it (ls -l asks each

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
 #include "fuse/making.h"
@@ -147,7 +148,7 @@ void sfs_dir_born(struct sfs_inode *i, uint64_t number, bool empty)
 	d->told = true;
 	dir_watched(d, true);
 	d->complete = empty;
-	d->listed_ms = (uint32_t)files_now(i->files);
+	d->listed_ms = sfs_told_ms(i->files);
 }
 
 int sfs_root_tell(struct sfs_files *f, uint8_t tree, sbx_reply_fn *fn,

@@ -7,6 +7,7 @@
 
 #include "fuse/ahead.h"
 #include "fuse/cache.h"
+#include "fuse/fresh.h"
 #include "fuse/tell.h"
 
 bool sfs_tree_is_wanted(const struct sfs_files *f)
@@ -64,6 +65,8 @@ static int take_entry(struct sfs_tree *t, struct sfs_dir *d, struct sbx_rd *rd)
 		return -ENOMEM;
 	if (number && e->inode && sfs_inode_is_dir(e->inode))
 		sfs_dir_born(e->inode, number, false);
+	if (data && e->inode && S_ISLNK(e->inode->mode))
+		sfs_cache_target(e->inode, data, size);
 	if (data && e->inode && sfs_inode_is_file(e->inode))
 		sfs_ahead_found(e->inode, data, size);
 	return 0;
@@ -101,7 +104,7 @@ int sfs_tree_part(struct sfs_tree *t, struct sfs_files *f, struct sbx_rd *rd)
 		t->complete = true;
 	} else if (!err && complete && !d->listing) {
 		d->complete = true;
-		d->listed_ms = (uint32_t)files_now(f);
+		d->listed_ms = sfs_told_ms(f);
 	}
 	sfs_inode_unref(d->inode);
 	return err;

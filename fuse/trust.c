@@ -5,6 +5,7 @@
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/shown.h"
+#include "fuse/tree.h"
 
 bool sfs_dir_is_told(const struct sfs_dir *d)
 {
@@ -127,8 +128,19 @@ bool sfs_inode_is_recent(const struct sfs_inode *i)
 {
 	return i->attr_gen == i->files->gen && !i->refresh &&
 	       !sfs_file_is_dirty(i) && !sfs_dir_is_foreseen(i) &&
-	       !(i->flags & SFS_INODE_VOLATILE) &&
-	       is_recent(i->files, i->attr_ms);
+	       !sfs_inode_is_fleeting(i) && is_recent(i->files, i->attr_ms);
+}
+
+bool sfs_inode_is_fleeting(const struct sfs_inode *i)
+{
+	return i->flags & SFS_INODE_VOLATILE && !sfs_tree_is_wanted(i->files);
+}
+
+bool sfs_list_is_trusted(const struct sfs_dir *d)
+{
+	return sfs_dir_is_complete(d) ||
+	       (d->complete && sfs_tree_is_wanted(d->inode->files) &&
+		sfs_list_is_recent(d));
 }
 
 /* The kernel is told to trust something briefly. */
@@ -136,6 +148,12 @@ static double brief(struct sfs_files *f, double s)
 {
 	f->brief_ms = files_now(f) + 1;
 	return s;
+}
+
+/* Of what was told then, and is recent. */
+static double brief_left(const struct sfs_files *f, uint32_t ms)
+{
+	return SFS_BRIEF - ((uint32_t)files_now(f) - ms) / 1000.0;
 }
 
 void sfs_cache_barrier(struct sfs_files *f)
@@ -153,6 +171,12 @@ void sfs_cache_barrier(struct sfs_files *f)
 	}
 }
 
+void sfs_cache_stirred(const struct sfs_inode *i)
+{
+	if (i->flags & SFS_INODE_VOLATILE && !sfs_inode_is_fleeting(i))
+		sfs_cache_barrier(i->files);
+}
+
 /*
  * An answer that the kernel's reader takes up only after a change of our own
  * was answered, too, would undo what the kernel forgot then.  For files it
@@ -167,7 +191,7 @@ static bool changed_lately(const struct sfs_inode *i)
 
 double sfs_inode_timeout(const struct sfs_inode *i)
 {
-	if (i->flags & SFS_INODE_VOLATILE || sfs_shown_is_on(i))
+	if (sfs_inode_is_fleeting(i) || sfs_shown_is_on(i))
 		return 0;
 	if (sfs_inode_is_known(i))
 		return sfs_fresh_limit(
@@ -177,18 +201,20 @@ double sfs_inode_timeout(const struct sfs_inode *i)
 	if (!sfs_inode_is_recent(i) ||
 	    (i->names && sfs_dir_is_true(i->names->dir)))
 		return 0;
-	return brief(i->files,
-		     SFS_BRIEF - ((uint32_t)files_now(i->files) - i->attr_ms) /
-					 1000.0);
+	return brief(i->files, brief_left(i->files, i->attr_ms));
 }
 
+/* (A name that is not from a list was just asked for.) */
 double sfs_dir_timeout(const struct sfs_dir *d)
 {
-	if (d->inode->flags & SFS_INODE_VOLATILE)
+	struct sfs_files *f = d->inode->files;
+
+	if (sfs_inode_is_fleeting(d->inode))
 		return 0;
-	return sfs_dir_is_true(d)
-		       ? sfs_fresh_limit(d->inode->files, SFS_FOREVER)
-		       : brief(d->inode->files, SFS_BRIEF);
+	if (sfs_dir_is_true(d))
+		return sfs_fresh_limit(f, SFS_FOREVER);
+	return brief(f, sfs_list_is_trusted(d) ? brief_left(f, d->listed_ms)
+					       : SFS_BRIEF);
 }
 
 const struct sfs_owners *sfs_owners_of(const struct sfs_inode *i)

@@ -131,6 +131,7 @@ static void piece_end(struct sfs_piece *p, int err)
 		file->error = err;
 		file->nr_errors++;
 	}
+	sfs_cache_stirred(i);
 	if (err) /* what the kernel holds was not written */
 		sfs_cache_changed(i, SFS_DIFF_ATTR | SFS_DIFF_DATA);
 	if (c)

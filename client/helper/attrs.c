@@ -52,6 +52,9 @@ int op_lookup(struct req *q)
 	if (content && at.dir && at.name[0] && S_ISREG(attr.mode) &&
 	    !(attr.flags & SBX_ATTR_VOLATILE) && dirs_enter(q->h, at.dir) == 0)
 		content_put(q->out, at.name, attr.ino, content);
+	else if (S_ISLNK(attr.mode) && at.dir && at.name[0] &&
+		 dirs_enter(q->h, at.dir) == 0)
+		content_put_target(q->out, at.name);
 	else
 		sbx_put_nil(q->out);
 	return 0;

@@ -16,6 +16,7 @@
 #include "client/wire/proto.h"
 
 #define PART_BYTES (128 * 1024)
+#define TARGET_MAX 4096
 
 /* ---- one file ---- */
 
@@ -71,6 +72,17 @@ void content_put(struct sbx_buf *b, const char *name, uint64_t ino, size_t max)
 
 	if (n >= 0 && st.st_ino == ino)
 		sbx_put_bin(b, data, (size_t)n);
+	else
+		sbx_put_nil(b);
+}
+
+void content_put_target(struct sbx_buf *b, const char *name)
+{
+	char target[TARGET_MAX];
+	ssize_t n = readlink(name, target, sizeof(target));
+
+	if (n > 0 || (n < 0 && errno == EACCES))
+		sbx_put_bin(b, target, n > 0 ? (size_t)n : 0);
 	else
 		sbx_put_nil(b);
 }

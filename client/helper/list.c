@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/helper/attr.h"
+#include "client/helper/content.h"
 #include "client/helper/dirread.h"
 #include "client/helper/helper.h"
 #include "client/helper/request.h"
@@ -37,15 +38,19 @@ static bool put_entry(struct helper *h, struct listing *l, const char *name)
 	struct sbx_buf *b = &l->entries;
 	struct sbx_attr attr;
 	int r = l->shut ? -EACCES : attr_of_entry(h, name, &attr);
+	bool is_link;
 
 	if (r == -ENOENT)
 		return false;
-	sbx_put_array(b, 2);
+	is_link = r == 0 && S_ISLNK(attr.mode);
+	sbx_put_array(b, is_link ? 3 : 2);
 	sbx_put_bin(b, name, strlen(name));
 	if (r < 0)
 		sbx_put_nil(b);
 	else
 		sbx_put_attr(b, &attr);
+	if (is_link)
+		content_put_target(b, name);
 	return true;
 }
 

@@ -128,7 +128,10 @@ static uint32_t put_entry(struct helper *h, struct tree *tr, struct dir *d,
 	}
 	sbx_put_attr(b, &attr);
 	sbx_put_u64(b, number);
-	put_content(b, tr, name, &attr);
+	if (S_ISLNK(attr.mode))
+		content_put_target(b, name);
+	else
+		put_content(b, tr, name, &attr);
 	return 1;
 }
 

@@ -143,8 +143,9 @@ enum sbx_feature {
 };
 
 enum sbx_attr_flag {
-	SBX_ATTR_XATTR = 1,    /* it has, or may have, extended attributes */
-	SBX_ATTR_VOLATILE = 2, /* proc, sysfs and such: never cache anything */
+	SBX_ATTR_XATTR = 1, /* it has, or may have, extended attributes */
+	SBX_ATTR_VOLATILE =
+		2, /* proc, sysfs and such: nobody tells of changes */
 };
 
 /*
@@ -168,13 +169,15 @@ enum sbx_wire_op {
 	/*
 	 * LOOKUP [at(3), content u32] -> attr, content|nil
 	 * A regular file of at most "content" bytes comes with its content,
-	 * as with CONTENT.
+	 * as with CONTENT; a symbolic link, with its target, which is
+	 * empty if READLINK would fail with EACCES (proc).
 	 */
 	SBX_OP_LOOKUP = 3,
 	/*
 	 * LIST [dir u64, flags 0] -> count
-	 * part: one array [[name, attr] ...], without "." and ".."; attr
-	 * nil for an entry that cannot be examined
+	 * part: one array [[name, attr, target] ...], without "." and "..";
+	 * attr nil for an entry that cannot be examined; target of symbolic
+	 * links only, as with LOOKUP, or nil
 	 */
 	SBX_OP_LIST = 4,
 	/*
@@ -183,8 +186,9 @@ enum sbx_wire_op {
 	 * part: dir, complete bool,
 	 *       one array [[name, attr, number|0, content|nil] ...]
 	 * Breadth first.  Subdirectories get the numbers base, base + 1, ...
-	 * (as by DIR with watch).  Regular files of at most "content" bytes
-	 * come with their content, as with CONTENT; of those above
+	 * (as by DIR with watch).  Symbolic links come with their target, and
+	 * regular files of at most "content" bytes
+	 * with their content, as with CONTENT; of those above
 	 * SBX_TREE_SMALL at most SBX_TREE_LARGE bytes in all.  A directory may
 	 * be spread
 	 * over several parts, the last of which says complete; one without such

@@ -241,7 +241,7 @@ class Tree(HelperTest):
         self.assertEqual(top[b"f"][1:], (0, b"content"))
         self.assertEqual(top[b"big"][2], None)
         self.assertEqual(top[b"empty"][2], b"")
-        self.assertEqual(top[b"l"][2], None)
+        self.assertEqual(top[b"l"][2], b"f")
         a = found[top[b"a"][1]]
         b = found[a[b"b"][1]]
         self.assertEqual(b[b"g"][2], b"deep")

@@ -42,6 +42,11 @@ uint64_t sbx_remote_heard_ms(const struct sbx_remote *r)
 	return the->silent ? the->heard_ms : UINT64_MAX;
 }
 
+uint64_t sbx_remote_asked_ms(const struct sbx_remote *r)
+{
+	return 0;
+}
+
 uint64_t sbx_remote_number(struct sbx_remote *r)
 {
 	return ++the->numbers;

@@ -69,6 +69,8 @@ row("`ls -l` of 1,000 files, first time",
     "for i in $(seq 1000); do echo > f$i; done")(sh("ls -l"))
 row("`ls -l` of 1,000 files, again",
     "for i in $(seq 1000); do echo > f$i; done", warm=True)(sh("ls -l"))
+row("`ls -l` of 100 links, first time",
+    "for i in $(seq 100); do ln -s f$i l$i; done")(sh("ls -l"))
 row("`cat` of a small file, first time", ONE)(sh("cat f"))
 row("`cat` of a small file, again", ONE, warm=True)(sh("cat f"))
 row("new file: create, write, close", ONE)(known(lambda: put("n", "x")))

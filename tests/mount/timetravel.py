@@ -795,6 +795,41 @@ def case_an_agent_takes_one_at_a_time():
         assert all(p.wait() == 0 for p in procs)
 
 
+def case_proc_is_walked_in_few_runs_and_true():
+    with Box() as b:
+        proc = b.top + "/root/proc/"
+
+        def few(most, *args):
+            for _ in range(4):  # on a busy machine a second goes by
+                runs = b.count(lambda: subprocess.run(
+                    ("ls", "-l") + args, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL))
+                if runs <= most:
+                    return
+            raise AssertionError("%d runs for %r" % (runs, args))
+        few(6, proc + "sys/fs")
+        few(6, proc + "sys/kernel")
+        few(6, proc + "self/ns")
+        assert os.readlink(proc + "self/ns/pid").startswith("pid:[")
+        # what a command did is seen at once, and in a second what was not told
+        pid = b.run("sleep 1000 >/dev/null 2>&1 & echo $!").decode().strip()
+        assert os.path.isdir(proc + pid) and pid in os.listdir(proc)
+        adj = proc + pid + "/oom_score_adj"
+        for n in (500, 600):
+            b.run("echo %d >/proc/%s/oom_score_adj" % (n, pid))
+            assert text_of(adj) == "%d\n" % n
+        with open(adj, "w") as f:
+            f.write("700\n")
+        assert text_of(adj) == "700\n"
+        other = b.run("(cd /; exec sleep 1000) >/dev/null 2>&1 & echo $!")
+        other = other.decode().strip()
+        assert other in os.listdir(proc)
+        wait_for(lambda: os.readlink(proc + other + "/cwd") == "/")
+        b.run("(sleep 2; kill -9 %s %s) >/dev/null 2>&1 &" % (pid, other))
+        wait_for(lambda: not os.path.exists(adj) and
+                 other not in os.listdir(proc))
+
+
 def costs_of_everyday():
     """What each of some everyday programs costs, in runs"""
     with Box() as b:

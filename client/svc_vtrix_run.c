@@ -39,19 +39,19 @@ static void run_finish(struct vtrix_run *r, const struct sbx_error *e,
 	run->done(run);
 }
 
-/* The bytes leave the buffer, with a NUL behind them. */
+/* The bytes, of which none were consumed, leave the buffer, with a NUL behind
+ * them: also of one that is full. */
 static int take(struct sbx_buf *b, char **ret, size_t *ret_len)
 {
 	size_t len = sbx_buf_len(b);
-	char *text = malloc(len + 1);
 
-	if (!text)
+	b->err = 0;
+	b->max++;
+	if (sbx_buf_add(b, "", 1) < 0)
 		return -ENOMEM;
-	if (len)
-		memcpy(text, sbx_buf_at(b), len);
-	text[len] = '\0';
-	*ret = text;
+	*ret = (char *)b->data;
 	*ret_len = len;
+	*b = (struct sbx_buf){0};
 	return 0;
 }
 

@@ -170,13 +170,15 @@ static void ws_deliver(struct sbx_ws *ws, const void *data, size_t len)
 		ws->handler->on_message(ws->arg, data, len);
 }
 
-static int ws_in_add(struct sbx_ws *ws, const void *data, size_t len)
+/* left: so much more of this frame follows */
+static int ws_in_add(struct sbx_ws *ws, const void *data, size_t len,
+		     size_t left)
 {
-	size_t cap = ws->in_cap ? ws->in_cap : 16384;
+	size_t need = ws->in_len + len + left, cap = ws->in_cap;
 	unsigned char *p;
 
-	while (cap < ws->in_len + len)
-		cap *= 2;
+	if (cap < need)
+		cap = need > 2 * cap ? need : 2 * cap;
 	if (cap != ws->in_cap) {
 		p = realloc(ws->in, cap);
 		if (!p)
@@ -205,7 +207,7 @@ int sbx_ws_read_some(struct sbx_ws *ws, const void *data, size_t len)
 		ws_deliver(ws, data, len);
 		return 0;
 	}
-	if (ws_in_add(ws, data, len) < 0)
+	if (ws_in_add(ws, data, len, left) < 0)
 		return -ENOMEM;
 	if (!last)
 		return 0;

@@ -225,7 +225,7 @@ struct sbx_remote_job {
 			int64_t duration_ms, const uint64_t printed[2]);
 	void (*on_lost)(void *arg);
 };
-/* At most one per number, 1024 at once (-EAGAIN). */
+/* At most one per number, SBX_JOBS_MAX at once (-EAGAIN). */
 int sbx_remote_job_add(struct sbx_remote *r, uint32_t job,
 		       const struct sbx_remote_job *h, void *arg);
 void sbx_remote_job_del(struct sbx_remote *r, uint32_t job);

@@ -5,7 +5,6 @@
 #include "client/log.h"
 #include "client/remote_int.h"
 
-#define MAX_JOBS  1024
 #define MAX_ERRNO 511 /* Linux tells programs of none above */
 
 /* ---- jobs ---- */
@@ -30,7 +29,7 @@ int sbx_remote_job_add(struct sbx_remote *r, uint32_t number,
 {
 	struct remote_job *j;
 
-	if (r->nr_jobs >= MAX_JOBS)
+	if (r->nr_jobs >= SBX_JOBS_MAX)
 		return -EAGAIN;
 	j = calloc(1, sizeof(*j));
 	if (!j)
@@ -159,7 +158,8 @@ static int on_exit_msg(struct sbx_remote *r, struct sbx_rd *rd)
 
 	for (i = 0; i < 2 && rd->left; i++)
 		printed[i] = sbx_get_u64(rd);
-	if (rd->err || code > 255 || (signo && code != 128 + signo))
+	if (rd->err || code > 255 || signo > 127 ||
+	    (signo && code != 128 + signo))
 		return -EPROTO;
 	if (j)
 		j->h->on_exit(j->arg, (int)code, signo, ms, printed);

@@ -368,7 +368,7 @@ int op_exec(struct req *q)
 		r = -EINVAL;
 	else if (!r && map_get(&h->jobs, number))
 		r = -EEXIST;
-	else if (!r && h->job_count >= JOBS_MAX)
+	else if (!r && h->job_count >= SBX_JOBS_MAX)
 		r = -EAGAIN;
 	if (r < 0)
 		goto out;

@@ -10,7 +10,6 @@
 #include "client/helper/loop.h"
 #include "client/wire/buf.h"
 
-#define JOBS_MAX  1024
 #define STDIN_MAX (2 * 1024 * 1024)
 #define ASKS_MAX  4096 /* STDIN requests of a job that wait for the pipe */
 

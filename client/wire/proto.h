@@ -120,6 +120,7 @@
 /* xgen keeps in memory what the helper has not read */
 #define SBX_WINDOW_TO_HELPER (4 * 1024 * 1024)
 #define SBX_WINDOW_TO_CLIENT (4 * 1024 * 1024)
+#define SBX_JOBS_MAX	     1024 /* that run */
 #define SBX_HELPER_LINGER_S  40
 #define SBX_BATCH_LINGER_S   3600
 #define SBX_PING_S	     10

@@ -358,6 +358,25 @@ static void an_error_of_the_helper_is_only_an_error(void **state)
 	}
 }
 
+/* A signal that no status tells of, in numbers that wrap round to one. */
+static void an_end_that_cannot_be_is_nonsense(void **state)
+{
+	struct fixture *f = *state;
+	struct sbx_buf b;
+
+	sbx_buf_init(&b, 64);
+	sbx_put_array(&b, 5);
+	sbx_put_u64(&b, SBX_MSG_EXIT);
+	sbx_put_u64(&b, 1);
+	sbx_put_u64(&b, 127);
+	sbx_put_u64(&b, UINT32_MAX);
+	sbx_put_i64(&b, 0);
+	assert_int_equal(
+		sbx_remote_message(f->r, sbx_buf_at(&b), sbx_buf_len(&b)),
+		-EPROTO);
+	sbx_buf_release(&b);
+}
+
 /* The helper is there a moment after the sandbox was found to be gone. */
 static void what_is_dead_does_not_come_up(void **state)
 {
@@ -796,6 +815,7 @@ int main(void)
 		T(plain_mode_bears_many_groups),
 		T(one_that_keeps_ending_is_not_started_in_a_rush),
 		T(an_error_of_the_helper_is_only_an_error),
+		T(an_end_that_cannot_be_is_nonsense),
 		T(what_is_dead_does_not_come_up),
 		T(nonsense_is_cut_off_and_nothing_lost),
 		T(what_is_refused_is_sent_later),

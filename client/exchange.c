@@ -251,7 +251,7 @@ static int exchange_send(struct sbx_carrier *c, uint32_t id, const void *data,
 	int r = -EOPNOTSUPP;
 
 	if (x->lim->commands)
-		r = exchange_jobs_send(x, data, len);
+		r = exchange_asked_add(x, data, len);
 	if (r == -EOPNOTSUPP)
 		r = exchange_queue_add(&x->queue, id, data, len, lazy, due);
 	if (r < 0 || x->closing)
@@ -324,6 +324,7 @@ static void on_freed(uv_handle_t *handle)
 
 	if (--x->open_handles)
 		return;
+	exchange_asked_free(x);
 	exchange_jobs_free(x);
 	exchange_queue_clear(&x->queue);
 	for (i = 0; i < 2; i++) {
@@ -370,7 +371,7 @@ void exchange_run_over(struct sbx_exchange *x)
 			return;
 	}
 	uv_close((uv_handle_t *)&x->due, on_freed);
-	uv_close((uv_handle_t *)&x->late, on_freed);
+	uv_close((uv_handle_t *)&x->asked.late, on_freed);
 	uv_close((uv_handle_t *)&x->hurry, on_freed);
 }
 
@@ -384,6 +385,7 @@ static void exchange_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
 	x->closed_arg = arg;
 	x->closing = true;
 	uv_timer_stop(&x->due);
+	uv_timer_stop(&x->asked.late);
 	exchange_jobs_close(x);
 	exchange_cancel(x);
 	exchange_run_over(x);
@@ -499,11 +501,10 @@ struct sbx_carrier *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
 		return NULL;
 	}
 	exchange_queue_init(&x->queue);
-	x->asked_end = &x->asked;
 	uv_timer_init(loop, &x->due);
-	uv_timer_init(loop, &x->late);
+	exchange_asked_init(x);
 	uv_timer_init(loop, &x->hurry);
-	x->due.data = x->late.data = x->hurry.data = x;
+	x->due.data = x->hurry.data = x;
 	x->open_handles = 3;
 	return &x->base;
 }

@@ -7,10 +7,13 @@
  *
  * A carrier of channel.h.  Loop thread only.
  *
- *	exchange.c		life, when to run, what an answer means
+ *	exchange.c		life, when to run
  *	exchange_queue.c	what waits for a run
  *	exchange_script.c	what is run: calling the helper, bringing it
+ *	exchange_run.c		one run: what goes in, what its answer means
  *	exchange_jobs.c		commands of the user, where they are runs
+ *	exchange_asked.c	requests about those that wait to be taken
+ *	exchange_command.c	what those are as text of shell
  *
  * THRIFT.  A run may cost much (timetravel keeps a snapshot of each).  So
  * messages are gathered for a moment, what is in no hurry goes along with

@@ -101,7 +101,14 @@ struct exchange_run {
 };
 
 struct exchange_job;
-struct exchange_asked;
+struct exchange_request;
+
+/* Requests about jobs that are not yet taken. */
+struct exchange_asked {
+	struct exchange_request *first, **end;
+	size_t bytes;
+	uv_timer_t late; /* takes them */
+};
 
 struct sbx_exchange {
 	struct sbx_carrier base;
@@ -142,9 +149,7 @@ struct sbx_exchange {
 	bool gathering, pausing, polling; /* why it runs */
 
 	struct exchange_job *jobs, *job; /* job: the one that runs */
-	struct exchange_asked *asked, **asked_end;
-	size_t asked_bytes;
-	uv_timer_t late; /* for what was asked */
+	struct exchange_asked asked;
 	unsigned int open_handles;
 	void (*on_closed)(void *arg);
 	void *closed_arg;
@@ -175,11 +180,37 @@ bool exchange_piece(struct sbx_exchange *x);
  * another instance, so the owner hears of a fresh one. */
 void exchange_new_session(struct sbx_exchange *x);
 
-/* ---- jobs: exchange_jobs.c ---- */
+/* ---- commands as text: exchange_command.c ---- */
 
+/* An SBX_OP_EXEC behind its number; borrows from the message. */
+struct exchange_exec {
+	struct sbx_rd argv, env;
+	const uint8_t *cwd;
+	size_t cwd_len;
+	uint32_t flags, credit, timeout_ms;
+};
+/* -EINVAL, -EOPNOTSUPP: it wants a terminal */
+int exchange_exec_parse(struct exchange_exec *e, struct sbx_rd *rd);
+/* Its text, with a NUL. -EINVAL, -E2BIG, -ENOMEM */
+int exchange_command_put(struct sbx_buf *b, const struct exchange_exec *e);
+/* Puts what it is to read in front, within the limit of b, which is as it was
+ * after an error.  -E2BIG, -ENOMEM */
+int exchange_command_feed(struct sbx_buf *b, const struct sbx_buf *input);
+
+/* ---- requests about jobs: exchange_asked.c ---- */
+
+void exchange_asked_init(struct sbx_exchange *x);
 /* Takes a request about commands; -EOPNOTSUPP: it is for the helper; -EAGAIN:
  * too much waits already. */
-int exchange_jobs_send(struct sbx_exchange *x, const void *data, size_t len);
+int exchange_asked_add(struct sbx_exchange *x, const void *data, size_t len);
+void exchange_asked_free(struct sbx_exchange *x);
+
+/* ---- jobs: exchange_jobs.c ---- */
+
+/* What was asked, once that many messages had been queued; answers it now or
+ * later. */
+void exchange_jobs_request(struct sbx_exchange *x, const void *data, size_t len,
+			   uint64_t after);
 enum exchange_turn {
 	EXCHANGE_TURN_NONE,   /* no command is ready to run */
 	EXCHANGE_TURN_BEFORE, /* first what was said before the next one */

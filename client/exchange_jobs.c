@@ -6,19 +6,13 @@
  * nothing reaches it then: no input, no signal, no terminal.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "client/exchange_int.h"
 #include "client/log.h"
-#include "client/wire/base64.h"
 
-#define MAX_JOBS   1024
-#define MAX_ASKED  ((size_t)4 << 20) /* bytes of requests in one turn */
-#define PIECE	   (32 * 1024)
-#define KILL_AFTER 2 /* seconds after TERM, of what has a timeout */
-#define GRACE_MS   10000
+#define PIECE	 (32 * 1024)
+#define GRACE_MS 10000
 
 struct exchange_job {
 	struct exchange_job *next;
@@ -211,45 +205,11 @@ static bool job_is_ready(const struct exchange_job *j)
 	return j->state == WAITING && j->input_ended;
 }
 
-/* The input goes before the text, so that the record still ends with it. */
-static int job_add_input(struct exchange_job *j)
-{
-	size_t len = sbx_buf_len(&j->input);
-	struct sbx_buf with;
-	uint8_t *room;
-
-	/* part of it would be another input */
-	if (j->input.err)
-		return j->input.err == -ENOMEM ? -ENOMEM : -E2BIG;
-	if (!len)
-		return 0;
-	sbx_buf_init(&with, j->x->lim->command + 1);
-	sbx_buf_add(&with, "printf %s '", 11);
-	room = sbx_buf_room(&with, SBX_BASE64_LEN(len));
-	if (room) {
-		sbx_base64_put((char *)room, sbx_buf_at(&j->input), len);
-		sbx_buf_added(&with, SBX_BASE64_LEN(len));
-	}
-	sbx_buf_add(&with, "' | base64 -d | {\n", 18);
-	sbx_buf_add(&with, sbx_buf_at(&j->command),
-		    sbx_buf_len(&j->command) - 1);
-	sbx_buf_add(&with, "\n}", 3);
-	if (with.err) {
-		int err = with.err == -ENOMEM ? -ENOMEM : -E2BIG;
-
-		sbx_buf_release(&with);
-		return err;
-	}
-	sbx_buf_release(&j->command);
-	j->command = with;
-	return 0;
-}
-
 static void job_start(struct exchange_job *j)
 {
 	struct sbx_exchange *x = j->x;
 	uint32_t id = j->id;
-	int err = job_add_input(j);
+	int err = exchange_command_feed(&j->command, &j->input);
 
 	if (err < 0) {
 		j->id = 0;
@@ -308,134 +268,23 @@ enum exchange_turn exchange_jobs_run(struct sbx_exchange *x)
 
 void exchange_jobs_close(struct sbx_exchange *x)
 {
-	uv_timer_stop(&x->late);
 	if (x->job)
 		x->svc->type->run_cancel(x->svc, &x->job->run);
 }
 
 /* ---- requests ---- */
 
-static void put_quoted(struct sbx_buf *b, const uint8_t *data, size_t len)
+static int job_read(struct exchange_job *j, struct sbx_rd *rd)
 {
-	size_t i;
+	struct exchange_exec e;
+	int r = exchange_exec_parse(&e, rd);
 
-	if (len && memchr(data, 0, len))
-		b->err = -EINVAL;
-	sbx_buf_add(b, "'", 1);
-	for (i = 0; i < len; i++)
-		if (data[i] == '\'')
-			sbx_buf_add(b, "'\\''", 4);
-		else
-			sbx_buf_add(b, data + i, 1);
-	sbx_buf_add(b, "' ", 2);
-}
-
-static bool is_word(const uint8_t *data, size_t len, const char *word)
-{
-	return data && len == strlen(word) && !memcmp(data, word, len);
-}
-
-/* "sh -c TEXT" and nothing else is TEXT, as the user wrote it. */
-static bool put_plain_text(struct sbx_buf *b, struct sbx_rd argv)
-{
-	const uint8_t *data;
-	size_t len;
-
-	if (argv.left != 3)
-		return false;
-	data = sbx_get_bin(&argv, &len);
-	if (!is_word(data, len, "sh") && !is_word(data, len, "/bin/sh"))
-		return false;
-	data = sbx_get_bin(&argv, &len);
-	if (!is_word(data, len, "-c"))
-		return false;
-	data = sbx_get_bin(&argv, &len);
-	if (argv.err || !len || memchr(data, 0, len))
-		return false;
-	while (len && data[len - 1] == '\n')
-		len--;
-	sbx_buf_add(b, data, len);
-	return true;
-}
-
-static void put_command(struct exchange_job *j, struct sbx_rd argv,
-			const uint8_t *cwd, size_t cwd_len, struct sbx_rd env,
-			uint32_t flags)
-{
-	struct sbx_buf *b = &j->command;
-	const uint8_t *data;
-	size_t len;
-	char text[48];
-
-	if (!cwd_len && !env.left && !j->timeout_ms &&
-	    !(flags & SBX_EXEC_MERGE) && put_plain_text(b, argv))
-		return;
-	if (cwd_len) {
-		sbx_buf_add(b, "cd -- ", 6);
-		put_quoted(b, cwd, cwd_len);
-		sbx_buf_add(b, "|| exit 127; ", 13);
-	}
-	sbx_buf_add(b, "exec ", 5);
-	if (j->timeout_ms) {
-		snprintf(text, sizeof(text), "timeout -k %d %u.%03u ",
-			 KILL_AFTER, j->timeout_ms / 1000,
-			 j->timeout_ms % 1000);
-		sbx_buf_add(b, text, strlen(text));
-	}
-	sbx_buf_add(b, "env -- ", 7);
-	while (env.left >= 2 && !env.err) {
-		uint8_t one[4096];
-		size_t n;
-
-		data = sbx_get_bin(&env, &n);
-		if (!n || n >= sizeof(one) || memchr(data, '=', n)) {
-			b->err = -EINVAL;
-			return;
-		}
-		memcpy(one, data, n);
-		one[n++] = '=';
-		data = sbx_get_bin(&env, &len);
-		if (len > sizeof(one) - n) {
-			b->err = -E2BIG;
-			return;
-		}
-		if (len)
-			memcpy(one + n, data, len);
-		put_quoted(b, one, n + len);
-	}
-	while (argv.left && !argv.err) {
-		data = sbx_get_bin(&argv, &len);
-		put_quoted(b, data, len);
-	}
-	if (flags & SBX_EXEC_MERGE)
-		sbx_buf_add(b, "2>&1", 4);
-}
-
-static int exec_parse(struct exchange_job *j, struct sbx_rd *rd)
-{
-	struct sbx_rd argv, env;
-	const uint8_t *cwd;
-	size_t cwd_len;
-	uint32_t flags;
-
-	argv = sbx_get_array(rd);
-	cwd = sbx_get_bin(rd, &cwd_len);
-	env = sbx_get_map(rd);
-	flags = sbx_get_u32(rd);
-	sbx_get_u32(rd); /* columns */
-	sbx_get_u32(rd); /* rows */
-	j->credit[0] = j->credit[1] = sbx_get_u32(rd);
-	j->timeout_ms = rd->left ? sbx_get_u32(rd) : 0;
-	if (rd->err || argv.err || env.err || !argv.left)
-		return -EINVAL;
-	if (flags & SBX_EXEC_TTY)
-		return -EOPNOTSUPP;
-	j->input_ended = !(flags & SBX_EXEC_STDIN);
-	put_command(j, argv, cwd, cwd_len, env, flags);
-	sbx_buf_add(&j->command, "", 1);
-	if (j->command.err == -EMSGSIZE)
-		return -E2BIG;
-	return j->command.err;
+	if (r < 0)
+		return r;
+	j->credit[0] = j->credit[1] = e.credit;
+	j->timeout_ms = e.timeout_ms;
+	j->input_ended = !(e.flags & SBX_EXEC_STDIN);
+	return exchange_command_put(&j->command, &e);
 }
 
 static int job_new(struct sbx_exchange *x, uint32_t id, struct sbx_rd *rd,
@@ -450,14 +299,14 @@ static int job_new(struct sbx_exchange *x, uint32_t id, struct sbx_rd *rd,
 		nr++;
 	if (rd->err || !number || job_find(x, number))
 		return -EINVAL;
-	j = nr < MAX_JOBS ? calloc(1, sizeof(*j)) : NULL;
+	j = nr < SBX_JOBS_MAX ? calloc(1, sizeof(*j)) : NULL;
 	if (!j)
 		return -EAGAIN;
 	j->x = x;
 	j->number = number;
 	sbx_buf_init(&j->command, x->lim->command + 1);
 	sbx_buf_init(&j->input, x->lim->command);
-	r = exec_parse(j, rd);
+	r = job_read(j, rd);
 	if (r < 0) {
 		job_free(j);
 		return r;
@@ -555,80 +404,27 @@ static int job_request(struct sbx_exchange *x, uint32_t op, uint32_t id,
 	}
 }
 
-/* A request that was taken: answers never come from within sending. */
-struct exchange_asked {
-	struct exchange_asked *next;
-	uint64_t after;
-	size_t len;
-	uint8_t data[];
-};
-
-static void request_run(struct sbx_exchange *x, const struct exchange_asked *a)
+void exchange_jobs_request(struct sbx_exchange *x, const void *data, size_t len,
+			   uint64_t after)
 {
 	struct sbx_msg m;
 	struct sbx_rd rd;
 	uint32_t op, id;
 	int r;
 
-	if (sbx_msg_parse(&m, a->data, a->len) < 0)
+	if (sbx_msg_parse(&m, data, len) < 0)
 		return;
 	rd = sbx_rd_root(&m);
 	op = sbx_get_u32(&rd);
 	id = sbx_get_u32(&rd);
-	r = rd.err ? -EINVAL : job_request(x, op, id, &rd, a->after);
+	r = rd.err ? -EINVAL : job_request(x, op, id, &rd, after);
 	if (r <= 0)
 		reply(x, id, r);
 	sbx_msg_release(&m);
 }
 
-static void on_late(uv_timer_t *t)
-{
-	struct sbx_exchange *x = t->data;
-	struct exchange_asked *a;
-
-	while ((a = x->asked) && !x->closing) {
-		x->asked = a->next;
-		if (!x->asked)
-			x->asked_end = &x->asked;
-		x->asked_bytes -= a->len;
-		request_run(x, a);
-		free(a);
-	}
-	exchange_plan(x);
-}
-
-int exchange_jobs_send(struct sbx_exchange *x, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	struct exchange_asked *a;
-
-	/* an array of less than 16, and numbers below 128 */
-	if (len < 2 || p[1] < SBX_OP_EXEC || p[1] > SBX_OP_HANGUP)
-		return -EOPNOTSUPP;
-	if (x->asked_bytes + len > MAX_ASKED)
-		return -EAGAIN;
-	a = malloc(sizeof(*a) + len);
-	if (!a)
-		return -ENOMEM;
-	a->next = NULL;
-	a->after = x->queue.nr;
-	a->len = len;
-	x->asked_bytes += len;
-	memcpy(a->data, data, len);
-	*x->asked_end = a;
-	x->asked_end = &a->next;
-	uv_timer_start(&x->late, on_late, 0, 0);
-	return 0;
-}
-
 void exchange_jobs_free(struct sbx_exchange *x)
 {
-	struct exchange_asked *a;
-
 	while (x->jobs)
 		job_free(x->jobs);
-	while ((a = x->asked)) {
-		x->asked = a->next;
-		free(a);
-	}
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/exchange_int.h"
+#include "client/sh.h"
 #include "client/wire/base64.h"
 
 #define MAX_WORD 200
@@ -40,21 +41,21 @@ static const char call_script[] =
 /* $1 to $4, $k: what both scripts use. */
 static void put_words(struct sbx_buf *b, const struct exchange_call *c)
 {
-	sbx_plant_put(b, "set -- %s %u %u %zu\nk=%s\n", c->session, c->wait_ms,
+	sbx_sh_printf(b, "set -- %s %u %u %zu\nk=%s\n", c->session, c->wait_ms,
 		      c->park_ms, c->max_bytes, c->mark);
-	sbx_plant_put_text(b, folders);
+	sbx_sh_put(b, folders);
 }
 
 void exchange_put_call(struct sbx_buf *b, const struct exchange_call *c)
 {
 	put_words(b, c);
 	if (c->old_pid)
-		sbx_plant_put(b,
+		sbx_sh_printf(b,
 			      "case $(readlink /proc/%u/exe) in */helper-*) "
 			      "kill %u;; esac 2>/dev/null\n",
 			      c->old_pid, c->old_pid);
 	sbx_plant_put_seek(b);
-	sbx_plant_put_text(b, call_script);
+	sbx_sh_put(b, call_script);
 	sbx_buf_add(b, "", 1);
 }
 
@@ -77,7 +78,7 @@ void exchange_put_piece(struct sbx_buf *b, struct sbx_buf *input,
 	size_t n = p->size - p->sent < piece ? p->size - p->sent : piece;
 
 	put_words(b, c);
-	sbx_plant_put(b, "input() { cat; }\nd=$d%u x=$1\n", u->folder);
+	sbx_sh_printf(b, "input() { cat; }\nd=$d%u x=$1\n", u->folder);
 	sbx_plant_put_piece(b, p);
 	sbx_buf_add(b, "", 1);
 	put_base64(input, p->data + p->sent, n);

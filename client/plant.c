@@ -1,10 +1,11 @@
 #include "client/plant.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "client/sh.h"
 
 static const char seek_script[] =
 	"[ -n \"$s\" ] || { echo \"$k machine $m\"; exit 0; }\n"
@@ -55,57 +56,44 @@ static const char piece_script[] =
 
 /* ---- writing ---- */
 
-void sbx_plant_put(struct sbx_buf *b, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof(text))
-		b->err = -EMSGSIZE;
-	else
-		sbx_buf_add(b, text, (size_t)n);
-}
-
-void sbx_plant_put_text(struct sbx_buf *b, const char *text)
-{
-	sbx_buf_add(b, text, strlen(text));
-}
-
 void sbx_plant_put_seek(struct sbx_buf *b)
 {
 	const struct sbx_helper_blob *blob;
 
 	/* bash knows the machine without starting a program */
-	sbx_plant_put_text(b, "m=${HOSTTYPE-} s=\npick() {\ncase $m in\n");
+	sbx_sh_put(b, "m=${HOSTTYPE-} s=\npick() {\ncase $m in\n");
 	for (blob = sbx_helper_blobs; blob->machine; blob++)
-		sbx_plant_put(b, "%s) s=%s;;\n", blob->machine, blob->sha256);
-	sbx_plant_put_text(b, "esac\n}\npick\n"
-			      "[ -n \"$s\" ] || { m=$(uname -m); pick; }\n");
-	sbx_plant_put_text(b, seek_script);
+		sbx_sh_printf(b, "%s) s=%s;;\n", blob->machine, blob->sha256);
+	sbx_sh_put(b, "esac\n}\npick\n"
+		      "[ -n \"$s\" ] || { m=$(uname -m); pick; }\n");
+	sbx_sh_put(b, seek_script);
 }
 
 void sbx_plant_put_piece(struct sbx_buf *b, const struct sbx_plant *p)
 {
-	sbx_plant_put(b, "s=%s o=%zu a=%zu b=%zu z='%s'\n", p->blob->sha256,
+	sbx_sh_printf(b, "s=%s o=%zu a=%zu b=%zu z='%s'\n", p->blob->sha256,
 		      p->sent, p->size, p->blob->size,
 		      p->gz ? "gzip -dc" : "cat");
-	sbx_plant_put_text(b, piece_script);
+	sbx_sh_put(b, piece_script);
 }
 
 /* ---- reading ---- */
 
-bool sbx_plant_choose(struct sbx_plant *p, const char *machine,
-		      const char *tool)
+const struct sbx_helper_blob *sbx_plant_blob(const char *machine)
 {
 	const struct sbx_helper_blob *b = sbx_helper_blobs;
 
 	while (b->machine && strcmp(b->machine, machine) != 0)
 		b++;
-	if (!b->machine)
+	return b->machine ? b : NULL;
+}
+
+bool sbx_plant_choose(struct sbx_plant *p, const char *machine,
+		      const char *tool)
+{
+	const struct sbx_helper_blob *b = sbx_plant_blob(machine);
+
+	if (!b)
 		return false;
 	p->blob = b;
 	p->gz = !strcmp(tool, "gzip");

@@ -27,6 +27,8 @@ struct sbx_plant {
 	bool gz;
 	unsigned int rounds; /* that brought nothing */
 };
+/* The helper of a machine; NULL: there is none for it. */
+const struct sbx_helper_blob *sbx_plant_blob(const char *machine);
 /* What to bring a machine that can, or cannot, unpack ("gzip"); false: there
  * is no helper for it. */
 bool sbx_plant_choose(struct sbx_plant *p, const char *machine,
@@ -45,11 +47,6 @@ void sbx_plant_put_seek(struct sbx_buf *b);
  * repeated.  Says "got BYTES", "have PATH" or why it cannot be.
  */
 void sbx_plant_put_piece(struct sbx_buf *b, const struct sbx_plant *p);
-
-/* Text, and a word as the shell reads it. */
-void sbx_plant_put(struct sbx_buf *b, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-void sbx_plant_put_text(struct sbx_buf *b, const char *text);
 
 /* "got BYTES": takes that down; false: again more than was ever sent. */
 bool sbx_plant_got(struct sbx_plant *p, const char *number);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/sh.h"
 #include "client/svc_computesdk_wire.h"
 #include "client/wire/base64.h"
 #include "client/wire/lines.h"
@@ -77,29 +78,10 @@ static const char carry_script[] =
 
 /* ---- writing ---- */
 
-static void put_quoted(struct sbx_buf *b, const char *word)
-{
-	const char *quote;
-
-	sbx_plant_put_text(b, "'");
-	while ((quote = strchr(word, '\''))) {
-		sbx_buf_add(b, word, (size_t)(quote - word));
-		sbx_plant_put_text(b, "'\\''");
-		word = quote + 1;
-	}
-	sbx_plant_put_text(b, word);
-	sbx_plant_put_text(b, "'");
-}
-
 int sbx_csdk_put_command(struct sbx_buf *b, const char *const *argv)
 {
-	size_t i;
-
-	sbx_plant_put_text(b, "exec");
-	for (i = 0; argv[i]; i++) {
-		sbx_plant_put_text(b, " ");
-		put_quoted(b, argv[i]);
-	}
+	sbx_sh_put(b, "exec");
+	sbx_sh_put_argv(b, argv);
 	if (b->err == -EMSGSIZE || sbx_buf_len(b) > MAX_COMMAND)
 		return -E2BIG;
 	return b->err;
@@ -109,22 +91,22 @@ static void put_carry(struct sbx_buf *b, const struct sbx_csdk_there *t,
 		      unsigned int bytes)
 {
 	if (t->helper) {
-		put_quoted(b, t->helper);
-		sbx_plant_put_text(b, " --carry");
+		sbx_sh_quote(b, t->helper);
+		sbx_sh_put(b, " --carry");
 		return;
 	}
-	sbx_plant_put_text(b, "sh -c ");
-	put_quoted(b, carry_script);
-	sbx_plant_put(b, " sh %u", bytes);
+	sbx_sh_put(b, "sh -c ");
+	sbx_sh_quote(b, carry_script);
+	sbx_sh_printf(b, " sh %u", bytes);
 }
 
 void sbx_csdk_put_launch(struct sbx_buf *b, const struct sbx_csdk_there *t)
 {
-	sbx_plant_put_text(b, " cd ");
-	put_quoted(b, t->dir);
-	sbx_plant_put_text(b, "; exec ");
+	sbx_sh_put(b, " cd ");
+	sbx_sh_quote(b, t->dir);
+	sbx_sh_put(b, "; exec ");
 	put_carry(b, t, TERMINAL_BYTES);
-	sbx_plant_put_text(b, "\n");
+	sbx_sh_put(b, "\n");
 }
 
 char *sbx_csdk_path_of(const struct sbx_csdk_there *t, const char *what,
@@ -148,34 +130,33 @@ void sbx_csdk_put_pipe_launch(struct sbx_buf *b, const struct sbx_csdk_there *t,
 			      const char *pipe)
 {
 	/* no variable of the shell's: commands inherit those that there are */
-	sbx_plant_put_text(b, "set -- ");
-	put_quoted(b, pipe);
-	sbx_plant_put_text(b,
-			   "\nmkfifo -m 600 \"$1\" || exit 126\n"
-			   "trap 'rm -f \"$1\"; exit 126' HUP INT TERM\ncd ");
-	put_quoted(b, t->dir);
-	sbx_plant_put_text(b, "\n");
+	sbx_sh_put(b, "set -- ");
+	sbx_sh_quote(b, pipe);
+	sbx_sh_put(b, "\nmkfifo -m 600 \"$1\" || exit 126\n"
+		      "trap 'rm -f \"$1\"; exit 126' HUP INT TERM\ncd ");
+	sbx_sh_quote(b, t->dir);
+	sbx_sh_put(b, "\n");
 	put_carry(b, t, PIPE_BYTES);
-	sbx_plant_put_text(b, " 0<>\"$1\"\nrm -f \"$1\"\n");
+	sbx_sh_put(b, " 0<>\"$1\"\nrm -f \"$1\"\n");
 	sbx_buf_add(b, "", 1);
 }
 
 void sbx_csdk_put_pipe_lines(struct sbx_buf *b, const char *pipe,
 			     const void *lines, size_t len)
 {
-	sbx_plant_put_text(b, "set -- ");
-	put_quoted(b, pipe);
+	sbx_sh_put(b, "set -- ");
+	sbx_sh_quote(b, pipe);
 	/* they have no quote in them */
-	sbx_plant_put_text(b, "\n[ -p \"$1\" ] && printf %s '");
+	sbx_sh_put(b, "\n[ -p \"$1\" ] && printf %s '");
 	sbx_buf_add(b, lines, len);
-	sbx_plant_put_text(b, "' 1<>\"$1\"\n");
+	sbx_sh_put(b, "' 1<>\"$1\"\n");
 	sbx_buf_add(b, "", 1);
 }
 
 void sbx_csdk_put_pipe_remove(struct sbx_buf *b, const char *pipe)
 {
-	sbx_plant_put_text(b, "rm -f ");
-	put_quoted(b, pipe);
+	sbx_sh_put(b, "rm -f ");
+	sbx_sh_quote(b, pipe);
 	sbx_buf_add(b, "", 1);
 }
 
@@ -185,20 +166,20 @@ void sbx_csdk_put_tick_program(struct sbx_buf *b,
 	struct sbx_buf text;
 
 	sbx_buf_init(&text, 8192);
-	sbx_plant_put_text(&text, "#!/bin/sh\nrm -f \"$0\"\ncd ");
-	put_quoted(&text, t->dir);
-	sbx_plant_put_text(&text, "\nexec ");
-	put_quoted(&text, t->helper);
-	sbx_plant_put_text(&text, " --carry --tick\n");
+	sbx_sh_put(&text, "#!/bin/sh\nrm -f \"$0\"\ncd ");
+	sbx_sh_quote(&text, t->dir);
+	sbx_sh_put(&text, "\nexec ");
+	sbx_sh_quote(&text, t->helper);
+	sbx_sh_put(&text, " --carry --tick\n");
 	sbx_buf_add(&text, "", 1);
-	sbx_plant_put_text(b, "set -- ");
-	put_quoted(b, path);
-	sbx_plant_put_text(b, "\nprintf %s ");
+	sbx_sh_put(b, "set -- ");
+	sbx_sh_quote(b, path);
+	sbx_sh_put(b, "\nprintf %s ");
 	if (!text.err)
-		put_quoted(b, (char *)sbx_buf_at(&text));
+		sbx_sh_quote(b, (char *)sbx_buf_at(&text));
 	else
 		b->err = text.err;
-	sbx_plant_put_text(b, " >\"$1\" && chmod 700 \"$1\"\n");
+	sbx_sh_put(b, " >\"$1\" && chmod 700 \"$1\"\n");
 	sbx_buf_add(b, "", 1);
 	sbx_buf_release(&text);
 }
@@ -206,11 +187,11 @@ void sbx_csdk_put_tick_program(struct sbx_buf *b,
 void sbx_csdk_put_look(struct sbx_buf *b, const char *mark, const char *dir)
 {
 	if (dir)
-		sbx_plant_put(b, "cd %s 2>/dev/null\n", dir);
-	sbx_plant_put(b, "k=%s\necho \"$k at $(pwd)\"\n", mark);
-	sbx_plant_put_text(b, folders);
+		sbx_sh_printf(b, "cd %s 2>/dev/null\n", dir);
+	sbx_sh_printf(b, "k=%s\necho \"$k at $(pwd)\"\n", mark);
+	sbx_sh_put(b, folders);
 	sbx_plant_put_seek(b);
-	sbx_plant_put_text(b, look_script);
+	sbx_sh_put(b, look_script);
 	sbx_buf_add(b, "", 1);
 }
 
@@ -223,16 +204,16 @@ void sbx_csdk_put_piece(struct sbx_buf *b, const char *mark,
 
 	if (n > SBX_CSDK_PIECE)
 		n = SBX_CSDK_PIECE;
-	sbx_plant_put(b, "k=%s x=%s d=", mark, mark);
-	put_quoted(b, u->folder);
+	sbx_sh_printf(b, "k=%s x=%s d=", mark, mark);
+	sbx_sh_quote(b, u->folder);
 	/* a word of a builtin: it need not fit into a pipe */
-	sbx_plant_put_text(b, "\ninput() { printf %s \"$i\"; }\ni=");
+	sbx_sh_put(b, "\ninput() { printf %s \"$i\"; }\ni=");
 	room = sbx_buf_room(b, SBX_BASE64_LEN(n));
 	if (!room)
 		return;
 	sbx_base64_put((char *)room, p->data + p->sent, n);
 	sbx_buf_added(b, SBX_BASE64_LEN(n));
-	sbx_plant_put_text(b, "\n");
+	sbx_sh_put(b, "\n");
 	sbx_plant_put_piece(b, p);
 	sbx_buf_add(b, "", 1);
 }

@@ -7,6 +7,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/sh.h"
 
 /* ---- frames ---- */
 
@@ -81,43 +82,23 @@ int sbx_osb_read_text(struct sbx_osb_frame *ret, const char *text, size_t len)
 
 /* ---- the line ---- */
 
-static void put(struct sbx_buf *b, const char *text)
-{
-	sbx_buf_add(b, text, strlen(text));
-}
-
-static void put_quoted(struct sbx_buf *b, const char *word)
-{
-	put(b, "'");
-	for (; *word; word++) {
-		if (*word == '\'')
-			put(b, "'\\''");
-		else
-			sbx_buf_add(b, word, 1);
-	}
-	put(b, "'");
-}
-
 int sbx_osb_put_line(struct sbx_buf *b, const char *const *argv,
 		     const char *word, bool with_stderr)
 {
-	size_t i;
-
 	/* bash tells of signals on its own stderr, which is not wanted */
-	put(b, with_stderr ? "exec 3>&2 2>/dev/null; command --"
-			   : "exec 2>/dev/null; command --");
-	for (i = 0; argv[i]; i++) {
-		put(b, " ");
-		put_quoted(b, argv[i]);
-	}
-	put(b, with_stderr ? " 2>&3 3>&-" : "");
-	put(b, "; s=00$?; s=");
-	put(b, word);
-	put(b, "${s: -3}; printf '\\301%s' $s");
-	put(b, with_stderr ? "; printf '\\301%s' $s >&3; exec 3>&-" : "");
+	sbx_sh_put(b, with_stderr ? "exec 3>&2 2>/dev/null; command --"
+				  : "exec 2>/dev/null; command --");
+	sbx_sh_put_argv(b, argv);
+	sbx_sh_put(b, with_stderr ? " 2>&3 3>&-" : "");
+	sbx_sh_put(b, "; s=00$?; s=");
+	sbx_sh_put(b, word);
+	sbx_sh_put(b, "${s: -3}; printf '\\301%s' $s");
+	sbx_sh_put(b,
+		   with_stderr ? "; printf '\\301%s' $s >&3; exec 3>&-" : "");
 	/* what the command has not read is no script; ten minutes without
 	 * anybody there, and this ends by itself */
-	put(b, "; while IFS= read -r -t 600 -N 4096 s; do :; done; exit\n");
+	sbx_sh_put(b,
+		   "; while IFS= read -r -t 600 -N 4096 s; do :; done; exit\n");
 	if (b->err)
 		return b->err;
 	return sbx_buf_len(b) > SBX_OSB_MAX_LINE ? -E2BIG : 0;

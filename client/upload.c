@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/helper/blob.h"
+#include "client/plant.h"
 
 #define MAX_MACHINES 4
 #define MAX_LINE     64
@@ -100,22 +101,12 @@ const char *const *sbx_upload_argv(const struct sbx_upload *u)
 	return u->argv;
 }
 
-static const struct sbx_helper_blob *find_blob(const char *machine)
-{
-	const struct sbx_helper_blob *b;
-
-	for (b = sbx_helper_blobs; b->machine; b++)
-		if (!strcmp(b->machine, machine))
-			return b;
-	return NULL;
-}
-
 static int upload_line(struct sbx_upload *u, struct sbx_error *reterr)
 {
 	if (!strcmp(u->line, "start"))
 		return 1;
 	if (!strncmp(u->line, "need ", 5)) {
-		u->blob = find_blob(u->line + 5);
+		u->blob = sbx_plant_blob(u->line + 5);
 		u->sent = 0;
 		u->may_send = true;
 		if (u->blob)

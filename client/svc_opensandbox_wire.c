@@ -99,9 +99,9 @@ int sbx_osb_put_line(struct sbx_buf *b, const char *const *argv,
 	 * anybody there, and this ends by itself */
 	sbx_sh_put(b,
 		   "; while IFS= read -r -t 600 -N 4096 s; do :; done; exit\n");
-	if (b->err)
-		return b->err;
-	return sbx_buf_len(b) > SBX_OSB_MAX_LINE ? -E2BIG : 0;
+	if (b->err == -EMSGSIZE || sbx_buf_len(b) > SBX_OSB_MAX_LINE)
+		return -E2BIG;
+	return b->err;
 }
 
 /* ---- the mark ---- */

@@ -223,7 +223,7 @@ static void opensandbox_the_line_quotes(void **state)
 	char *word = malloc(SBX_OSB_MAX_LINE + 1);
 	struct sbx_buf b;
 
-	sbx_buf_init(&b, 1 << 20);
+	sbx_buf_init(&b, SBX_OSB_MAX_LINE + 64);
 	assert_int_equal(sbx_osb_put_line(&b, argv, WORD, true), 0);
 	sbx_buf_add(&b, "", 1);
 	assert_non_null(

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "client/log.h"
 #include "client/plain_int.h"
+#include "client/random.h"
 
 #define TICK_MS	     1000
 #define QUIT_MS	     1000
@@ -213,22 +213,31 @@ static bool plain_go_files(struct sbx_plain *p, const struct sbx_error *why)
 	return true;
 }
 
+/* No shell is started meanwhile; longer each time, until one carries out a
+ * command. */
+static void shell_pause(struct sbx_plain *p)
+{
+	unsigned int ms = RETRY_MIN_MS << (p->attempts < 8 ? p->attempts : 8);
+
+	if (ms > RETRY_MAX_MS)
+		ms = RETRY_MAX_MS;
+	p->attempts++;
+	uv_timer_start(&p->retry, on_retry, sbx_random_between(ms / 2, ms), 0);
+}
+
 static void plain_down(struct sbx_plain *p, const struct sbx_error *why)
 {
 	bool retry = why->retry != SBX_RETRY_NEVER && why->err != -ENOENT;
 	bool news = p->up || !p->attempts || !retry ||
 		    why->retry == SBX_RETRY_RESUME;
-	unsigned int ms = RETRY_MIN_MS << (p->attempts < 8 ? p->attempts : 8);
 
 	if (p->files || plain_go_files(p, why))
 		return;
 	p->up = false;
 	p->error = *why;
-	p->attempts++;
 	p->started = retry;
 	if (retry)
-		uv_timer_start(&p->retry, on_retry,
-			       ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS, 0);
+		shell_pause(p);
 	else
 		plain_queue_drop(p); /* the owner fails them */
 	if (news)
@@ -307,7 +316,6 @@ void plain_on_ready(struct plain_shell *s, const uint8_t *hello, size_t len)
 		return;
 	}
 	p->known = true;
-	p->attempts = 0;
 	plain_work_later(p);
 	if (p->up)
 		return;
@@ -337,6 +345,7 @@ void plain_on_output(struct plain_shell *s, struct plain_op *op, int status,
 	int err = status ? plain_errno(text) : 0;
 
 	op_left(p);
+	p->attempts = 0;
 	/* a command of the user ran meanwhile and has ended */
 	if (op->again && op->type->kind == PLAIN_ASK && !op->type->drain &&
 	    op->tries++ < PLAIN_RESTARTS) {
@@ -389,6 +398,8 @@ void plain_on_lost(struct plain_shell *s, struct plain_op *op,
 		plain_on_over(p);
 	else if (s->state == SHELL_STARTING)
 		plain_down(p, why);
+	else if (op && s->seq == 1) /* it has never carried one out */
+		shell_pause(p);
 	else
 		plain_work_later(p);
 }
@@ -552,15 +563,12 @@ struct sbx_carrier *sbx_plain_new(uv_loop_t *loop, struct sbx_service *svc,
 				  void *arg)
 {
 	struct sbx_plain *p = calloc(1, sizeof(*p));
-	uint64_t nonce;
 
-	if (!p || getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce) ||
+	if (!p || sbx_random_hex(p->nonce, PLAIN_NONCE / 2) < 0 ||
 	    !(p->id = strdup(id))) {
 		free(p);
 		return NULL;
 	}
-	snprintf(p->nonce, sizeof(p->nonce), "%016llx",
-		 (unsigned long long)nonce);
 	snprintf(p->info.plain, sizeof(p->info.plain), "%s", why);
 	p->base.type = &plain_carrier;
 	p->loop = loop;

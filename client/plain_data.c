@@ -15,20 +15,6 @@
 
 #define COPY_MAX (16u << 20) /* of one command; the owner asks again */
 
-static int end_attr(struct sbx_plain *p, struct plain_op *op, int err,
-		    struct sbx_buf *out, const char *text)
-{
-	struct sbx_attr attr;
-
-	(void)text;
-	if (!err)
-		err = plain_take_attr(out, &attr);
-	if (err)
-		return err;
-	plain_answer_attr(p, op, &attr);
-	return 0;
-}
-
 /* The place of the file with this handle. */
 static int put_handle(struct sbx_plain *p, struct plain_op *op,
 		      const char *word, uint64_t handle)
@@ -441,9 +427,10 @@ const struct plain_type plain_data_types[] = {
 	{SBX_OP_CLOSE, PLAIN_NOTE, 0, close_handle},
 	{SBX_OP_READ, PLAIN_ASK, PLAIN_LONG_MS, read_begin, read_end},
 	{SBX_OP_WRITE, PLAIN_REPEAT, PLAIN_LONG_MS, write_begin, write_end},
-	{SBX_OP_FSYNC, PLAIN_REPEAT, PLAIN_LONG_MS, fsync_begin, end_attr},
+	{SBX_OP_FSYNC, PLAIN_REPEAT, PLAIN_LONG_MS, fsync_begin,
+	 plain_end_attr},
 	{SBX_OP_FALLOCATE, PLAIN_CHANGE, PLAIN_LONG_MS, fallocate_begin,
-	 end_attr},
+	 plain_end_attr},
 	{SBX_OP_SEEK, PLAIN_ASK, PLAIN_OP_MS, seek_begin, seek_end},
 	{SBX_OP_COPY, PLAIN_REPEAT, PLAIN_LONG_MS, copy_begin, copy_end},
 	{SBX_OP_LOCK, PLAIN_NOTE, 0, lock},

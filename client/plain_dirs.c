@@ -7,6 +7,7 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "client/plain_int.h"
 
@@ -205,8 +206,8 @@ void plain_dir_seen(struct plain_names *n, struct plain_dir *in,
 		dir_move(n, d, in, name, len);
 }
 
-int plain_dir_expect(struct plain_names *n, uint64_t number,
-		     const struct plain_at *at)
+static int dir_expect(struct plain_names *n, uint64_t number,
+		      const struct plain_at *at)
 {
 	struct plain_dir *d = plain_dir_find(n, number);
 
@@ -234,6 +235,8 @@ int plain_dir_number(struct plain_names *n, uint64_t number,
 	struct plain_dir *d = plain_dir_find(n, number);
 	struct plain_dir *known = dir_known(n, attr);
 
+	if (!S_ISDIR(attr->mode))
+		return -ENOTDIR;
 	if (!*at->name) /* it is that directory itself */
 		return d ? 0 : number_set(n, number, plain_dir_ref(at->dir));
 	if (known) {
@@ -390,6 +393,18 @@ int plain_at_get(struct plain_names *n, struct sbx_rd *rd, struct plain_at *ret)
 	ret->ino = name ? ino : d->ino;
 	ret->is_dir = !name;
 	return 0;
+}
+
+int plain_at_get_dir(struct plain_names *n, struct sbx_rd *rd,
+		     uint64_t *ret_number, struct plain_at *ret)
+{
+	int r;
+
+	*ret_number = sbx_get_u64(rd);
+	if (!*ret_number)
+		return -EINVAL;
+	r = plain_at_get(n, rd, ret);
+	return r < 0 ? r : dir_expect(n, *ret_number, ret);
 }
 
 int plain_at_get_new(struct plain_names *n, struct sbx_rd *rd,

@@ -9,7 +9,6 @@
 #include "client/plain_int.h"
 
 #define MAX_ARGS 4096
-#define MAX_JOBS 1024
 
 /*
  * $1: where, $2: i (has input), m (merged), $3: how many variables follow.
@@ -201,7 +200,7 @@ int plain_exec_begin(struct sbx_plain *p, struct plain_op *op)
 		nr++;
 	if (!number || plain_job_find(p, number))
 		return -EINVAL;
-	j = nr < MAX_JOBS ? calloc(1, sizeof(*j)) : NULL;
+	j = nr < SBX_JOBS_MAX ? calloc(1, sizeof(*j)) : NULL;
 	if (!j)
 		return -EAGAIN;
 	j->p = p;

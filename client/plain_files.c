@@ -185,13 +185,8 @@ static int look_end(struct sbx_plain *p, struct plain_op *op,
 static int dir_begin(struct sbx_plain *p, struct plain_op *op)
 {
 	struct sbx_rd rd = op->args;
-	int r;
+	int r = plain_at_get_dir(&p->names, &rd, &op->offset, &op->at);
 
-	op->offset = sbx_get_u64(&rd);
-	if (!op->offset)
-		return -EINVAL;
-	r = plain_at_get(&p->names, &rd, &op->at);
-	r = r < 0 ? r : plain_dir_expect(&p->names, op->offset, &op->at);
 	return r < 0 ? r : ask_around(p, &op->at);
 }
 
@@ -201,8 +196,6 @@ static int dir_end(struct sbx_plain *p, struct plain_op *op,
 	struct sbx_attr attr;
 	int r = find(p, op, call, &attr);
 
-	if (!r && !S_ISDIR(attr.mode))
-		r = -ENOTDIR;
 	if (!r)
 		r = plain_dir_number(&p->names, op->offset, &op->at, &attr);
 	if (r < 0)

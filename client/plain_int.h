@@ -69,10 +69,7 @@ void plain_names_release(struct plain_names *n);
 struct plain_dir *plain_dir_find(const struct plain_names *n, uint64_t number);
 struct plain_dir *plain_dir_ref(struct plain_dir *d);
 void plain_dir_unref(struct plain_names *n, struct plain_dir *d);
-/* The number is going to be that of "at": requests behind may use it. */
-int plain_dir_expect(struct plain_names *n, uint64_t number,
-		     const struct plain_at *at);
-/* It is, and this is what is there. */
+/* The number is that of "at", and this is what is there; -ENOTDIR. */
 int plain_dir_number(struct plain_names *n, uint64_t number,
 		     const struct plain_at *at, const struct sbx_attr *attr);
 void plain_dir_forget(struct plain_names *n, uint64_t number);
@@ -95,6 +92,10 @@ void plain_handles_moved(struct plain_names *n, const struct plain_at *from,
 /* Reads "at" of a request; -ESTALE for what is not known. */
 int plain_at_get(struct plain_names *n, struct sbx_rd *rd,
 		 struct plain_at *ret);
+/* Reads a number, and which directory it is going to be that of: requests
+ * behind may use it. */
+int plain_at_get_dir(struct plain_names *n, struct sbx_rd *rd,
+		     uint64_t *ret_number, struct plain_at *ret);
 /* Reads a directory and a new name in it. */
 int plain_at_get_new(struct plain_names *n, struct sbx_rd *rd,
 		     struct plain_at *ret);
@@ -156,6 +157,10 @@ struct plain_type {
 	int (*drain)(struct sbx_plain *p, struct plain_op *op,
 		     struct sbx_buf *out);
 };
+
+/* Ends a request that is answered with the attributes of op->at. */
+int plain_end_attr(struct sbx_plain *p, struct plain_op *op, int err,
+		   struct sbx_buf *out, const char *text);
 
 extern const struct plain_type plain_op_types[];   /* plain_ops.c */
 extern const struct plain_type plain_data_types[]; /* plain_data.c */

@@ -522,10 +522,14 @@ static int signal_begin(struct sbx_plain *p, struct plain_op *op)
 	return 1;
 }
 
+#define KILL_WORD "-4294967295,"
+_Static_assert(SBX_JOBS_MAX * sizeof(KILL_WORD) + 64 <= SBX_UNIT_MIN,
+	       "all that run are killed by one line");
+
 static int kill_begin(struct sbx_plain *p, struct plain_op *op)
 {
 	const struct plain_job *j;
-	char text[32];
+	char text[sizeof(KILL_WORD)];
 
 	(void)op;
 	plain_put_text(&p->line, "sig =/ =. 9 ");

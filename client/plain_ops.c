@@ -29,9 +29,8 @@ static int take_attr(struct sbx_plain *p, const struct plain_at *at,
 	return 0;
 }
 
-/* Answers with the attributes of op->at. */
-static int end_attr(struct sbx_plain *p, struct plain_op *op, int err,
-		    struct sbx_buf *out, const char *text)
+int plain_end_attr(struct sbx_plain *p, struct plain_op *op, int err,
+		   struct sbx_buf *out, const char *text)
 {
 	struct sbx_attr attr;
 
@@ -91,13 +90,8 @@ static int get_begin(struct sbx_plain *p, struct plain_op *op)
 static int dir_begin(struct sbx_plain *p, struct plain_op *op)
 {
 	struct sbx_rd rd = op->args;
-	int r;
+	int r = plain_at_get_dir(&p->names, &rd, &op->offset, &op->at);
 
-	op->offset = sbx_get_u64(&rd);
-	if (!op->offset)
-		return -EINVAL;
-	r = plain_at_get(&p->names, &rd, &op->at);
-	r = r < 0 ? r : plain_dir_expect(&p->names, op->offset, &op->at);
 	r = r < 0 ? r : plain_put_place(&p->line, "get", &op->at);
 	plain_put_number(&p->line, op->at.ino);
 	return r;
@@ -111,8 +105,6 @@ static int dir_end(struct sbx_plain *p, struct plain_op *op, int err,
 	(void)text;
 	if (!err)
 		err = plain_take_attr(out, &attr);
-	if (!err && !S_ISDIR(attr.mode))
-		err = -ENOTDIR;
 	if (!err)
 		err = plain_dir_number(&p->names, op->offset, &op->at, &attr);
 	if (err)
@@ -532,17 +524,19 @@ const struct plain_type plain_op_types[] = {
 	{SBX_OP_DIR, PLAIN_ASK, PLAIN_OP_MS, dir_begin, dir_end},
 	{SBX_OP_FORGET, PLAIN_NOTE, 0, forget},
 	{SBX_OP_BARRIER, PLAIN_WAIT, 0, barrier},
-	{SBX_OP_LOOKUP, PLAIN_ASK, PLAIN_OP_MS, get_begin, end_attr},
-	{SBX_OP_GETATTR, PLAIN_ASK, PLAIN_OP_MS, get_begin, end_attr},
+	{SBX_OP_LOOKUP, PLAIN_ASK, PLAIN_OP_MS, get_begin, plain_end_attr},
+	{SBX_OP_GETATTR, PLAIN_ASK, PLAIN_OP_MS, get_begin, plain_end_attr},
 	{SBX_OP_LIST, PLAIN_ASK, PLAIN_LONG_MS, list_begin, list_end,
 	 list_drain},
 	{SBX_OP_STATFS, PLAIN_ASK, PLAIN_OP_MS, statfs_begin, statfs_end},
 	{SBX_OP_READLINK, PLAIN_ASK, PLAIN_OP_MS, readlink_begin, readlink_end},
-	{SBX_OP_SETATTR, PLAIN_REPEAT, PLAIN_OP_MS, setattr_begin, end_attr},
-	{SBX_OP_MKDIR, PLAIN_CHANGE, PLAIN_OP_MS, mkdir_begin, end_attr},
-	{SBX_OP_MKNOD, PLAIN_CHANGE, PLAIN_OP_MS, mknod_begin, end_attr},
-	{SBX_OP_SYMLINK, PLAIN_CHANGE, PLAIN_OP_MS, symlink_begin, end_attr},
-	{SBX_OP_LINK, PLAIN_CHANGE, PLAIN_OP_MS, link_begin, end_attr},
+	{SBX_OP_SETATTR, PLAIN_REPEAT, PLAIN_OP_MS, setattr_begin,
+	 plain_end_attr},
+	{SBX_OP_MKDIR, PLAIN_CHANGE, PLAIN_OP_MS, mkdir_begin, plain_end_attr},
+	{SBX_OP_MKNOD, PLAIN_CHANGE, PLAIN_OP_MS, mknod_begin, plain_end_attr},
+	{SBX_OP_SYMLINK, PLAIN_CHANGE, PLAIN_OP_MS, symlink_begin,
+	 plain_end_attr},
+	{SBX_OP_LINK, PLAIN_CHANGE, PLAIN_OP_MS, link_begin, plain_end_attr},
 	{SBX_OP_UNLINK, PLAIN_CHANGE, PLAIN_OP_MS, remove_begin, remove_end},
 	{SBX_OP_RMDIR, PLAIN_CHANGE, PLAIN_OP_MS, remove_begin, remove_end},
 	{SBX_OP_RENAME, PLAIN_CHANGE, PLAIN_OP_MS, rename_begin, rename_end},

@@ -210,11 +210,14 @@ struct sbx_run_limits {
 	bool commands;
 };
 
+#define SBX_UNIT_MIN 16384
+
 struct sbx_service_type {
 	const char *name; /* scheme word in SOURCE */
 	uint32_t calls;	  /* 1 << SBX_CALL_*: what it can do */
-	size_t max_unit;  /* most bytes of one sbx_stream_send */
-	size_t max_file;  /* the largest that SBX_CALL_FILE gives */
+	/* most bytes of one sbx_stream_send; at least SBX_UNIT_MIN */
+	size_t max_unit;
+	size_t max_file; /* the largest that SBX_CALL_FILE gives */
 	/* most bytes that a helper may send without being told that they have
 	 * arrived; 0: as many as it likes */
 	size_t max_unacked;

@@ -378,6 +378,8 @@ int sbx_check_open(const struct sbx_service_type *type,
 
 	if (!k)
 		return sbx_error_set(reterr, -ENOMEM, "out of memory");
+	assert(!inner_type->stream_open ||
+	       inner_type->max_unit >= SBX_UNIT_MIN);
 	k->base.type = type;
 	r = inner_type->open(loop, conf, &k->inner, reterr);
 	assert(r <= 0);

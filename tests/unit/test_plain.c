@@ -362,6 +362,105 @@ static void test_ports_are_asked_again(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* ---- shells ---- */
+
+/* A service whose streams are one at a time, and take nothing. */
+struct deaf {
+	struct sbx_service base;
+	struct sbx_stream stream;
+	const struct sbx_stream_handler *h; /* of the last one */
+	void *arg;
+	unsigned int opened;
+	bool is_closed, closed;
+};
+
+static struct sbx_stream *deaf_open(struct sbx_service *svc, const char *id,
+				    const char *const *argv,
+				    const struct sbx_stream_handler *h,
+				    void *arg)
+{
+	struct deaf *d = (struct deaf *)svc;
+
+	d->stream.svc = svc;
+	d->h = h;
+	d->arg = arg;
+	d->opened++;
+	d->is_closed = false;
+	return &d->stream;
+}
+
+static int deaf_send(struct sbx_stream *s, const void *data, size_t len)
+{
+	return -EAGAIN;
+}
+
+static void deaf_close(struct sbx_stream *s)
+{
+	((struct deaf *)s->svc)->is_closed = true;
+}
+
+static void deaf_end(struct deaf *d)
+{
+	struct sbx_error e;
+
+	assert_true(d->is_closed);
+	sbx_error_set(&e, -ECANCELED, "closed");
+	d->h->on_end(d->arg, -1, &e);
+}
+
+static void on_up(void *arg, bool fresh)
+{
+}
+
+static void on_all_closed(void *arg)
+{
+	((struct deaf *)arg)->closed = true;
+}
+
+static void test_a_shell_that_does_nothing_is_not_replaced_at_once(void **state)
+{
+	static const char hello[] = "0\0"
+				    "0\0\0x86_64\0/w\0/\0\n";
+	static const struct sbx_service_type type = {
+		.max_unit = SBX_UNIT_MIN,
+		.stream_open = deaf_open,
+		.stream_send = deaf_send,
+		.stream_close = deaf_close,
+	};
+	static const struct sbx_channel_handler handler = {
+		.on_up = on_up,
+		.on_message = on_message,
+	};
+	struct deaf d = {.base.type = &type};
+	struct sbx_carrier *c;
+	struct sbx_plain *p;
+	char mark[64];
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	c = sbx_plain_new(&loop, &d.base, "box", "", false, &handler, NULL);
+	p = (struct sbx_plain *)c;
+	c->type->start(c);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	assert_int_equal(d.opened, 1);
+	d.h->on_data(d.arg, 1, hello, sizeof(hello) - 2);
+	snprintf(mark, sizeof(mark), "\n@%s.0 0 77\n", p->nonce);
+	d.h->on_data(d.arg, 1, mark, strlen(mark));
+	assert_true(p->up);
+	look(p, &loop);
+	deaf_end(&d);
+	assert_non_null(p->queue);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	assert_int_equal(d.opened, 1);
+	while (d.opened < 2) /* on_tick, if nothing else, ends each turn */
+		uv_run(&loop, UV_RUN_ONCE);
+	c->type->close(c, on_all_closed, &d);
+	deaf_end(&d);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_true(d.closed);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +474,8 @@ int main(void)
 		cmocka_unit_test(test_words_hold_any_bytes),
 		cmocka_unit_test(test_closed_while_a_call_is_lent),
 		cmocka_unit_test(test_ports_are_asked_again),
+		cmocka_unit_test(
+			test_a_shell_that_does_nothing_is_not_replaced_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,6 +118,10 @@ bool csdk_work_take(struct sbx_work *w, const json_t *data, const char *id,
 		    struct sbx_sandbox *ret);
 /* Ends the call with *s, which it takes, as the only one in its list. */
 void csdk_work_give(struct sbx_work *w, struct sbx_sandbox *s);
+/* Asks for the sandbox of this name in that namespace; -ENOENT in the answer:
+ * there is none. */
+void csdk_work_find(struct sbx_work *w, const char *namespace, const char *name,
+		    sbx_answer_fn *fn);
 void csdk_create_start(struct sbx_work *w);
 void csdk_files_start(struct sbx_work *w);
 void csdk_file_start(struct sbx_work *w);

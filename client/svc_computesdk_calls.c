@@ -206,6 +206,24 @@ static void list_start(struct sbx_work *w)
 
 /* ---- get ---- */
 
+void csdk_work_find(struct sbx_work *w, const char *namespace, const char *name,
+		    sbx_answer_fn *fn)
+{
+	SBX_FREE char *body = sbx_csdk_find_body(namespace, name);
+
+	if (!body) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	sbx_work_request(w,
+			 (struct sbx_request_conf){.method = "POST",
+						   .path = "/sandboxes/find",
+						   .body = body,
+						   .repeatable = true,
+						   .wants_json = true},
+			 fn);
+}
+
 static void get_by_name(struct sbx_work *w);
 
 static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
@@ -224,20 +242,8 @@ static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
 static void get_by_name(struct sbx_work *w)
 {
 	const char *name = w->call->id;
-	SBX_FREE char *body =
-		sbx_csdk_find_body(w->step ? "default" : name, name);
 
-	if (!body) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "POST",
-						   .path = "/sandboxes/find",
-						   .body = body,
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_found);
+	csdk_work_find(w, w->step ? "default" : name, name, on_found);
 }
 
 static void on_told(struct sbx_work *w, const struct sbx_answer *answer)

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/cleanup.h"
 #include "client/json.h"
 #include "client/log.h"
 #include "client/svc_computesdk.h"
@@ -186,20 +185,8 @@ static void on_sought(struct sbx_work *w, const struct sbx_answer *answer)
 static void making_seek(struct sbx_work *w)
 {
 	struct making *m = w->state;
-	SBX_FREE char *body =
-		sbx_csdk_find_body(m->wish.namespace, m->wish.name);
 
-	if (!body) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "POST",
-						   .path = "/sandboxes/find",
-						   .body = body,
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_sought);
+	csdk_work_find(w, m->wish.namespace, m->wish.name, on_sought);
 }
 
 void csdk_create_start(struct sbx_work *w)

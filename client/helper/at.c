@@ -108,6 +108,13 @@ void object_close(struct object *o)
 	o->fd = -1;
 }
 
+int at_open(struct req *q, struct at *at, struct object *o)
+{
+	int r = at_get(q, at);
+
+	return r < 0 ? r : object_open(q->h, at, o);
+}
+
 void at_expect(struct helper *h, const struct at *at, uint32_t mask)
 {
 	int err;

@@ -38,6 +38,8 @@ struct object {
 };
 int object_open(struct helper *h, const struct at *at, struct object *o);
 void object_close(struct object *o);
+/* at_get, and what it names. */
+int at_open(struct req *q, struct at *at, struct object *o);
 
 /* Tells the watch what a change of this object will cause. */
 void at_expect(struct helper *h, const struct at *at, uint32_t mask);

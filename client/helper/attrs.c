@@ -235,16 +235,14 @@ int op_setattr(struct req *q)
 	struct at at;
 	int r;
 
-	r = at_get(q, &at);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
-	if (setattr_get(&q->rd, &s) < 0)
-		return -EINVAL;
-	r = object_open(q->h, &at, &o);
-	if (r < 0)
-		return r;
-	at_expect(q->h, &at, setattr_events(&at, &s));
-	r = setattr_apply(q->h, &at, &o, &s);
+	r = setattr_get(&q->rd, &s);
+	if (!r) {
+		at_expect(q->h, &at, setattr_events(&at, &s));
+		r = setattr_apply(q->h, &at, &o, &s);
+	}
 	object_close(&o);
 	return r < 0 ? r : at_put_attr(q, &at);
 }
@@ -259,10 +257,7 @@ int op_readlink(struct req *q)
 	ssize_t n;
 	int r;
 
-	r = at_get(q, &at);
-	if (r < 0)
-		return r;
-	r = object_open(q->h, &at, &o);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	if (!S_ISLNK(o.st.st_mode)) {
@@ -277,6 +272,17 @@ int op_readlink(struct req *q)
 	return r;
 }
 
+/* With the rights that files are opened with. */
+static int object_access(const struct object *o, int mask)
+{
+	int r = error_of((int)syscall(SYS_faccessat2, o->fd, "", mask,
+				      AT_EACCESS | AT_EMPTY_PATH));
+
+	if (r == -ENOSYS || r == -EPERM)
+		r = error_of(faccessat(AT_FDCWD, o->path, mask, AT_EACCESS));
+	return r;
+}
+
 int op_access(struct req *q)
 {
 	struct object o;
@@ -284,21 +290,11 @@ int op_access(struct req *q)
 	struct at at;
 	int r;
 
-	r = at_get(q, &at);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	mask = sbx_get_u32(&q->rd);
-	if (q->rd.err || mask > 7)
-		return -EINVAL;
-	r = object_open(q->h, &at, &o);
-	if (r < 0)
-		return r;
-	/* with the rights that files are opened with */
-	r = error_of((int)syscall(SYS_faccessat2, o.fd, "", mask,
-				  AT_EACCESS | AT_EMPTY_PATH));
-	if (r == -ENOSYS || r == -EPERM)
-		r = error_of(
-			faccessat(AT_FDCWD, o.path, (int)mask, AT_EACCESS));
+	r = q->rd.err || mask > 7 ? -EINVAL : object_access(&o, (int)mask);
 	object_close(&o);
 	return r;
 }
@@ -310,10 +306,7 @@ int op_statfs(struct req *q)
 	struct at at;
 	int r;
 
-	r = at_get(q, &at);
-	if (r < 0)
-		return r;
-	r = object_open(q->h, &at, &o);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	r = error_of(fstatvfs(o.fd, &fs));

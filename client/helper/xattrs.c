@@ -30,14 +30,6 @@ static int get_key(struct sbx_rd *rd, char key[256])
 	return 0;
 }
 
-static int begin(struct req *q, struct at *at, struct object *o)
-{
-	int r;
-
-	r = at_get(q, at);
-	return r < 0 ? r : object_open(q->h, at, o);
-}
-
 int op_getxattr(struct req *q)
 {
 	static char value[VALUE_MAX];
@@ -47,7 +39,7 @@ int op_getxattr(struct req *q)
 	ssize_t n;
 	int r;
 
-	r = begin(q, &at, &o);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	r = get_key(&q->rd, key);
@@ -69,7 +61,7 @@ int op_listxattr(struct req *q)
 	ssize_t n;
 	int r;
 
-	r = begin(q, &at, &o);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	n = listxattr(o.path, names, sizeof(names));
@@ -90,7 +82,7 @@ int op_setxattr(struct req *q)
 	size_t len;
 	int r;
 
-	r = begin(q, &at, &o);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	r = get_key(&q->rd, key);
@@ -118,7 +110,7 @@ int op_removexattr(struct req *q)
 	struct at at;
 	int r;
 
-	r = begin(q, &at, &o);
+	r = at_open(q, &at, &o);
 	if (r < 0)
 		return r;
 	r = get_key(&q->rd, key);

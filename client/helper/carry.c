@@ -39,11 +39,12 @@ struct output {
 
 struct carry {
 	struct sbx_lines lines;
-	struct sbx_buf command;	  /* its text, until it runs */
-	struct sbx_buf to;	  /* for its stdin */
-	struct sbx_buf out;	  /* for the terminal */
-	uint64_t received, taken; /* of its stdin */
-	uint64_t sent, acked;	  /* of its output */
+	struct sbx_buf command; /* its text, until it runs */
+	struct sbx_buf to;	/* for its stdin */
+	struct sbx_buf out;	/* for the terminal */
+	/* of its stdin; told: how much we said was taken */
+	uint64_t received, taken, told;
+	uint64_t sent, acked; /* of its output */
 	struct output stdout_, stderr_;
 	int in, signals;
 	pid_t pid;
@@ -178,6 +179,14 @@ static int on_line(void *arg, const struct sbx_line *line)
 	}
 }
 
+static void tell_taken(struct carry *c)
+{
+	if (c->taken == c->told)
+		return;
+	c->told = c->taken;
+	say(c, 'k', c->taken, NULL, 0);
+}
+
 /* false: there is no terminal any more */
 static bool hear(struct carry *c)
 {
@@ -187,8 +196,10 @@ static bool hear(struct carry *c)
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR);
 	c->heard_ms = now_ms();
-	if (sbx_lines_add(&c->lines, data, (size_t)n, on_line, c) == 0)
+	if (sbx_lines_add(&c->lines, data, (size_t)n, on_line, c) == 0) {
+		tell_taken(c); /* of what nobody reads any more */
 		return true;
+	}
 	say(c, '!', 0, NULL, 0);
 	c->ended = true;
 	c->in = close_fd(c->in);
@@ -201,7 +212,6 @@ static bool hear(struct carry *c)
 
 static void feed(struct carry *c)
 {
-	uint64_t before = c->taken;
 	ssize_t n = write(c->in, sbx_buf_at(&c->to), sbx_buf_len(&c->to));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -214,8 +224,7 @@ static void feed(struct carry *c)
 		sbx_buf_consume(&c->to, (size_t)n);
 		c->taken += (uint64_t)n;
 	}
-	if (c->taken != before)
-		say(c, 'k', c->taken, NULL, 0);
+	tell_taken(c);
 }
 
 /* false: nothing came */

@@ -127,13 +127,13 @@ static bool entry_is_dir(int fd, const struct dirent *e)
 }
 
 /* Watched first, then looked into: nothing slips between. */
-static void rdir_walk(struct helper *h, struct rdir *d)
+static void walk_begin(struct helper *h, struct rdir *d)
 {
 	struct report *r = &h->report;
 	int fd = rdir_open(h->dirs.home->fd, d);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
 
+	rdir_take_todo(r, d);
 	if (!dir) {
 		if (fd >= 0)
 			close(fd);
@@ -143,19 +143,49 @@ static void rdir_walk(struct helper *h, struct rdir *d)
 			rdir_free(r, d);
 		return;
 	}
+	r->walk.dir = d;
+	r->walk.stream = dir;
 	rdir_watch(h, d, fd);
-	while ((e = readdir(dir))) {
-		bool is_dir = entry_is_dir(fd, e);
+}
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		if (d->is_new) {
-			tell(h, SBX_CHANGE_CREATED, is_dir, d, e->d_name);
-			echo_add(r, d, e->d_name);
-		}
-		rdir_add(h, d, e->d_name, is_dir, d->is_new);
+static void walk_entry(struct helper *h, const struct dirent *e)
+{
+	struct report *r = &h->report;
+	struct rdir *d = r->walk.dir;
+	bool is_dir;
+
+	if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+		return;
+	is_dir = entry_is_dir(dirfd(r->walk.stream), e);
+	if (d->is_new) {
+		tell(h, SBX_CHANGE_CREATED, is_dir, d, e->d_name);
+		echo_add(r, d, e->d_name);
 	}
-	closedir(dir);
+	rdir_add(h, d, e->d_name, is_dir, d->is_new);
+}
+
+/* One directory, or as much of it as the client keeps up with: what is in it
+ * may be more than there is room for. */
+static void walk_step(struct helper *h)
+{
+	struct report *r = &h->report;
+	const struct dirent *e = NULL;
+
+	if (!r->walk.dir)
+		walk_begin(h, r->todo);
+	if (!r->walk.dir)
+		return;
+	while (!peer_is_busy(h) && (e = readdir(r->walk.stream)))
+		walk_entry(h, e);
+	if (e || peer_is_busy(h))
+		return;
+	closedir(r->walk.stream);
+	r->walk.dir = NULL;
+}
+
+static bool is_walking(const struct report *r)
+{
+	return r->walk.dir || r->todo;
 }
 
 /* ---- events ---- */
@@ -173,18 +203,14 @@ static void moved_flush(struct helper *h)
 		rdir_free(r, rdir_child(r, d, r->moved.name));
 }
 
-/* At once, so that what is in it is told before what came later; a large
- * tree is not. */
+/* At once, for what is not watched yet is missed; of a large tree the rest
+ * comes next. */
 static void walk_some(struct helper *h)
 {
-	struct report *r = &h->report;
-
-	for (int n = 0; r->todo && n < WALK_AT_ONCE; n++) {
-		struct rdir *next = r->todo;
-
-		rdir_take_todo(r, next);
-		rdir_walk(h, next);
-	}
+	for (int n = 0;
+	     is_walking(&h->report) && n < WALK_AT_ONCE && !peer_is_busy(h);
+	     n++)
+		walk_step(h);
 }
 
 /* What was there is gone, or in the other's place (RENAME_EXCHANGE, whose
@@ -323,19 +349,24 @@ static void on_event(struct helper *h, const struct inotify_event *e)
 		on_modified(h, d, name);
 }
 
-/* One piece; false: there is none. */
+/* One piece, or as much of it as comes before a directory that must be looked
+ * into first; false: there is none. */
 static bool report_read(struct helper *h)
 {
-	char buf[16384]
-		__attribute__((aligned(__alignof__(struct inotify_event))));
-	ssize_t n = read(h->report.fd, buf, sizeof(buf));
+	struct report *r = &h->report;
 	const struct inotify_event *e;
 
-	if (n <= 0)
-		return false;
-	for (char *p = buf; p < buf + n && !h->report.overflow;
-	     p += sizeof(*e) + e->len) {
-		e = (const struct inotify_event *)(const void *)p;
+	if (r->events.at == r->events.len) {
+		ssize_t n = read(r->fd, r->events.data, sizeof(r->events.data));
+
+		if (n <= 0)
+			return false;
+		r->events.at = 0;
+		r->events.len = (size_t)n;
+	}
+	while (r->events.at < r->events.len && !r->overflow && !is_walking(r)) {
+		e = (const void *)(r->events.data + r->events.at);
+		r->events.at += sizeof(*e) + e->len;
 		on_event(h, e);
 	}
 	return true;
@@ -364,20 +395,17 @@ static int report_again(struct helper *h);
 static void report_step(struct helper *h)
 {
 	struct report *r = &h->report;
-	struct rdir *d;
 	bool more = true;
 
 	if (r->overflow && report_again(h) < 0)
 		return;
-	d = r->todo;
 	if (peer_is_busy(h)) {
 		loop_set(&h->loop, &r->in, -1);
 		loop_timer_set(&h->loop, &r->timer, WAIT_MS);
 		return;
 	}
-	if (d) {
-		rdir_take_todo(r, d);
-		rdir_walk(h, d);
+	if (is_walking(r)) {
+		walk_step(h);
 	} else {
 		report_answer(h);
 		more = report_read(h);
@@ -385,7 +413,7 @@ static void report_step(struct helper *h)
 			r->nr_echo = 0;
 	}
 	loop_set(&h->loop, &r->in, POLLIN);
-	if (more || r->todo)
+	if (more || is_walking(r))
 		loop_timer_set(&h->loop, &r->timer, 0);
 	else if (r->moved.dir)
 		loop_timer_set(&h->loop, &r->timer, WAIT_MS);
@@ -400,7 +428,7 @@ static void on_timer(void *arg)
 {
 	struct helper *h = arg;
 
-	if (!h->report.todo && !peer_is_busy(h) && !report_read(h))
+	if (!is_walking(&h->report) && !peer_is_busy(h) && !report_read(h))
 		moved_flush(h);
 	report_step(h);
 }

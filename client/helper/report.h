@@ -7,8 +7,10 @@
 #ifndef HELPER_REPORT_H
 #define HELPER_REPORT_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/inotify.h>
 
 #include "client/helper/loop.h"
 #include "client/helper/map.h"
@@ -31,6 +33,15 @@ struct report {
 	struct rdir **names; /* REPORT_SLOTS, by parent and name */
 	struct rdir *root;
 	struct rdir *todo, **todo_end; /* to be watched and looked into */
+	struct {		       /* what is being looked into */
+		struct rdir *dir;      /* NULL: nothing */
+		DIR *stream;
+	} walk;
+	struct { /* read, and those behind "at" not yet told */
+		size_t at, len;
+		char data[16384] __attribute__((
+			aligned(__alignof__(struct inotify_event))));
+	} events;
 	uint32_t nr_dirs, max_dirs;
 	int err;       /* why some are not watched; 0: all are */
 	uint32_t ask;  /* the request that waits for the first walk; 0: none */

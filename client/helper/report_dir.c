@@ -129,6 +129,10 @@ void rdir_free(struct report *r, struct rdir *d)
 		map_del(&r->wds, (uint64_t)d->wd);
 		inotify_rm_watch(r->fd, d->wd);
 	}
+	if (r->walk.dir == d) {
+		closedir(r->walk.stream);
+		r->walk.dir = NULL;
+	}
 	if (r->moved.dir == d)
 		r->moved.dir = NULL;
 	r->last.dir = NULL;

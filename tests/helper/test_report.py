@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 import signal
 import unittest
 
@@ -107,6 +108,26 @@ class Report(HelperTest):
         self.at_once(lambda: os.rename(self.path("b"), self.path("s", "b")))
         self.assertEqual(self.told("two"), [(MOVED_TO, b"b", b"s/b")])
         self.told("s/b/f")
+
+    def peak_kib(self):
+        with open("/proc/%d/status" % self.h.hello["pid"]) as f:
+            return int(re.search(r"VmHWM:\s+(\d+)", f.read())[1])
+
+    def test_more_names_than_fit_in_memory_wait_in_their_directory(self):
+        self.watch()
+        full = os.path.join(self.outside, "full")
+        os.mkdir(full)
+        names = {b"full/%05d" % n + b"x" * 200 for n in range(20000)}
+        for name in names:
+            os.mkfifo(os.path.join(self.outside.encode(), name))
+        before = self.peak_kib()
+        os.rename(full, self.path("full"))
+        # they make 5 MB
+        told = self.told("end")
+        self.assertEqual(told[0], (CREATED, b"full", None))
+        self.assertEqual({path for what, path, _ in told[1:]}, names)
+        self.assertEqual(len(told), len(names) + 1)
+        self.assertLess(self.peak_kib() - before, 2048)
 
 
 if __name__ == "__main__":

@@ -210,9 +210,10 @@ static void status_load(struct ctl_file *f)
 	const struct sfs_job *j = f->node->job;
 	char when[SFS_TIME_SIZE];
 
-	sfs_text_printf(&f->text,
-			"state: %s\npid: %u\nstarted: %s\nduration_ms: %lld\n",
-			state_name(j), j->pid,
+	sfs_text_printf(&f->text, "state: %s\n", state_name(j));
+	if (j->pid)
+		sfs_text_printf(&f->text, "pid: %u\n", j->pid);
+	sfs_text_printf(&f->text, "started: %s\nduration_ms: %lld\n",
 			sfs_text_time(j->started_ms, when),
 			(long long)job_elapsed_ms(j));
 	if (j->state == SBX_JOB_ENDED && j->exit_code >= 0)

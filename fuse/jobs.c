@@ -107,6 +107,9 @@ void sfs_job_leave(struct sfs_job *j)
 		return;
 	}
 	job_drop_texts(j);
+	/* nobody comes late any more */
+	if (j->job)
+		sbx_job_keep(j->job, 0);
 	j->leaving = true;
 	j->next = j->sb->jobs.leaving;
 	j->sb->jobs.leaving = j;

@@ -57,7 +57,8 @@ struct sfs_job {
 
 struct sfs_jobs {
 	struct sfs_job *newest;
-	struct sfs_job *leaving; /* terminals, too */
+	/* terminals, too; no more than may run (SBX_JOBS_MAX) */
+	struct sfs_job *leaving;
 	uint32_t last_number;
 	uint64_t ends; /* so many have ended */
 };

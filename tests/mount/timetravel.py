@@ -460,6 +460,7 @@ def case_exec_is_a_run_of_its_own():
         assert text_of(job + "/stdout") == "from here\n"
         assert text_of(job + "/stderr") == "e\n"
         assert text_of(job + "/pid") == ""
+        assert "pid" not in text_of(job + "/status")
         assert get(b.here("out")) == b"it's\n"
         assert os.path.isdir(b.here("d"))
         # a first look at what a command changed just now

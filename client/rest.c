@@ -140,11 +140,16 @@ static void on_late(uv_timer_t *timer)
 {
 	struct sbx_rest *x = timer->data;
 	struct sbx_call *call;
+	struct sbx_run *run;
 
 	while ((call = x->failed)) {
 		x->failed = call->priv;
 		call->priv = NULL;
 		call->done(call);
+	}
+	while ((run = x->ended)) {
+		x->ended = run->next;
+		run->done(run);
 	}
 }
 
@@ -152,6 +157,14 @@ void sbx_rest_fail_later(struct sbx_rest *x, struct sbx_call *call)
 {
 	call->priv = x->failed;
 	x->failed = call;
+	uv_timer_start(&x->late, on_late, 0, 0);
+}
+
+void sbx_rest_run_end_later(struct sbx_rest *x, struct sbx_run *run)
+{
+	run->priv = NULL;
+	run->next = x->ended;
+	x->ended = run;
 	uv_timer_start(&x->late, on_late, 0, 0);
 }
 
@@ -203,10 +216,10 @@ void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),
 	x->closed_arg = arg;
 	while (x->works)
 		sbx_work_done(x->works, &e);
-	on_late(&x->late);
-	uv_close((uv_handle_t *)&x->late, on_late_closed);
 	if (x->type->cancel)
 		x->type->cancel(x);
+	on_late(&x->late);
+	uv_close((uv_handle_t *)&x->late, on_late_closed);
 	sbx_rest_streams_close(x);
 	if (x->ws_host)
 		sbx_ws_host_close(x->ws_host, on_ws_closed, x);

@@ -73,8 +73,9 @@ struct sbx_rest {
 
 	/* rest.c only */
 	struct sbx_ws_host *ws_host; /* made for the first stream */
-	uv_timer_t late;	     /* for calls that fail at once */
+	uv_timer_t late;	     /* for what fails at once */
 	struct sbx_call *failed;     /* linked by priv */
+	struct sbx_run *ended;	     /* linked by next */
 	size_t nr_handles;	     /* of the loop, not yet closed */
 	bool starting; /* a call: it must not end before submit returns */
 	bool http_closing, http_closed, ws_closed;
@@ -97,6 +98,9 @@ void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),
 		    void *arg);
 /* Ends a call that was just submitted, later, with its error as set. */
 void sbx_rest_fail_later(struct sbx_rest *x, struct sbx_call *call);
+/* Ends a run that was just started, or cancelled, later, with its error as
+ * set; it needs no memory. */
+void sbx_rest_run_end_later(struct sbx_rest *x, struct sbx_run *run);
 /* -EPROTO: what answers with 2xx is no such service. */
 int sbx_rest_wonder(const struct sbx_rest *x, struct sbx_error *e,
 		    const char *why);

@@ -194,7 +194,9 @@ struct sbx_run {
 	char *out, *err;	/* stdout, stderr; NUL-ended; NULL: nothing */
 	size_t out_len, err_len;
 
-	void *priv; /* the service's while it has the run */
+	/* the service's while it has the run */
+	void *priv;
+	struct sbx_run *next;
 };
 /* Frees the results. */
 void sbx_run_release(struct sbx_run *run);

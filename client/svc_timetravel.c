@@ -1,12 +1,14 @@
 #include "client/svc_timetravel.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/limits.h"
 #include "client/options.h"
 #include "client/parse.h"
 
@@ -39,16 +41,54 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 
 /* ---- what is remembered of VMs ---- */
 
-static void vm_forget(struct timetravel *x, const char *id)
+static int vm_compare(const void *a, const void *b)
 {
-	struct timetravel_vm **at = &x->vms, *vm;
+	const struct timetravel_vm *x = a, *y = b;
 
-	while ((vm = *at) && strcmp(vm->id, id) != 0)
-		at = &vm->next;
-	if (!vm)
-		return;
-	*at = vm->next;
+	return strcmp(x->id, y->id);
+}
+
+static struct timetravel_vm *vm_find(const struct timetravel *x, const char *id)
+{
+	struct timetravel_vm key, **at;
+
+	snprintf(key.id, sizeof(key.id), "%s", id);
+	at = tfind(&key, &x->vms, vm_compare);
+	return at ? *at : NULL;
+}
+
+const struct timetravel_vm *timetravel_vm_find(const struct timetravel *x,
+					       const char *id)
+{
+	return vm_find(x, id);
+}
+
+static void vm_forget(struct timetravel *x, struct timetravel_vm *vm)
+{
+	tdelete(vm, &x->vms, vm_compare);
+	x->nr_vms--;
 	free(vm);
+}
+
+static void vms_forget(struct timetravel *x)
+{
+	while (x->vms)
+		vm_forget(x, *(struct timetravel_vm **)x->vms);
+}
+
+static struct timetravel_vm *vm_new(struct timetravel *x, const char *id)
+{
+	struct timetravel_vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	snprintf(vm->id, sizeof(vm->id), "%s", id);
+	if (!tsearch(vm, &x->vms, vm_compare)) {
+		free(vm);
+		return NULL;
+	}
+	x->nr_vms++;
+	return vm;
 }
 
 static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
@@ -57,23 +97,28 @@ static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
 	struct timetravel_vm *vm;
 	size_t i;
 
+	/* those that are no more may have gone without a word */
+	if (x->nr_vms + nr > 2 * (size_t)SBX_MAX_SANDBOXES)
+		vms_forget(x);
 	for (i = 0; i < nr; i++) {
-		vm_forget(x, list[i].id);
-		vm = malloc(sizeof(*vm) + strlen(list[i].id) + 1);
+		vm = vm_find(x, list[i].id);
+		if (!vm)
+			vm = vm_new(x, list[i].id);
 		if (!vm)
 			return -ENOMEM;
-		strcpy(vm->id, list[i].id);
 		vm->has_agent =
 			!list[i].image || strcmp(list[i].image, "docker") != 0;
-		vm->next = x->vms;
-		x->vms = vm;
 	}
 	return 0;
 }
 
 static void gone(struct sbx_rest *rest, const char *id)
 {
-	vm_forget(timetravel_of(rest), id);
+	struct timetravel *x = timetravel_of(rest);
+	struct timetravel_vm *vm = vm_find(x, id);
+
+	if (vm)
+		vm_forget(x, vm);
 }
 
 /* ---- create ---- */
@@ -273,10 +318,7 @@ static void cancel_runs(struct sbx_rest *rest)
 
 static void release(struct sbx_rest *rest)
 {
-	struct timetravel *x = timetravel_of(rest);
-
-	while (x->vms)
-		vm_forget(x, x->vms->id);
+	vms_forget(timetravel_of(rest));
 }
 
 static const struct sbx_rest_type rest_type = {

@@ -30,16 +30,21 @@ struct timetravel_run;
 
 /* What is remembered of a VM. */
 struct timetravel_vm {
-	struct timetravel_vm *next;
 	bool has_agent;
-	char id[];
+	char id[129];
 };
 
 struct timetravel {
 	struct sbx_rest rest;
 	struct timetravel_run *runs; /* waiting and under way */
-	struct timetravel_vm *vms;
+	/* tsearch: struct timetravel_vm by id; at most those of two lists */
+	void *vms;
+	size_t nr_vms;
 };
+
+/* NULL: nothing is */
+const struct timetravel_vm *timetravel_vm_find(const struct timetravel *x,
+					       const char *id);
 
 void timetravel_run(struct sbx_service *svc, const char *id,
 		    struct sbx_run *run);

@@ -19,13 +19,13 @@ struct timetravel_run {
 	struct sbx_run *run;
 	struct sbx_request *request;
 	struct sbx_alarm *alarm;
-	bool canceled;
 	char id[];
 };
 
 static void runs_next(struct timetravel *x, const char *id);
 
-static void run_finish(struct timetravel_run *r)
+/* It is not under way any more, and another of this VM may be. */
+static struct sbx_run *run_leave(struct timetravel_run *r)
 {
 	struct timetravel_run **at = &r->x->runs;
 	struct timetravel *x = r->x;
@@ -38,7 +38,24 @@ static void run_finish(struct timetravel_run *r)
 	if (!x->rest.closing)
 		runs_next(x, r->id);
 	free(r);
+	return run;
+}
+
+static void run_finish(struct timetravel_run *r)
+{
+	struct sbx_run *run = run_leave(r);
+
 	run->done(run);
+}
+
+/* The same for one that was just started, or cancelled. */
+static void run_end_later(struct timetravel_run *r, int err, const char *text)
+{
+	struct sbx_rest *rest = &r->x->rest;
+	struct sbx_run *run = run_leave(r);
+
+	sbx_error_set(&run->error, err, "%s", text);
+	sbx_rest_run_end_later(rest, run);
 }
 
 static void run_fail(struct timetravel_run *r, int err, const char *text)
@@ -70,10 +87,8 @@ static void on_answer(void *arg, const struct sbx_answer *a)
 
 unsigned int timetravel_longest_ms(const struct timetravel *x, const char *id)
 {
-	const struct timetravel_vm *vm = x->vms;
+	const struct timetravel_vm *vm = timetravel_vm_find(x, id);
 
-	while (vm && strcmp(vm->id, id) != 0)
-		vm = vm->next;
 	/* of one that is not known it is not known either */
 	return vm && !vm->has_agent ? TIMETRAVEL_DOCKER_MS
 				    : TIMETRAVEL_AGENT_MS;
@@ -89,10 +104,6 @@ static void run_start(void *arg)
 	int err;
 
 	r->alarm = NULL;
-	if (r->canceled) {
-		run_fail(r, -ECANCELED, "nobody waits for it any more");
-		return;
-	}
 	if (!ms || ms > longest)
 		ms = longest;
 	/* never 0, which would end it at once */
@@ -143,7 +154,7 @@ static void runs_next(struct timetravel *x, const char *id)
 		return;
 	first->alarm = sbx_alarm_set(&x->rest, 0, run_start, first);
 	if (!first->alarm)
-		run_fail(first, -ENOMEM, "out of memory");
+		run_end_later(first, -ENOMEM, "out of memory");
 }
 
 void timetravel_run(struct sbx_service *svc, const char *id,
@@ -155,7 +166,7 @@ void timetravel_run(struct sbx_service *svc, const char *id,
 
 	if (!r) {
 		sbx_error_set(&run->error, -ENOMEM, "out of memory");
-		run->done(run);
+		sbx_rest_run_end_later(&x->rest, run);
 		return;
 	}
 	strcpy(r->id, id);
@@ -172,15 +183,11 @@ void timetravel_run_cancel(struct sbx_service *svc, struct sbx_run *run)
 {
 	struct timetravel_run *r = run->priv;
 
-	if (!r || r->canceled)
+	if (!r)
 		return;
-	r->canceled = true;
 	r->request = sbx_request_cancel(r->request);
-	if (r->alarm)
-		return;
-	r->alarm = sbx_alarm_set(&r->x->rest, 0, run_start, r);
-	if (!r->alarm)
-		run_fail(r, -ECANCELED, "nobody waits for it any more");
+	r->alarm = sbx_alarm_cancel(r->alarm);
+	run_end_later(r, -ECANCELED, "nobody waits for it any more");
 }
 
 void timetravel_runs_end(struct timetravel *x)

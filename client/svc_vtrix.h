@@ -91,8 +91,8 @@ struct vtrix_call {
 	int64_t id; /* 0: not sent */
 	struct sbx_alarm *alarm;
 };
-/* on_end follows, unless it is cancelled. */
-void vtrix_call_start(struct vtrix *x, const char *id, struct vtrix_call *c);
+/* on_end follows, unless it is cancelled.  -ENOMEM: it does not. */
+int vtrix_call_start(struct vtrix *x, const char *id, struct vtrix_call *c);
 /* Nobody is told of it any more; what was begun goes on. */
 void vtrix_call_cancel(struct vtrix_call *c);
 /* The sandbox is another one from now on, or none: what is under way fails,

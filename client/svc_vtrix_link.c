@@ -508,25 +508,22 @@ static void on_due(void *arg)
 		link_begin(l);
 }
 
-void vtrix_call_start(struct vtrix *x, const char *id, struct vtrix_call *c)
+int vtrix_call_start(struct vtrix *x, const char *id, struct vtrix_call *c)
 {
 	struct vtrix_link *l = link_find(x, id);
-	struct sbx_error e;
 
 	if (!l)
 		l = link_new(x, id);
-	if (l) {
-		call_add(l, c);
-		c->alarm = c->params ? sbx_alarm_set(&x->rest, 0, on_due, c)
-				     : NULL;
-		if (c->alarm)
-			return;
-		call_unlink(c);
-	} else {
+	if (!l) {
 		json_decref(c->params);
+		return -ENOMEM;
 	}
-	sbx_error_set(&e, -ENOMEM, "out of memory");
-	c->on_end(c, NULL, &e, false);
+	call_add(l, c);
+	c->alarm = c->params ? sbx_alarm_set(&x->rest, 0, on_due, c) : NULL;
+	if (c->alarm)
+		return 0;
+	vtrix_call_cancel(c);
+	return -ENOMEM;
 }
 
 void vtrix_call_cancel(struct vtrix_call *c)

@@ -17,7 +17,6 @@ struct vtrix_run {
 	struct sbx_run *run;
 	struct sbx_rest *rest;
 	struct sbx_buf out, err;
-	struct sbx_alarm *canceled;
 };
 
 static void run_free(struct vtrix_run *r)
@@ -25,6 +24,17 @@ static void run_free(struct vtrix_run *r)
 	sbx_buf_release(&r->out);
 	sbx_buf_release(&r->err);
 	free(r);
+}
+
+/* The same for one that was just started, or cancelled. */
+static void run_end_later(struct vtrix_run *r, int err, const char *text)
+{
+	struct sbx_rest *rest = r->rest;
+	struct sbx_run *run = r->run;
+
+	run_free(r);
+	sbx_error_set(&run->error, err, "%s", text);
+	sbx_rest_run_end_later(rest, run);
 }
 
 static void run_finish(struct vtrix_run *r, const struct sbx_error *e,
@@ -128,7 +138,7 @@ void vtrix_run(struct sbx_service *svc, const char *id, struct sbx_run *run)
 	run->error = (struct sbx_error){0};
 	if (!r) {
 		sbx_error_set(&run->error, -ENOMEM, "out of memory");
-		run->done(run);
+		sbx_rest_run_end_later(&x->rest, run);
 		return;
 	}
 	sbx_buf_init(&r->out, VTRIX_OUTPUT_MAX);
@@ -144,17 +154,8 @@ void vtrix_run(struct sbx_service *svc, const char *id, struct sbx_run *run)
 		.on_end = on_end,
 		.arg = r,
 	};
-	vtrix_call_start(x, id, &r->call);
-}
-
-static void on_canceled(void *arg)
-{
-	struct vtrix_run *r = arg;
-	struct sbx_error e;
-
-	r->canceled = NULL;
-	sbx_error_set(&e, -ECANCELED, "nobody waits for it any more");
-	run_finish(r, &e, true);
+	if (vtrix_call_start(x, id, &r->call) < 0)
+		run_end_later(r, -ENOMEM, "out of memory");
 }
 
 /* One that blocks has no name yet by which it could be ended. */
@@ -162,10 +163,9 @@ void vtrix_run_cancel(struct sbx_service *svc, struct sbx_run *run)
 {
 	struct vtrix_run *r = run->priv;
 
-	if (!r || r->canceled)
+	if (!r)
 		return;
 	vtrix_call_cancel(&r->call);
-	r->canceled = sbx_alarm_set(r->rest, 0, on_canceled, r);
-	if (!r->canceled)
-		on_canceled(r);
+	run->maybe_done = true;
+	run_end_later(r, -ECANCELED, "nobody waits for it any more");
 }

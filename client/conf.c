@@ -252,6 +252,20 @@ static int conf_set_service(struct sbx_conf *conf,
 	return 0;
 }
 
+static int conf_no_service(const char *word, size_t len,
+			   struct sbx_error *reterr)
+{
+	char known[160] = "";
+	size_t i, n = 0;
+
+	for (i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s",
+				      i ? ", " : "", services[i].word);
+	return sbx_error_set(reterr, -EINVAL,
+			     "\"%.*s\" is no service; known are %s",
+			     (int)(len < 40 ? len : 40), word, known);
+}
+
 /* 1: this is no SOURCE but may be the name of a profile */
 static int conf_parse_direct(struct sbx_conf *conf, const char *source,
 			     struct sbx_error *reterr)
@@ -268,12 +282,7 @@ static int conf_parse_direct(struct sbx_conf *conf, const char *source,
 	}
 	if (source[word] == '+') {
 		if (!s || !strcmp(s->word, "local"))
-			return sbx_error_set(
-				reterr, -EINVAL,
-				"\"%.*s\" is no service; known are xgen, "
-				"opensandbox, vtrix, computesdk, timetravel, "
-				"and local",
-				(int)(word < 40 ? word : 40), source);
+			return conf_no_service(source, word, reterr);
 		r = conf_set_service(conf, s, reterr);
 		return r < 0 ? r
 			     : conf_parse_url(conf, source + word + 1, reterr);

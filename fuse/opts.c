@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/service.h"
 #include "fuse/limits.h"
 
 #define MAX_ROWS    64
@@ -416,6 +417,20 @@ const char *sfs_opts_nth(size_t n)
 	return NULL;
 }
 
+static void help_services(FILE *f)
+{
+	const struct sbx_service_type *t;
+	bool told = false;
+
+	for (size_t i = 0; (t = sbx_service_nth(i)); i++) {
+		if (!strcmp(t->name, "local"))
+			continue;
+		fprintf(f, "  %s+http://HOST:PORT%s\n", t->name,
+			told ? "" : "       a service (+https likewise)");
+		told = true;
+	}
+}
+
 void sfs_opts_help(FILE *f)
 {
 	char left[64];
@@ -425,12 +440,10 @@ void sfs_opts_help(FILE *f)
 	      "Mounts the code sandboxes of a service as folders.  SOURCE is\n"
 	      "\n"
 	      "  local, local:DIR            sandboxes on this machine, kept "
-	      "below DIR\n"
-	      "  xgen+http://HOST:PORT       a service (+https likewise)\n"
-	      "  opensandbox+http://HOST:PORT\n"
-	      "  computesdk+https://HOST, vtrix+http://HOST:PORT\n"
-	      "  timetravel+http://HOST:PORT\n"
-	      "  NAME                        a profile of "
+	      "below DIR\n",
+	      f);
+	help_services(f);
+	fputs("  NAME                        a profile of "
 	      "~/.config/sbxfs/config,\n"
 	      "                              of one service or several\n"
 	      "\n"

@@ -6,7 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client/conf.h"
+#include "client/conf_parts.h"
+#include "client/service.h"
 #include "tests/lib/unit.h"
 
 static char dir[] = "/tmp/test_conf.XXXXXX";
@@ -223,6 +224,27 @@ static void profile_must_be_ones_own(void **state)
 	unlink(path_of(".config/sbxfs/config"));
 }
 
+/* Who adds a service adds it here and there. */
+static void each_service_can_be_named(void **state)
+{
+	const struct sbx_conf_service *s;
+	char source[64], none[sizeof(e.text)];
+	size_t i;
+
+	assert_int_equal(parse("none+http://h"), -EINVAL);
+	strcpy(none, e.text);
+	for (i = 0; (s = sbx_conf_service_nth(i)); i++) {
+		assert_non_null(sbx_service_find(s->word));
+		assert_non_null(strstr(none, s->word));
+	}
+	assert_null(sbx_service_nth(i));
+	for (i = 0; (s = sbx_conf_service_nth(i)); i++) {
+		snprintf(source, sizeof(source), "%s+http://h", s->word);
+		if (strcmp(s->word, "local") != 0)
+			assert_int_equal(parse(source), 0);
+	}
+}
+
 static int sources(const char *source, char ***ret)
 {
 	memset(&e, 0, sizeof(e));
@@ -389,6 +411,7 @@ int main(void)
 		TEST(source_local_is_made_absolute),
 		TEST(source_url),
 		TEST(source_mistakes),
+		TEST(each_service_can_be_named),
 		TEST(profile_is_read),
 		TEST(profile_mistakes),
 		TEST(profile_with_a_key_must_be_private),

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/service.h"
 #include "fuse/opts.h"
 #include "tests/unit/wire_test.h"
 
@@ -197,8 +198,9 @@ static void to_mdoc(char *dst, size_t size, const char *o)
 		snprintf(dst, size, "Fl o Cm %s", o + 3);
 }
 
-static void test_manual_page_shows_every_option(void **state)
+static void test_manual_page_shows_every_option_and_service(void **state)
 {
+	const struct sbx_service_type *t;
 	const char *path = getenv("SBXFS_MAN_PAGE");
 	char page[65536], want[128];
 	const char *o;
@@ -217,6 +219,12 @@ static void test_manual_page_shows_every_option(void **state)
 		if (!strstr(page, want))
 			fail_msg("the manual page does not show %s", o);
 	}
+	for (size_t i = 0; (t = sbx_service_nth(i)); i++) {
+		snprintf(want, sizeof(want), ".It Cm %s%s", t->name,
+			 strcmp(t->name, "local") ? "+http" : " ,");
+		if (!strstr(page, want))
+			fail_msg("the manual page does not show %s", t->name);
+	}
 }
 
 int main(void)
@@ -230,7 +238,8 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_secrets_are_refused_and_not_repeated),
 		cmocka_unit_test(test_help_shows_every_option),
-		cmocka_unit_test(test_manual_page_shows_every_option),
+		cmocka_unit_test(
+			test_manual_page_shows_every_option_and_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

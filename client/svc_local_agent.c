@@ -1,8 +1,10 @@
 #include "client/svc_local_agent.h"
 
-#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -432,6 +434,31 @@ static char **agent_argv(struct sbx_agent *a, char *listen)
 	return argv;
 }
 
+static void close_on_exec(const char *fd)
+{
+	int n = atoi(fd);
+
+	if (n > 2)
+		fcntl(n, F_SETFD, FD_CLOEXEC);
+}
+
+/* Libraries make sockets that every program inherits: the connections to the
+ * other services of a mount are not for the agent. */
+static void keep_descriptors(void)
+{
+	const struct dirent *e;
+	DIR *dir;
+
+	if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+		return;
+	/* before Linux 5.11 */
+	dir = opendir("/proc/self/fd");
+	while (dir && (e = readdir(dir)))
+		close_on_exec(e->d_name);
+	if (dir)
+		closedir(dir);
+}
+
 static int agent_spawn(struct sbx_agent *a)
 {
 	uv_stdio_container_t io[5] = {
@@ -458,6 +485,7 @@ static int agent_spawn(struct sbx_agent *a)
 	io[4].data.stream = (uv_stream_t *)&a->lifeline;
 	options.env = agent_env(a);
 	options.args = agent_argv(a, listen);
+	keep_descriptors();
 	if (options.env && options.args)
 		r = uv_spawn(a->loop, &a->process, &options);
 	agent_env_free(options.env);

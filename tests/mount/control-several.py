@@ -3,7 +3,7 @@
 a folder of its own, and none bothered by another that is away."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, socket, subprocess, threading, time, unittest
+import errno, signal, socket, subprocess, threading, time, unittest
 from sbxmount import BUILD, SERVICE, Mount, wait_for
 
 
@@ -100,6 +100,41 @@ class Several(unittest.TestCase):
         os.rmdir(self.path("a", "demo"))
         self.assertEqual(self.names("a"), ["new"])
         self.assertEqual(self.read("b", "demo", "workspace", "f"), "b")
+
+    def test_an_agent_has_no_connection_to_another_service(self):
+        more = self.a.dir + "/more"
+        self.mount(b="source = local:%s\nagent = %s/sbxfs-agent\n"
+                   % (more, BUILD))
+
+        def agents():
+            """Those of this mount, and their sbxfs"""
+            found = []
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    with open("/proc/%s/cmdline" % pid) as f:
+                        words = f.read().split("\0")
+                    with open("/proc/%s/stat" % pid) as f:
+                        parent = f.read().rsplit(")", 1)[1].split()[1]
+                except OSError:
+                    continue
+                if words[1:3] == ["--dir", more]:
+                    found.append((int(pid), int(parent)))
+            return found
+
+        def sockets(pid):
+            links = "/proc/%d/fd" % pid
+            return {os.readlink(os.path.join(links, fd))
+                    for fd in os.listdir(links)}
+        (first, sbxfs), = agents()
+        os.mkdir(self.path("a", "demo"))
+        self.assertEqual(self.a.run("a/demo", "echo hi"), b"hi\n")
+        os.kill(first, signal.SIGKILL)
+        os.mkdir(self.path("b", "demo"))  # waits for the next one
+        (second, _), = agents()
+        self.assertNotEqual(second, first)
+        ours = {s for s in sockets(sbxfs) if s.startswith("socket:")}
+        self.assertTrue(ours)
+        self.assertFalse(ours & sockets(second))
 
     def test_what_the_mount_says_of_itself_names_the_service(self):
         self.mount(b="source = local:%s/more\nagent = %s/sbxfs-agent\n"

@@ -20,6 +20,7 @@
 #define PING_MS	    20000
 #define WORKSPACE   "/workspace" /* of OpenSandbox's images; else is made */
 #define MAX_SESSION 64
+#define TAKEN_OVER  4001	/* close code */
 #define MAX_HELD    (16u << 20) /* of what came while it was paused */
 
 static void stream_make(struct osb_stream *s);
@@ -217,7 +218,12 @@ static void on_ws_close(void *arg, const struct sbx_ws_end *end)
 
 	if (!sbx_rest_stream_lost_ws(&s->base))
 		return;
-	if (s->base.phase == OSB_RUN)
+	if (s->base.phase == OSB_RUN && end->code == TAKEN_OVER)
+		/* whoever has it would lose it again, and take it back */
+		sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
+				     "somebody else has taken over what "
+				     "carried the command");
+	else if (s->base.phase == OSB_RUN)
 		osb_stream_lost(s, &end->error);
 	else if (s->started)
 		osb_stream_refused(s, end);

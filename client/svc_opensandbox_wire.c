@@ -54,6 +54,9 @@ static void read_error(struct sbx_osb_frame *ret, const json_t *obj)
 	else
 		sbx_error_set(&ret->error, -EIO, "execd: %.150s (%.40s)",
 			      text ? text : "error", code ? code : "");
+	/* of others the next session knows nothing */
+	if (ret->error.err == -EIO)
+		ret->error.retry = SBX_RETRY_CONNECTION;
 }
 
 int sbx_osb_read_text(struct sbx_osb_frame *ret, const char *text, size_t len)

@@ -5,6 +5,7 @@ usage: opensandbox_service.py DRIVE [CASE ...]     see service_lib.py
 """
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -195,6 +196,38 @@ def case_a_stream_survives_its_connection():
     cut_in_the_middle('1.0.19', 'quiet')
     cut_in_the_middle('1.0.18', 'quiet')
     cut_in_the_middle('1.0.19', 'exec')
+
+
+def taken_over(s, box, session):
+    """A socket of somebody else's who has the session now."""
+    at = json.loads(s.ask_api('/v1/sandboxes/%s/endpoints/44772' % box))[
+        'endpoint']
+    host, _, port = at.partition('/')[0].partition(':')
+    other = socket.create_connection((host, int(port)), 10)
+    other.sendall(('GET /pty/%s/ws?pty=0&since=0&takeover=1 HTTP/1.1\r\n'
+                   'Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+                   'Sec-WebSocket-Version: 13\r\n'
+                   'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n'
+                   % session).encode())
+    assert b' 101 ' in other.recv(4096)
+    return other
+
+
+def case_a_session_that_was_taken_over_is_not_taken_back():
+    with Standin('1.0.19') as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        d.tell('quiet', box, 'echo one; sleep 1000')
+        seen = []
+        wait_until(lambda: seen.extend(s.journal()) or any(
+            j.get('ws') == 'stdin' for j in seen))
+        time.sleep(0.5)  # confirmed: it could be taken up again
+        session = [j['id'] for j in seen if j.get('ws') == 'open'][0]
+        other = taken_over(s, box, session)
+        r = bad(d.answer(), EIO, 'taken over')
+        assert r['retry'] == CONNECTION, r
+        seen += s.journal()
+        other.close()
+        assert sum(j.get('ws') == 'open' for j in seen) == 2, seen
 
 
 def case_a_session_that_is_believed_busy_is_asked_again():

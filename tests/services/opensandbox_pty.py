@@ -213,8 +213,9 @@ def is_busy(app):
 
 async def pty_take_over(p):
     old = p.ws
-    await p.say(old, type='error', error='taken over', code='TAKEN_OVER')
-    await old.close(code=4001, message=b'TAKEN_OVER')
+    # its reader, who is woken by close(), would send a code of its own
+    await old._writer.close(4001, b'TAKEN_OVER')
+    await old.close()
     end = time.time() + 5
     while p.ws is old and time.time() < end:
         await asyncio.sleep(0.01)

@@ -85,6 +85,33 @@ static void opensandbox_times(void **state)
 	sbx_sandbox_release(&s);
 }
 
+/* Only what the next session could not do either ends it for good. */
+static void opensandbox_errors_of_a_session(void **state)
+{
+	static const struct {
+		const char *code;
+		int err;
+		enum sbx_retry retry;
+	} all[] = {
+		{"START_FAILED", -EOPNOTSUPP, SBX_RETRY_NEVER},
+		{"STDIN_WRITE_FAILED", -EIO, SBX_RETRY_CONNECTION},
+		{"ALREADY_CONNECTED", -EIO, SBX_RETRY_CONNECTION},
+		{"RUNTIME_ERROR", -EIO, SBX_RETRY_CONNECTION},
+	};
+	struct sbx_osb_frame f;
+	char text[128];
+	size_t i;
+
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		snprintf(text, sizeof(text),
+			 "{\"type\":\"error\",\"error\":\"x\",\"code\":\"%s\"}",
+			 all[i].code);
+		assert_int_equal(sbx_osb_read_text(&f, text, strlen(text)), 0);
+		assert_int_equal(f.error.err, all[i].err);
+		assert_int_equal(f.error.retry, all[i].retry);
+	}
+}
+
 static void opensandbox_binary_frames(void **state)
 {
 	static const uint8_t replay[] = {3, 0, 0, 0, 0, 0, 0, 1, 2, 'x', 'y'};
@@ -448,6 +475,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(opensandbox_samples),
 		cmocka_unit_test(opensandbox_times),
+		cmocka_unit_test(opensandbox_errors_of_a_session),
 		cmocka_unit_test(opensandbox_binary_frames),
 		cmocka_unit_test(opensandbox_the_mark_ends_a_stream),
 		cmocka_unit_test(opensandbox_no_text_waits_for_what_follows),

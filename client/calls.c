@@ -1,9 +1,11 @@
 #include "client/calls.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cleanup.h"
 #include "client/json.h"
 #include "client/limits.h"
 #include "client/log.h"
@@ -60,6 +62,34 @@ void sbx_work_no_memory(struct sbx_work *w)
 
 	sbx_error_set(&e, -ENOMEM, "out of memory");
 	sbx_work_done(w, &e);
+}
+
+void sbx_work_give_text(struct sbx_work *w, char *text)
+{
+	if (!text) {
+		sbx_work_no_memory(w);
+		return;
+	}
+	w->call->data = (uint8_t *)text;
+	w->call->len = strlen(text);
+	sbx_work_done(w, NULL);
+}
+
+void sbx_work_give_line(struct sbx_work *w, const char *line)
+{
+	char *text = NULL;
+
+	sbx_work_give_text(w, asprintf(&text, "%s\n", line) < 0 ? NULL : text);
+}
+
+void sbx_work_give_json(struct sbx_work *w, const json_t *value)
+{
+	SBX_FREE char *text = sbx_json_text(value, true);
+
+	if (text)
+		sbx_work_give_line(w, text);
+	else
+		sbx_work_no_memory(w);
 }
 
 static struct sbx_work *work_new(struct sbx_rest *x, struct sbx_call *call)

@@ -84,6 +84,11 @@ void sbx_destroy_start(struct sbx_work *w);
 /* Ends the call: with *error if that is not NULL, else as call->error is. */
 void sbx_work_done(struct sbx_work *w, const struct sbx_error *error);
 void sbx_work_no_memory(struct sbx_work *w);
+/* Ends the call with what a file of the service's own holds: text, which is
+ * taken and may be NULL without memory; a line; JSON that people can read. */
+void sbx_work_give_text(struct sbx_work *w, char *text);
+void sbx_work_give_line(struct sbx_work *w, const char *line);
+void sbx_work_give_json(struct sbx_work *w, const json_t *value);
 /* Sends a request, one at a time; without a deadline it has the call's. */
 void sbx_work_request(struct sbx_work *w, struct sbx_request_conf conf,
 		      sbx_answer_fn *fn);

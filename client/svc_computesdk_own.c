@@ -67,18 +67,6 @@ static char *value_text(const json_t *v)
 	return n < 0 ? NULL : text;
 }
 
-/* Ends the call with this text, which it takes. */
-static void own_give(struct sbx_work *w, char *text)
-{
-	if (!text) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	w->call->data = (uint8_t *)text;
-	w->call->len = strlen(text);
-	sbx_work_done(w, NULL);
-}
-
 /* ---- a request ---- */
 
 struct own_state {
@@ -179,12 +167,12 @@ static void on_read(struct sbx_work *w, const struct sbx_answer *answer)
 	const struct own_state *o = w->state;
 
 	if (answer->error.err == -EINVAL && o->row->none)
-		own_give(w, strdup(o->row->none));
+		sbx_work_give_text(w, strdup(o->row->none));
 	else if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else
-		own_give(w,
-			 value_text(member_at(answer->json, o->row->member)));
+		sbx_work_give_text(
+			w, value_text(member_at(answer->json, o->row->member)));
 }
 
 /* One variable of an env file. */
@@ -201,7 +189,7 @@ static void on_variable(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		own_give(w, value_text(v));
+		sbx_work_give_text(w, value_text(v));
 }
 
 /* A gateway lists snapshots, and tells of none by itself. */
@@ -218,7 +206,7 @@ static void on_snapshots(struct sbx_work *w, const struct sbx_answer *answer)
 
 		id = sbx_json_str(one, "id");
 		if (id && !strcmp(id, want)) {
-			own_give(w, value_text(one));
+			sbx_work_give_text(w, value_text(one));
 			return;
 		}
 	}
@@ -248,7 +236,7 @@ static void url_give(struct sbx_work *w)
 		text = NULL;
 	free(parts[0]);
 	free(parts[1]);
-	own_give(w, text);
+	sbx_work_give_text(w, text);
 }
 
 static void url_read(struct sbx_work *w)
@@ -281,7 +269,7 @@ void csdk_own_read_start(struct sbx_work *w)
 		own_start(w, snapshot, on_snapshots);
 	else if (!csdk_row_of(csdk_reads, w->call->path, &names) &&
 		 csdk_row_of(csdk_writes, w->call->path, &names))
-		own_give(w, strdup("")); /* nothing was asked of it */
+		sbx_work_give_text(w, strdup("")); /* nothing was asked of it */
 	else
 		own_start(w, csdk_reads, on_read);
 }
@@ -309,11 +297,12 @@ static void on_written(struct sbx_work *w, const struct sbx_answer *answer)
 	if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else if (o->row->words == csdk_words_token)
-		own_give(w, token_text(answer->json));
+		sbx_work_give_text(w, token_text(answer->json));
 	else if (member && !*member)
 		sbx_work_done(w, NULL);
 	else
-		own_give(w, value_text(member_at(answer->json, member)));
+		sbx_work_give_text(w,
+				   value_text(member_at(answer->json, member)));
 }
 
 /* That it is there, and can be resized; nothing answers what is said to one. */

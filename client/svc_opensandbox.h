@@ -125,10 +125,7 @@ extern const struct sbx_own osb_own[];
 bool osb_own_has(struct sbx_service *svc, const char *id,
 		 const struct sbx_own *row, const char *path);
 void osb_own_start(struct sbx_work *w);
-/* Ends of their calls.  text is taken over; NULL: no memory. */
-void osb_give_text(struct sbx_work *w, char *text);
-void osb_give_line(struct sbx_work *w, const char *text);
-void osb_give_json(struct sbx_work *w, const json_t *value);
+/* Ends of their calls, beside those of calls.h. */
 void osb_give_missing(struct sbx_work *w);
 void osb_give_done(struct sbx_work *w, const struct sbx_answer *answer);
 /* For a list: room for n names, of which none is there yet; false: the call

@@ -100,7 +100,7 @@ static void on_made(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		osb_give_line(w, id);
+		sbx_work_give_line(w, id);
 }
 
 static void make(struct sbx_work *w)
@@ -249,7 +249,7 @@ static void on_info(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		osb_give_json(w, answer->json);
+		sbx_work_give_json(w, answer->json);
 }
 
 void osb_contexts_read(struct sbx_work *w)

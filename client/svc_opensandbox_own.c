@@ -64,34 +64,6 @@ bool osb_own_has(struct sbx_service *svc, const char *id,
 
 /* ---- results ---- */
 
-void osb_give_text(struct sbx_work *w, char *text)
-{
-	if (!text) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	w->call->data = (uint8_t *)text;
-	w->call->len = strlen(text);
-	sbx_work_done(w, NULL);
-}
-
-void osb_give_line(struct sbx_work *w, const char *text)
-{
-	char *line = NULL;
-
-	osb_give_text(w, asprintf(&line, "%s\n", text) < 0 ? NULL : line);
-}
-
-void osb_give_json(struct sbx_work *w, const json_t *value)
-{
-	SBX_FREE char *text = sbx_json_text(value, true);
-
-	if (text)
-		osb_give_line(w, text);
-	else
-		sbx_work_no_memory(w);
-}
-
 void osb_give_missing(struct sbx_work *w)
 {
 	struct sbx_error e;
@@ -149,7 +121,7 @@ static void on_endpoint(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		osb_give_text(w, text);
+		sbx_work_give_text(w, text);
 }
 
 static void endpoint_read(struct sbx_work *w)
@@ -190,7 +162,7 @@ static void on_metadata(struct sbx_work *w, const struct sbx_answer *answer)
 	else if (!value)
 		osb_give_missing(w);
 	else
-		osb_give_line(w, value);
+		sbx_work_give_line(w, value);
 }
 
 static void metadata_read(struct sbx_work *w)
@@ -206,7 +178,7 @@ static void on_all_metadata(struct sbx_work *w, const struct sbx_answer *answer)
 	if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else
-		osb_give_json(w, all ? all : none);
+		sbx_work_give_json(w, all ? all : none);
 }
 
 static void all_metadata_read(struct sbx_work *w)
@@ -319,7 +291,7 @@ static void on_metrics(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		osb_give_line(w, answer->body);
+		sbx_work_give_line(w, answer->body);
 }
 
 static void metrics_read(struct sbx_work *w)
@@ -367,7 +339,7 @@ static void on_policy(struct sbx_work *w, const struct sbx_answer *answer)
 {
 
 	if (is_policy(answer))
-		osb_give_json(w, answer->json);
+		sbx_work_give_json(w, answer->json);
 	else if (answer->error.err)
 		sbx_work_done(w, &answer->error);
 	else
@@ -413,7 +385,7 @@ static void on_found(struct sbx_work *w, const struct sbx_answer *answer)
 		return;
 	}
 	(void)sbx_osb_search_text(&text, answer->json, WORKSPACE);
-	osb_give_text(w, text);
+	sbx_work_give_text(w, text);
 }
 
 static void search_read(struct sbx_work *w)

@@ -422,7 +422,7 @@ static void on_one(struct sbx_work *w, const struct sbx_answer *answer)
 	if (e.err)
 		sbx_work_done(w, &e);
 	else
-		osb_give_json(w, answer->json);
+		sbx_work_give_json(w, answer->json);
 }
 
 void osb_any_snapshot_read(struct sbx_work *w)

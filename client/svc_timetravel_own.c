@@ -31,19 +31,10 @@ static void body_drop(void *state)
 
 static void on_packed(struct sbx_work *w, const struct sbx_answer *answer)
 {
-	SBX_FREE char *text = NULL;
-	char *line = NULL;
-
-	if (!answer->error.err) {
-		text = sbx_json_text(answer->json, true);
-		if (!text || asprintf(&line, "%s\n", text) < 0) {
-			sbx_work_no_memory(w);
-			return;
-		}
-		w->call->data = (uint8_t *)line;
-		w->call->len = strlen(line);
-	}
-	sbx_work_done(w, &answer->error);
+	if (answer->error.err)
+		sbx_work_done(w, &answer->error);
+	else
+		sbx_work_give_json(w, answer->json);
 }
 
 static void pack(struct sbx_work *w)

@@ -52,16 +52,11 @@ static bool is_configure(const struct sbx_work *w)
 static void give_spec(struct sbx_work *w, const json_t *record)
 {
 	const json_t *spec = sbx_json_object(record, "spec");
-	SBX_FREE char *text = spec ? sbx_json_text(spec, true) : strdup("{}");
-	char *line = NULL;
 
-	if (!text || asprintf(&line, "%s\n", text) < 0) {
-		sbx_work_no_memory(w);
-		return;
-	}
-	w->call->data = (uint8_t *)line;
-	w->call->len = strlen(line);
-	sbx_work_done(w, NULL);
+	if (spec)
+		sbx_work_give_json(w, spec);
+	else
+		sbx_work_give_line(w, "{}");
 }
 
 static void on_read(struct sbx_work *w, const struct sbx_answer *answer)

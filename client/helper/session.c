@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "client/helper/children.h"
+#include "client/helper/env.h"
 #include "client/helper/helper.h"
 #include "client/helper/socket.h"
 
@@ -128,6 +129,8 @@ static void on_conn(void *arg, short revents)
 		return;
 	}
 	peer_detach(h);
+	if (how.batch)
+		env_follow(c->in.fd);
 	if (peer_attach(h, in, out, &how) < 0)
 		conn_close(c);
 	else
@@ -239,7 +242,7 @@ static void daemon_main(const char *session, bool remove_self,
 		helper_run(&d->helper);
 		unwatch_removal(d);
 	}
-	socket_remove(session);
+	socket_remove(listening);
 	loop_timer_del(&d->helper.loop, &d->again);
 	loop_del(&d->helper.loop, &d->listening);
 	close(listening);
@@ -299,10 +302,11 @@ int session_join(const char *session, bool remove_self,
 		daemon_main(session, remove_self, how, listening);
 		_exit(0);
 	}
+	if (pid < 0)
+		socket_remove(listening);
 	close(listening);
 	if (pid > 0)
 		return sock;
-	socket_remove(session);
 	close(sock);
 	return -EAGAIN;
 }

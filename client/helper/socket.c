@@ -145,18 +145,6 @@ int socket_join(const char *session, int *ret_listening)
 	return sock;
 }
 
-void socket_remove(const char *session)
-{
-	struct sockaddr_un un;
-	size_t len;
-
-	if (address_of(session, &un, &len) < 0)
-		return;
-	unlink(un.sun_path);
-	un.sun_path[len] = '\0';
-	rmdir(un.sun_path); /* if nothing else is in it */
-}
-
 /* By its descriptor: it is where it was made. */
 static bool name_of(int listening, struct sockaddr_un *un)
 {
@@ -166,6 +154,17 @@ static bool name_of(int listening, struct sockaddr_un *un)
 	return getsockname(listening, (struct sockaddr *)un, &len) == 0 &&
 	       un->sun_path[0] == '/' && len <= sizeof(*un) &&
 	       memchr(un->sun_path, 0, sizeof(un->sun_path));
+}
+
+void socket_remove(int listening)
+{
+	struct sockaddr_un un;
+
+	if (!name_of(listening, &un))
+		return;
+	unlink(un.sun_path);
+	*strrchr(un.sun_path, '/') = '\0';
+	rmdir(un.sun_path);
 }
 
 bool socket_is_there(int listening)

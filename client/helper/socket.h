@@ -20,7 +20,8 @@ struct handover {
  * else it is left alone.  Negative if no socket can be had.
  */
 int socket_join(const char *session, int *ret_listening);
-void socket_remove(const char *session);
+/* Its name, and the folder if nothing else is in it. */
+void socket_remove(int listening);
 /* False: its name is certainly gone, so that nobody finds it. */
 bool socket_is_there(int listening);
 /* Has its removal told there.  Negative errno. */

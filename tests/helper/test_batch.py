@@ -223,6 +223,18 @@ class Batches(HelperTest):
         proc.wait(WAIT)
         proc.stdout.close()
 
+    def test_commands_have_the_variables_of_new_processes(self):
+        """what the sandbox was told while the helper runs"""
+        show = "echo $WORD $MORE"
+        self.assertEqual(self.h.sh(1, show, env={"MORE": "m"}), (0, 0))
+        self.h.env.update(WORD="told later")
+        self.assertEqual(self.h.sh(2, show, env={"MORE": "m"}), (0, 0))
+        self.assertEqual(self.h.sh(3, show, env={"WORD": "w"}), (0, 0))
+        del self.h.env["WORD"]
+        self.assertEqual(self.h.sh(4, show), (0, 0))
+        self.assertEqual([self.h.output(n) for n in range(1, 5)],
+                         [b"m\n", b"told later m\n", b"w\n", b"\n"])
+
     def test_ends_with_its_socket(self):
         self.h.exchange()
         pid = self.h.hello["pid"]

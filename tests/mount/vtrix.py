@@ -210,6 +210,24 @@ class Vtrix(unittest.TestCase):
             {"api": "/api/v1/env", "body": {"A": "b"}}]})
         self.assertEqual(self.m.run("t", "cat kept"), b"kept\n")
 
+    def test_variables(self):
+        """those of a new sandbox, and what its pod is told later"""
+        fd = os.open(self.m.path("new"), os.O_RDWR)
+        os.write(fd, b'{"name":"t","env":{"A":"first","B":"b"}}')
+        self.assertEqual(os.read(fd, 100), b"t\n")
+        os.close(fd)
+        show = "echo $A $B $C"
+        self.assertEqual(self.m.run("t", show), b"first b\n")
+        self.tell("exec", "exec sleep 1000")
+        n = os.readlink(self.path("jobs", "last"))
+        self.tell("configure", '{"env":{"A":"second","C":"c c"}}')
+        self.assertEqual(self.m.run("t", show), b"second b c c\n")
+        self.assertEqual(self.m.run("t", '{"command":"%s","env":{"A":"own"}}'
+                                    % show), b"own b c c\n")
+        # for this it needs no new pod
+        self.assertIn("running", self.read(self.path(
+            "jobs", n, "status")).decode())
+
     def left(self):
         text = self.read(self.path("keepalive")).decode()
         return int(text.split("remaining_s: ")[1].split()[0])

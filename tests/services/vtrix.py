@@ -77,13 +77,22 @@ class Refusal(Exception):
         self.status = status
 
 
+def variables(body):
+    """What the payloads say to a pod of the environment of its commands."""
+    found = {}
+    for p in body.get("payloads") or []:
+        if p["api"] == "/api/v1/env":
+            found.update(p.get("body") or {})
+    return found
+
+
 class Box:
     def __init__(self, top, body):
         self.id = "sb-" + uuid.uuid4().hex[:12]
         self.user, self.labels = body["user_id"], body.get("labels")
         self.spec = body.get("spec")
         self.folder = os.path.join(top, self.id)
-        self.pod = Pod(self.folder)
+        self.pod = Pod(self.folder, variables(body))
         self.status, self.stale, self.begun = "creating", 0, 0
         self.created = now()
         self.expires = self.created + (body.get("ttl_hours") or 12) * 3600
@@ -363,6 +372,7 @@ class Service:
         if box.stale:
             box.stale -= 1
             raise Refusal(502, "pod is not reachable")
+        box.pod.told.update(variables(await self.body(request)))
 
     async def connect(self, request):
         box = self.box(request)

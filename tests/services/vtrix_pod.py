@@ -16,8 +16,10 @@ NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 
 
 class Pod:
-    def __init__(self, folder):
+    def __init__(self, folder, variables):
         self.folder, self.proc, self.outer = folder, None, None
+        self.variables = variables  # of each pod
+        self.told = {}  # of this one, beside them
         for name in OWN.values():
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         for name in ("tmp", "vartmp"):
@@ -64,7 +66,8 @@ class Pod:
 
     def env(self):
         return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-                "HOME": "/root", "LANG": "C.UTF-8"}
+                "HOME": "/root", "LANG": "C.UTF-8", **self.variables,
+                **self.told}
 
     def host(self, path):
         """Where a path of the pod is on this machine."""
@@ -76,6 +79,7 @@ class Pod:
 
     def end(self):
         """Nothing of it runs any more."""
+        self.told = {}
         if self.proc:
             os.kill(self.first, signal.SIGKILL)
             self.proc.wait()

@@ -203,8 +203,11 @@ void sbx_client_drive(struct sbx_client *c, struct sbx_box *box,
 {
 	struct sbx_call *call = sbx_call_new(kind, box->sb.id);
 
-	if (call) /* as slow as making one */
-		call->timeout_ms = CREATE_TIMEOUT_MS;
+	if (call) {
+		call->timeout_ms = c->svc->type->life_ms;
+		if (!call->timeout_ms) /* as slow as making one */
+			call->timeout_ms = CREATE_TIMEOUT_MS;
+	}
 	client_ask(c, call, box, fn, arg);
 }
 

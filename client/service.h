@@ -224,6 +224,7 @@ struct sbx_service_type {
 	 * arrived; 0: as many as it likes */
 	size_t max_unacked;
 	unsigned int create_ms;	   /* patience with create; 0: the usual */
+	unsigned int life_ms;	   /* with start, stop and so on; likewise */
 	bool keep_set_seconds;	   /* keepalive takes a number of seconds */
 	bool hides_expiry;	   /* no end that is told is not "never" */
 	const struct sbx_own *own; /* files of its own: own.h; NULL: none */

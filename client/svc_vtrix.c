@@ -9,8 +9,9 @@
 
 #define PROJECT_ENV "VTRIX_PROJECT_ID"
 #define MAX_PROJECT 256
-/* What is no standing pool's takes minutes; a pod's image must be pulled. */
-#define CREATE_MS 300000
+/* What is no standing pool's takes minutes; a pod's image must be pulled, and
+ * so it is for one that is started. */
+#define POD_MS 300000
 
 /* It becomes a header line. */
 static bool project_is_valid(const char *project)
@@ -84,7 +85,8 @@ const struct sbx_service_type sbx_svc_vtrix = {
 		 1 << SBX_CALL_RESTART | 1 << SBX_CALL_OWN_READ |
 		 1 << SBX_CALL_OWN_WRITE,
 	.own = vtrix_own,
-	.create_ms = CREATE_MS,
+	.create_ms = POD_MS,
+	.life_ms = POD_MS,
 	.keep_set_seconds = true,
 	.open = vtrix_open,
 	.close = sbx_rest_close,

@@ -27,7 +27,7 @@ struct fake {
 	unsigned int many;   /* more of them in the listing, all "same" */
 	struct sbx_call *waiting[MAX_CALLS];
 	size_t nr_waiting;
-	unsigned int count[SBX_CALL_KINDS];
+	unsigned int count[SBX_CALL_KINDS], patience_ms[SBX_CALL_KINDS];
 	int fail;
 };
 
@@ -38,6 +38,7 @@ static void fake_submit(struct sbx_service *svc, struct sbx_call *call)
 	assert_true(f->nr_waiting < MAX_CALLS);
 	f->waiting[f->nr_waiting++] = call;
 	f->count[call->kind]++;
+	f->patience_ms[call->kind] = call->timeout_ms;
 }
 
 static void fake_add(const struct fake *f, size_t i, struct sbx_call *call)
@@ -152,6 +153,8 @@ static void fake_close(struct sbx_service *svc, void (*on_closed)(void *arg),
 static const struct sbx_service_type fake_type = {
 	.name = "fake",
 	.calls = (1u << SBX_CALL_KINDS) - 1,
+	.create_ms = 200000,
+	.life_ms = 300000,
 	.submit = fake_submit,
 	.close = fake_close,
 };
@@ -446,6 +449,20 @@ static void test_create_and_destroy(void **state)
 	sbx_box_unref(box);
 }
 
+/* What the service says is waited for. */
+static void test_patience_is_of_the_service(void **state)
+{
+	struct sbx_box *box = find("one");
+
+	fake.box[2].id = "created";
+	sbx_client_create(client, "new", "{}", on_answer, NULL);
+	fake_answer(&fake);
+	assert_int_equal(fake.patience_ms[SBX_CALL_CREATE], 200000);
+	sbx_client_drive(client, box, SBX_CALL_START, on_answer, NULL);
+	fake_answer(&fake);
+	assert_int_equal(fake.patience_ms[SBX_CALL_START], 300000);
+}
+
 /* What was asked for before it was destroyed is answered after that. */
 static void test_late_answers_bring_nothing_back(void **state)
 {
@@ -514,6 +531,7 @@ int main(void)
 		TEST(test_an_answer_about_another),
 		TEST(test_as_many_as_there_may_be_come_and_go),
 		TEST(test_create_and_destroy),
+		TEST(test_patience_is_of_the_service),
 		TEST(test_late_answers_bring_nothing_back),
 		TEST(test_answer_about_another_is_refused),
 		TEST(test_close_answers_what_waits),

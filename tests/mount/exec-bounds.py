@@ -81,8 +81,10 @@ class Bounds(SandboxTest):
         with open(self.path("jobs", n, "stdout"), "rb", buffering=0) as out:
             with open(self.path("jobs", n, "stderr"), "rb",
                       buffering=0) as err:
+                # as much of both: one that is behind holds the command
+                # back, and with it the other, for which this would wait
                 for i in range(50):
-                    self.assertTrue(out.read(1000) and err.read(500))
+                    self.assertTrue(out.read(1000) and err.read(1000))
                 self.assertIn("running", self.text("jobs", n, "status"))
             self.assertLess(self.grown(before), 16 << 20)
         self.assertEqual(self.ends(n), 0)

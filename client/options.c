@@ -153,7 +153,7 @@ static int maker_unknown(struct sbx_maker *m, const char *key,
 		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s",
 					len ? ", " : "", words->key);
 	return sbx_error_set(m->reterr, -EINVAL,
-			     "%.40s: not an option of a new sandbox; there "
+			     "%.40s: not an option here; there "
 			     "are %s",
 			     key, list);
 }

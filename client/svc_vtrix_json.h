@@ -50,10 +50,14 @@ char *sbx_vtrix_create_body(const char *options, const char *marker,
 /* The same, of options that may not be all yet; nothing is made. */
 int sbx_vtrix_options_check(const char *options, struct sbx_error *reterr);
 
-/* The body of a change to one that is there, from a JSON object: its spec and
- * image; or, configures, what is said to its pod, where no text is nothing.
- * The caller frees it; NULL with a sentence. */
-char *sbx_vtrix_change_body(const char *text, bool configures,
+enum sbx_vtrix_change {
+	SBX_VTRIX_UPDATE,      /* its spec and image */
+	SBX_VTRIX_UPDATE_MORE, /* and what is said to each of its pods: G1a */
+	SBX_VTRIX_CONFIGURE,   /* what is said to its pod; no text is nothing */
+};
+/* The body of a change to one that is there, from a JSON object.  The caller
+ * frees it; NULL with a sentence. */
+char *sbx_vtrix_change_body(const char *text, enum sbx_vtrix_change what,
 			    struct sbx_error *reterr);
 
 /* Seconds of life more, as one of the ways in which services want it. */

@@ -188,13 +188,14 @@ int sbx_vtrix_options_check(const char *options, struct sbx_error *reterr)
 
 /* ---- of one that is there ---- */
 
-static const struct sbx_maker_word update_words[] = {
-	{"image", sbx_take_text},
-	{"cpu", put_spec},
-	{"memory", put_spec},
-	{"spec", take_spec},
-	{0},
-};
+#define UPDATE_WORDS                                                           \
+	{"image", sbx_take_text}, {"cpu", put_spec}, {"memory", put_spec},     \
+	{                                                                      \
+		"spec", take_spec                                              \
+	}
+static const struct sbx_maker_word update_words[] = {UPDATE_WORDS, {0}};
+static const struct sbx_maker_word update_more_words[] = {
+	UPDATE_WORDS, {"payloads", take_payloads}, {"env", take_env}, {0}};
 static const struct sbx_maker_word configure_words[] = {
 	{"payloads", take_payloads},
 	{"env", take_env},
@@ -210,7 +211,7 @@ static int finish_update(struct sbx_maker *m)
 	return 0;
 }
 
-char *sbx_vtrix_change_body(const char *text, bool configures,
+char *sbx_vtrix_change_body(const char *text, enum sbx_vtrix_change what,
 			    struct sbx_error *reterr)
 {
 	char *body = NULL;
@@ -219,9 +220,12 @@ char *sbx_vtrix_change_body(const char *text, bool configures,
 
 	if (!text[strspn(text, " \t\r\n")])
 		text = NULL;
-	if (configures)
+	if (what == SBX_VTRIX_CONFIGURE)
 		r = sbx_maker_run(&m, text, configure_words, NULL);
 	else
-		r = sbx_maker_run(&m, text, update_words, finish_update);
+		r = sbx_maker_run(&m, text,
+				  what == SBX_VTRIX_UPDATE ? update_words
+							   : update_more_words,
+				  finish_update);
 	return r < 0 ? NULL : body;
 }

@@ -1,7 +1,8 @@
 /*
  * The files that Vtrix alone has, in each sandbox's folder:
  *
- *	update		its spec; what is written changes it, or the image
+ *	update		its spec; what is written changes it, or the image, or,
+ *			in the first dialect, what each pod is told
  *	configure	what is written is said to its pod; empty until then
  *
  * Both may make a new pod, which takes minutes, and of which nobody may know
@@ -147,6 +148,14 @@ static void change_ask(struct sbx_work *w)
 			 on_changed);
 }
 
+static enum sbx_vtrix_change change_of(const struct sbx_work *w)
+{
+	if (is_configure(w))
+		return SBX_VTRIX_CONFIGURE;
+	return vtrix_of(w->rest)->dialect == VTRIX_G1A ? SBX_VTRIX_UPDATE_MORE
+						       : SBX_VTRIX_UPDATE;
+}
+
 static void change_start(struct sbx_work *w)
 {
 	struct change *c = calloc(1, sizeof(*c));
@@ -164,9 +173,8 @@ static void change_start(struct sbx_work *w)
 	    memchr(w->call->input, '\0', w->call->input_len))
 		sbx_error_set(&e, -EINVAL, "text holds no zero byte");
 	else
-		c->body = sbx_vtrix_change_body(w->call->input ? w->call->input
-							       : "",
-						c->configures, &e);
+		c->body = sbx_vtrix_change_body(
+			w->call->input ? w->call->input : "", change_of(w), &e);
 	if (c->body)
 		change_ask(w);
 	else

@@ -69,10 +69,10 @@ static void as_options(const uint8_t *data, size_t len)
 	body = sbx_vtrix_create_body(text, "marker", &e);
 	fuzz_check_body(e.err, body, &e);
 	e.err = 0;
-	body = sbx_vtrix_change_body(text, false, &e);
+	body = sbx_vtrix_change_body(text, SBX_VTRIX_UPDATE, &e);
 	fuzz_check_body(e.err, body, &e);
 	e.err = 0;
-	body = sbx_vtrix_change_body(text, true, &e);
+	body = sbx_vtrix_change_body(text, SBX_VTRIX_CONFIGURE, &e);
 	fuzz_check_body(e.err, body, &e);
 	free(text);
 }

@@ -224,9 +224,29 @@ class Vtrix(unittest.TestCase):
         self.assertEqual(self.m.run("t", show), b"second b c c\n")
         self.assertEqual(self.m.run("t", '{"command":"%s","env":{"A":"own"}}'
                                     % show), b"own b c c\n")
-        # for this it needs no new pod
+        # for this it needs no new pod, but for these
         self.assertIn("running", self.read(self.path(
             "jobs", n, "status")).decode())
+        self.tell("update", '{"env":{"A":"third"}}')
+        self.assertEqual(self.m.run("t", show), b"third b\n")
+        self.assertNotIn("running", self.read(self.path(
+            "jobs", n, "status")).decode())
+
+    def test_the_second_dialect_takes_no_payloads_later(self):
+        self.m.agent.terminate()
+        self.m.agent.wait()
+        os.environ["STANDIN_TRAITS"] = "g1b"
+        self.addCleanup(os.environ.pop, "STANDIN_TRAITS")
+        self.m.unmount()
+        self.m.start_agent()
+        self.m.start()
+        self.m.create("t")
+        for text in ('{"env":{"A":"b"}}', '{"cpu":"2","payloads":[]}'):
+            with self.assertRaises(OSError) as e:
+                self.tell("update", text)
+            self.assertEqual(e.exception.errno, errno.EINVAL)
+            self.assertRegex(self.status("last_error"),
+                             "(env|payloads): not an option here")
 
     def left(self):
         text = self.read(self.path("keepalive")).decode()

@@ -365,6 +365,8 @@ class Service:
         if not body:
             raise Refusal(400, "nothing to update")
         box.spec = dict(box.spec or {}, **body.get("spec", {}))
+        if "g1b" not in self.traits:
+            box.pod.variables.update(variables(body))
         await self.begin_anew(box)
 
     async def configure(self, request):

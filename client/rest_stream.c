@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define MAX_HELD (16u << 20)
+#define PIECE	 32768
+
 void sbx_rest_stream_init(struct sbx_rest_stream *s,
 			  const struct sbx_rest_stream_type *type,
 			  struct sbx_rest *rest, uint64_t patience_ms,
@@ -14,6 +17,8 @@ void sbx_rest_stream_init(struct sbx_rest_stream *s,
 	s->handler = h;
 	s->arg = arg;
 	s->exit_code = -1;
+	sbx_buf_init(&s->held[0], MAX_HELD);
+	sbx_buf_init(&s->held[1], MAX_HELD);
 	s->backoff = (struct sbx_backoff){.first_ms = 200, .max_ms = 2000};
 	s->next = rest->streams;
 	s->link = &rest->streams;
@@ -45,6 +50,8 @@ static void stream_finish(struct sbx_rest_stream *s)
 		s->next->link = s->link;
 	s->request = sbx_request_cancel(s->request);
 	s->type->release(s);
+	sbx_buf_release(&s->held[0]);
+	sbx_buf_release(&s->held[1]);
 	uv_timer_stop(&s->timer);
 	s->handler->on_end(s->arg, s->exit_code, &s->error);
 	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
@@ -115,6 +122,56 @@ void sbx_rest_stream_request(struct sbx_rest_stream *s,
 	s->request = sbx_request_start(s->rest, conf, on_answer, s);
 	if (!s->request)
 		sbx_rest_stream_no_memory(s);
+}
+
+/* ---- what is not to be read yet ---- */
+
+void sbx_rest_stream_take(struct sbx_rest_stream *s, int fd, const void *data,
+			  size_t len)
+{
+	struct sbx_buf *b = &s->held[fd - 1];
+
+	if (!s->paused && !sbx_buf_len(b))
+		s->type->give(s, fd, data, len);
+	else if (sbx_buf_add(b, data, len) < 0)
+		sbx_rest_stream_fail(s, -ENOBUFS, SBX_RETRY_NEVER,
+				     "the output of the command was not read "
+				     "for too long");
+}
+
+static void stream_give_held(struct sbx_rest_stream *s, int fd)
+{
+	struct sbx_buf *b = &s->held[fd - 1];
+	size_t n;
+
+	while (!s->paused && !sbx_rest_stream_is_over(s) &&
+	       (n = sbx_buf_len(b))) {
+		if (n > PIECE)
+			n = PIECE;
+		s->type->give(s, fd, sbx_buf_at(b), n);
+		sbx_buf_consume(b, n);
+	}
+}
+
+bool sbx_rest_stream_pause(struct sbx_rest_stream *s, bool paused)
+{
+	if (s->paused == paused || sbx_rest_stream_is_over(s))
+		return false;
+	s->paused = paused;
+	if (paused)
+		return true;
+	/* from within: whoever gives goes on with it */
+	if (s->giving)
+		return false;
+	s->giving = true;
+	stream_give_held(s, 1);
+	stream_give_held(s, 2);
+	s->giving = false;
+	if (s->paused || sbx_rest_stream_is_over(s))
+		return false;
+	sbx_buf_release(&s->held[0]);
+	sbx_buf_release(&s->held[1]);
+	return true;
 }
 
 void sbx_rest_stream_close(struct sbx_stream *stream)

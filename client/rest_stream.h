@@ -7,6 +7,7 @@
 #define SBX_REST_STREAM_H
 
 #include "client/rest.h"
+#include "client/wire/buf.h"
 
 /* on_end is due: the last phase of every service's stream */
 #define SBX_STREAM_ENDED 9
@@ -17,6 +18,9 @@ struct sbx_rest_stream_type {
 	void (*release)(struct sbx_rest_stream *s);
 	/* The service is being closed; NULL: sbx_rest_stream_close. */
 	void (*close)(struct sbx_stream *s);
+	/* Output for whoever reads it, of sbx_rest_stream_take. */
+	void (*give)(struct sbx_rest_stream *s, int fd, const void *data,
+		     size_t len);
 };
 
 /* First member of a service's own struct, which is freed with it. */
@@ -35,6 +39,10 @@ struct sbx_rest_stream {
 	uv_timer_t timer; /* the service's, until the end */
 	uint64_t give_up; /* uv_now */
 	struct sbx_backoff backoff;
+
+	bool paused;		/* it is not to be read */
+	bool giving;		/* what was kept meanwhile */
+	struct sbx_buf held[2]; /* that: of stdout, of stderr */
 
 	int exit_code;
 	struct sbx_error error;
@@ -63,6 +71,20 @@ void sbx_rest_stream_no_memory(struct sbx_rest_stream *s);
 void sbx_rest_stream_request(struct sbx_rest_stream *s,
 			     const struct sbx_request_conf *conf,
 			     sbx_request_fn *fn);
+/* Output, for a service that reads on while it is paused: to type->give, or
+ * kept until it is not; too much of that ends the stream. */
+void sbx_rest_stream_take(struct sbx_rest_stream *s, int fd, const void *data,
+			  size_t len);
+static inline bool sbx_rest_stream_holds(const struct sbx_rest_stream *s)
+{
+	return sbx_buf_len(&s->held[0]) || sbx_buf_len(&s->held[1]);
+}
+/*
+ * stream_pause, for the same: gives what was kept.  true: it is paused now, or
+ * nothing is kept any more; false: nothing has changed, or it is over, or
+ * paused again by then.
+ */
+bool sbx_rest_stream_pause(struct sbx_rest_stream *s, bool paused);
 /* stream_close of struct sbx_service_type */
 void sbx_rest_stream_close(struct sbx_stream *s);
 static inline bool sbx_rest_stream_is_over(const struct sbx_rest_stream *s)

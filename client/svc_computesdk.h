@@ -252,8 +252,6 @@ struct csdk_stream {
 	bool ended[2], has_exit;
 	bool is_let_go; /* the end of its stderr is not waited for */
 	int status;	/* its exit */
-	bool paused;
-	struct sbx_buf held[2]; /* what came while it was paused */
 	struct sbx_alarm *beat, *hold;
 	uint64_t heard_ms;
 };
@@ -287,6 +285,9 @@ void csdk_tick_make(struct csdk_stream *s, uint64_t deadline,
 /* svc_computesdk_carry.c */
 void csdk_carry_init(struct csdk_stream *s);
 void csdk_carry_release(struct csdk_stream *s);
+/* `give` of its type */
+void csdk_carry_give(struct sbx_rest_stream *s, int fd, const void *data,
+		     size_t len);
 /* What the terminal printed. */
 void csdk_carry_input(struct csdk_stream *s, const void *data, size_t len);
 /* Sends the command. */

@@ -7,9 +7,7 @@
 
 #include "client/svc_computesdk.h"
 
-#define MAX_HELD  (16u << 20)
 #define MAX_SAY	  12288 /* of lines in one message */
-#define PIECE	  32768
 #define BEAT_MS	  20000
 #define SILENT_MS 60000
 #define HELD_MS	  2000 /* for the end of a stderr that others hold open */
@@ -150,8 +148,8 @@ static void end_if_complete(struct csdk_stream *s)
 	bool all = s->ended[0] &&
 		   (s->ended[1] || s->is_let_go || s->base.handler->no_stderr);
 
-	if (is_over(s) || !s->has_exit || !all || sbx_buf_len(&s->held[0]) ||
-	    sbx_buf_len(&s->held[1]))
+	if (is_over(s) || !s->has_exit || !all ||
+	    sbx_rest_stream_holds(&s->base))
 		return;
 	say(s, 'b', 0, NULL, 0);
 	say_flush(s);
@@ -182,9 +180,11 @@ static void wait_for_stderr(struct csdk_stream *s)
 	s->hold = sbx_alarm_set(s->base.rest, HELD_MS, on_held, s);
 }
 
-static void give_out(struct csdk_stream *s, int fd, const void *data,
+void csdk_carry_give(struct sbx_rest_stream *base, int fd, const void *data,
 		     size_t len)
 {
+	struct csdk_stream *s = (struct csdk_stream *)base;
+
 	s->got += len;
 	if (fd == 1 || !s->base.handler->no_stderr)
 		s->base.handler->on_data(s->base.arg, fd, data, len);
@@ -208,15 +208,7 @@ static void output(struct csdk_stream *s, int fd, const struct sbx_line *line)
 		return;
 	}
 	s->received[fd - 1] += line->len;
-	if (!s->paused && !sbx_buf_len(&s->held[fd - 1])) {
-		give_out(s, fd, line->data, line->len);
-		return;
-	}
-	if (sbx_buf_add(&s->held[fd - 1], line->data, line->len) < 0)
-		sbx_rest_stream_fail(
-			&s->base, -ENOBUFS, SBX_RETRY_NEVER,
-			"the output of the command was not read for "
-			"too long");
+	sbx_rest_stream_take(&s->base, fd, line->data, line->len);
 }
 
 static void output_end(struct csdk_stream *s, int fd, uint64_t total)
@@ -286,31 +278,12 @@ void csdk_carry_input(struct csdk_stream *s, const void *data, size_t len)
 
 /* ---- pausing ---- */
 
-static void give_out_held(struct csdk_stream *s, int fd)
-{
-	struct sbx_buf *b = &s->held[fd - 1];
-	size_t n;
-
-	while (!s->paused && !is_over(s) && (n = sbx_buf_len(b))) {
-		if (n > PIECE)
-			n = PIECE;
-		give_out(s, fd, sbx_buf_at(b), n);
-		sbx_buf_consume(b, n);
-	}
-}
-
 void csdk_stream_pause(struct sbx_stream *stream, bool paused)
 {
 	struct csdk_stream *s = (struct csdk_stream *)stream;
 
-	if (s->paused == paused || is_over(s))
-		return;
-	s->paused = paused;
-	if (paused)
-		return;
-	give_out_held(s, 1);
-	give_out_held(s, 2);
-	end_if_complete(s);
+	if (sbx_rest_stream_pause(&s->base, paused) && !paused)
+		end_if_complete(s);
 }
 
 /* ---- its life ---- */
@@ -320,8 +293,6 @@ void csdk_carry_init(struct csdk_stream *s)
 	sbx_lines_init(&s->lines, SBX_LINE_OUT);
 	sbx_buf_init(&s->say, SBX_LINE_MAX);
 	sbx_buf_init(&s->queue, 2 * SBX_STREAM_QUEUE);
-	sbx_buf_init(&s->held[0], MAX_HELD);
-	sbx_buf_init(&s->held[1], MAX_HELD);
 }
 
 void csdk_carry_release(struct csdk_stream *s)
@@ -331,6 +302,4 @@ void csdk_carry_release(struct csdk_stream *s)
 	sbx_lines_release(&s->lines);
 	sbx_buf_release(&s->say);
 	sbx_buf_release(&s->queue);
-	sbx_buf_release(&s->held[0]);
-	sbx_buf_release(&s->held[1]);
 }

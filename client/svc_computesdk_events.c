@@ -23,7 +23,7 @@ struct csdk_events {
 	struct csdk_box *box;
 	struct csdk_wait wait;
 	char channel[160];
-	bool is_terminal, is_signals, paused;
+	bool is_terminal, is_signals;
 	struct sbx_buf input; /* for a terminal, until it can be sent */
 };
 
@@ -121,7 +121,7 @@ static void on_ws_open(void *arg)
 		events_fail(s, -EIO, "it could not be asked for");
 	else
 		s->base.handler->on_open(s->base.arg);
-	if (s->paused && s->base.ws)
+	if (s->base.paused && s->base.ws)
 		sbx_ws_pause(s->base.ws, true);
 }
 
@@ -251,7 +251,7 @@ void csdk_events_pause(struct sbx_stream *stream, bool paused)
 {
 	struct csdk_events *s = (struct csdk_events *)stream;
 
-	s->paused = paused;
+	s->base.paused = paused;
 	if (s->base.ws && !is_over(s))
 		sbx_ws_pause(s->base.ws, paused);
 }

@@ -104,6 +104,7 @@ static void stream_release(struct sbx_rest_stream *base)
 
 static const struct sbx_rest_stream_type stream_type = {
 	.release = stream_release,
+	.give = csdk_carry_give,
 };
 
 /* ---- when it does not come to run ---- */

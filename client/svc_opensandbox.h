@@ -182,17 +182,12 @@ struct osb_stream {
 	bool refused; /* a send: on_writable is owed */
 	uint64_t lost_at;
 
-	bool paused;
-	struct sbx_alarm *sip;	/* the next look at what was paused */
-	unsigned int sips;	/* frames still to be read now */
-	struct sbx_buf held[2]; /* what came while it was paused */
+	struct sbx_alarm *sip; /* the next look at what was paused */
+	unsigned int sips;     /* frames still to be read now */
 };
 
 /* svc_opensandbox_stream.c, for the others */
 void osb_stream_connect(struct osb_stream *s);
-/* Bytes of the command's stdout (1) or stderr (2). */
-void osb_stream_take(struct osb_stream *s, int fd, const void *data,
-		     size_t len);
 /* svc_opensandbox_resume.c */
 void osb_stream_sent(struct osb_stream *s, size_t len);
 void osb_stream_on_pong(struct osb_stream *s);
@@ -206,11 +201,10 @@ void osb_stream_resumed(struct osb_stream *s);
 void osb_stream_wanted(struct osb_stream *s);
 void osb_stream_farewell(struct osb_stream *s);
 /* svc_opensandbox_sip.c */
-void osb_stream_hold(struct osb_stream *s, int fd, const void *data,
-		     size_t len);
+/* A frame was read of one that is paused. */
+void osb_stream_sipped(struct osb_stream *s);
 /* Stops reading, until the next sip. */
 void osb_stream_sip_later(struct osb_stream *s);
-void osb_stream_drop_held(struct osb_stream *s);
 
 struct sbx_stream *osb_stream_open(struct sbx_service *svc, const char *id,
 				   const char *const *argv,

@@ -13,7 +13,7 @@ struct osb_flow {
 	struct sbx_rest_stream base;
 	struct osb_reach *reach; /* held */
 	struct osb_reach_wait wait;
-	bool opened, paused;
+	bool opened;
 };
 
 static void flow_release(struct sbx_rest_stream *base)
@@ -81,7 +81,7 @@ static void on_reached(void *arg, const struct sbx_error *error)
 					   .on_piece = on_piece},
 		on_answer);
 	if (f->base.request)
-		sbx_request_pause(f->base.request, f->paused);
+		sbx_request_pause(f->base.request, f->base.paused);
 }
 
 struct sbx_stream *osb_flow_open(struct sbx_service *svc, const char *id,
@@ -112,7 +112,7 @@ void osb_flow_pause(struct sbx_stream *stream, bool paused)
 {
 	struct osb_flow *f = (struct osb_flow *)stream;
 
-	f->paused = paused;
+	f->base.paused = paused;
 	if (f->base.request && !is_over(f))
 		sbx_request_pause(f->base.request, paused);
 }

@@ -20,8 +20,7 @@
 #define PING_MS	    20000
 #define WORKSPACE   "/workspace" /* of OpenSandbox's images; else is made */
 #define MAX_SESSION 64
-#define TAKEN_OVER  4001	/* close code */
-#define MAX_HELD    (16u << 20) /* of what came while it was paused */
+#define TAKEN_OVER  4001 /* close code */
 
 static void stream_make(struct osb_stream *s);
 static void stream_reach(struct osb_stream *s);
@@ -34,16 +33,12 @@ static void stream_release(struct sbx_rest_stream *base)
 
 	osb_reach_unwait(&s->wait);
 	s->confirm = sbx_alarm_cancel(s->confirm);
-	osb_stream_drop_held(s);
+	s->sip = sbx_alarm_cancel(s->sip);
 	osb_stream_farewell(s);
 	osb_reach_let_go(s->reach);
 	sbx_buf_release(&s->line);
 	free(s->session);
 }
-
-static const struct sbx_rest_stream_type stream_type = {
-	.release = stream_release,
-};
 
 /* ---- output ---- */
 
@@ -63,8 +58,10 @@ static void on_err(void *arg, const void *data, size_t len)
 		s->base.handler->on_data(s->base.arg, 2, data, len);
 }
 
-void osb_stream_take(struct osb_stream *s, int fd, const void *data, size_t len)
+static void stream_give(struct sbx_rest_stream *base, int fd, const void *data,
+			size_t len)
 {
+	struct osb_stream *s = (struct osb_stream *)base;
 	struct sbx_osb_tail *t = fd == 1 ? &s->out : &s->err;
 
 	sbx_osb_tail_add(t, data, len, fd == 1 ? on_out : on_err, s);
@@ -74,16 +71,20 @@ void osb_stream_take(struct osb_stream *s, int fd, const void *data, size_t len)
 	sbx_rest_stream_done(&s->base, s->out.exit_code);
 }
 
+static const struct sbx_rest_stream_type stream_type = {
+	.release = stream_release,
+	.give = stream_give,
+};
+
 static void stream_output(struct osb_stream *s, int fd, const void *data,
 			  size_t len)
 {
 	s->received += len;
 	if (!len || !s->started)
 		return; /* before the line there is nothing of ours */
-	if (s->paused)
-		osb_stream_hold(s, fd, data, len);
-	else
-		osb_stream_take(s, fd, data, len);
+	sbx_rest_stream_take(&s->base, fd, data, len);
+	if (s->base.paused && !sbx_rest_stream_is_over(&s->base))
+		osb_stream_sipped(s);
 }
 
 /*
@@ -148,7 +149,7 @@ static void stream_connected(struct osb_stream *s)
 		osb_stream_resumed(s);
 	else
 		stream_start(s);
-	if (s->base.phase == OSB_RUN && s->paused)
+	if (s->base.phase == OSB_RUN && s->base.paused)
 		osb_stream_sip_later(s);
 }
 
@@ -400,8 +401,6 @@ struct sbx_stream *osb_stream_open(struct sbx_service *svc, const char *id,
 	sbx_rest_stream_init(&s->base, &stream_type, &x->rest, PATIENCE_MS, h,
 			     arg);
 	s->reach = osb_reach_hold(r);
-	sbx_buf_init(&s->held[0], MAX_HELD);
-	sbx_buf_init(&s->held[1], MAX_HELD);
 	if (!sbx_is_id(id))
 		sbx_rest_stream_fail(&s->base, -ENOENT, SBX_RETRY_NEVER,
 				     "there is no such sandbox");

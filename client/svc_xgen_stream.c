@@ -44,7 +44,6 @@ struct xgen_stream {
 	struct sbx_call *confirm; /* is the sandbox really gone? */
 	unsigned int generation, refusals, no_sidecar, no_runtime;
 	struct sbx_error why; /* there was nothing to run it in */
-	bool paused;
 
 	struct sbx_buf start; /* the ExecStart message */
 	uint32_t channel, process;
@@ -80,7 +79,7 @@ static void stream_run(struct xgen_stream *s)
 {
 	uv_timer_stop(&s->base.timer);
 	s->base.phase = PHASE_RUN;
-	if (s->paused)
+	if (s->base.paused)
 		sbx_ws_pause(s->base.ws, true);
 	s->base.handler->on_open(s->base.arg);
 }
@@ -476,7 +475,7 @@ void xgen_stream_pause(struct sbx_stream *stream, bool paused)
 {
 	struct xgen_stream *s = (struct xgen_stream *)stream;
 
-	s->paused = paused;
+	s->base.paused = paused;
 	if (s->base.phase == PHASE_RUN && s->base.ws)
 		sbx_ws_pause(s->base.ws, paused);
 }

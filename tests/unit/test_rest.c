@@ -132,6 +132,60 @@ static void an_answer_to_a_stream_that_is_over(void **state)
 	teardown();
 }
 
+/* One that is paused and goes on as `turns` says, from within. */
+static struct {
+	char text[16];
+	const bool *turns;
+	size_t nr;
+} given;
+
+static void on_give(struct sbx_rest_stream *s, int fd, const void *data,
+		    size_t len)
+{
+	strncat(given.text, data, len);
+	while (given.nr && given.nr--)
+		sbx_rest_stream_pause(s, *given.turns++);
+}
+
+static void on_release(struct sbx_rest_stream *s)
+{
+}
+
+static void what_was_kept_is_given_once(void **state)
+{
+	static const struct sbx_rest_stream_type type = {.release = on_release,
+							 .give = on_give};
+	static const bool on_and_off[] = {true, false}, on[] = {true};
+	struct sbx_rest_stream *s = calloc(1, sizeof(*s));
+
+	setup();
+	sbx_rest_stream_init(s, &type, (struct sbx_rest *)svc, 1000, &handler,
+			     NULL);
+	assert_true(sbx_rest_stream_pause(s, true));
+	assert_false(sbx_rest_stream_pause(s, true));
+	sbx_rest_stream_take(s, 1, "abc", 3);
+	sbx_rest_stream_take(s, 2, "de", 2);
+	assert_string_equal(given.text, "");
+	given.turns = on_and_off;
+	given.nr = 2;
+	assert_true(sbx_rest_stream_pause(s, false));
+	assert_string_equal(given.text, "abcde");
+	assert_false(sbx_rest_stream_holds(s));
+	sbx_rest_stream_pause(s, true);
+	sbx_rest_stream_take(s, 1, "f", 1);
+	sbx_rest_stream_take(s, 2, "g", 1);
+	given.turns = on;
+	given.nr = 1;
+	assert_false(sbx_rest_stream_pause(s, false));
+	assert_string_equal(given.text, "abcdef");
+	assert_true(sbx_rest_stream_pause(s, false));
+	assert_string_equal(given.text, "abcdefg");
+	sbx_rest_stream_close(&s->base);
+	while (!got.ended)
+		uv_run(&loop, UV_RUN_ONCE);
+	teardown();
+}
+
 /* ---- errands ---- */
 
 static void on_errand(struct sbx_work *w, const struct sbx_answer *answer)
@@ -162,6 +216,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_answer_to_a_stream_that_is_over),
+		cmocka_unit_test(what_was_kept_is_given_once),
 		cmocka_unit_test(an_errand_to_what_is_gone),
 	};
 

@@ -97,7 +97,7 @@ static void exchange_idle(struct sbx_exchange *x, unsigned int ms)
 	uv_timer_start(&x->due, on_due, ms, 0);
 }
 
-static void exchange_poll_later(struct sbx_exchange *x)
+void exchange_poll_later(struct sbx_exchange *x)
 {
 	unsigned int ms = POLL_MIN_MS << (x->polls < 6 ? x->polls : 6);
 

@@ -137,6 +137,8 @@ struct sbx_exchange {
 	bool greeted, ended; /* by the answer at hand */
 	bool more;	     /* there is more to be had at once */
 	unsigned int failures, nonsense, polls;
+	unsigned int
+		empty; /* answers in a row that brought nothing but "more" */
 	uint64_t soon_until; /* of the last answer; 0: it was of a parked one */
 	bool hasty;	     /* it followed soon on the one before */
 	/* of one run: lim->output, more while that comes whole, at most this */
@@ -157,6 +159,8 @@ struct sbx_exchange {
 
 /* What was said, sent or not, is of a helper that is gone. */
 void exchange_reset(struct sbx_exchange *x);
+/* Runs nothing for a while, longer each time, unless something is asked. */
+void exchange_poll_later(struct sbx_exchange *x);
 /* Something may be due: looks what is to be run next. */
 void exchange_plan(struct sbx_exchange *x);
 /* A run failed: another is made later, if that makes sense. */

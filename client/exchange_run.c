@@ -299,10 +299,23 @@ static uint64_t exchange_true_ms(const struct exchange_run *r)
 	return r->run.parks ? uv_now(r->x->loop) : r->begun_ms;
 }
 
+/* One that is busy says that there is more before it has it; one that never has
+ * it must not be asked without end. */
+static void exchange_count_empty(struct sbx_exchange *x, uint32_t received,
+				 size_t unacked)
+{
+	bool brought = sbx_link_received(x->link) != received ||
+		       sbx_link_unacked(x->link) != unacked;
+
+	x->empty = x->more && !brought ? x->empty + 1 : 0;
+}
+
 static void exchange_answer(struct sbx_exchange *x,
 			    const struct exchange_run *run, uint8_t *data,
 			    size_t len)
 {
+	uint32_t received = sbx_link_received(x->link);
+	size_t unacked = sbx_link_unacked(x->link);
 	int r;
 
 	x->greeted = x->ended = x->more = false;
@@ -316,6 +329,7 @@ static void exchange_answer(struct sbx_exchange *x,
 		exchange_nonsense(x, &run->run);
 		return;
 	}
+	exchange_count_empty(x, received, unacked);
 	x->nonsense = x->failures = x->old_pid = 0;
 	x->answered_ms = uv_now(x->loop);
 	x->asked_ms = 0;
@@ -331,6 +345,8 @@ static void exchange_answer(struct sbx_exchange *x,
 	else if (x->output < x->output_most && run->run.out_len > x->output / 4)
 		x->output *= 2;
 	exchange_jobs_told(x);
+	if (x->empty > 1)
+		exchange_poll_later(x);
 }
 
 static void exchange_impossible(struct sbx_exchange *x,

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/wire/buf.h"
+#include "client/sh.h"
+#include "client/wire/base64.h"
 
 #define NOT_STARTED 95 /* client/helper/batch_call.h */
 
@@ -54,6 +55,37 @@ static void take(struct sbx_buf *b, char **ret, size_t *ret_len)
 	memcpy(*ret, sbx_buf_at(b), *ret_len + 1);
 }
 
+/* In the last word of the helper, whose answer is base64 between two lines
+ * that begin with a mark. */
+static void say_more(struct sbx_buf *b)
+{
+	static const char is_not[] = "\xa4more\xc2";
+	size_t len, mark_len;
+	char *text, *mark, *begin, *end, *at;
+	long n;
+
+	take(b, &text, &len);
+	mark = text + strspn(text, "\n");
+	mark_len = strcspn(mark, "\n");
+	begin = mark + mark_len;
+	end = memmem(begin, len - (size_t)(begin - text), mark, mark_len);
+	n = end ? sbx_base64_get(begin, begin, (size_t)(end - begin)) : -1;
+	at = n < 0 ? NULL : memmem(begin, (size_t)n, is_not, 6);
+	sbx_buf_clear(b);
+	if (at) {
+		char *line = malloc(SBX_BASE64_LEN((size_t)n) + 1);
+
+		at[5] = '\xc3';
+		sbx_base64_put(line, begin, (size_t)n);
+		line[SBX_BASE64_LEN((size_t)n)] = '\0';
+		sbx_sh_printf(b, "%.*s\n", (int)mark_len, mark);
+		sbx_sh_put(b, line);
+		sbx_sh_printf(b, "\n%.*s %ld\n", (int)mark_len, mark, n);
+		free(line);
+	}
+	free(text);
+}
+
 static void finish(struct one *o)
 {
 	struct sbx_run *run = o->run;
@@ -71,6 +103,8 @@ static void finish(struct one *o)
 		sbx_buf_truncate(&o->text[0], sbx_buf_len(&o->text[0]) / 2);
 	else if (o->fault == RUN_NOISE)
 		sbx_buf_add(&o->text[0], "\nbye\n", 5);
+	else if (o->fault == RUN_MORE)
+		say_more(&o->text[0]);
 	if (o->svc->cap && sbx_buf_len(&o->text[0]) > o->svc->cap)
 		sbx_buf_truncate(&o->text[0], o->svc->cap);
 	run->exit_code = o->fault == RUN_NOT_STARTED ? NOT_STARTED : o->status;

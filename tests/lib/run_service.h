@@ -17,6 +17,7 @@ enum run_fault {
 	RUN_NOISE,	 /* something else is printed around it */
 	RUN_LATE,	 /* run at once, and answered RUN_LATE_MS later */
 	RUN_SILENT,	 /* never run, and no answer before it is canceled */
+	RUN_MORE,	 /* the helper's answer says that there is more */
 };
 
 #define RUN_LATE_MS 300

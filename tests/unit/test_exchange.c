@@ -90,6 +90,25 @@ static void nothing_runs_while_nobody_asks(void **state)
 	assert_int_equal(run_service_runs(f->svc), runs);
 }
 
+/* One that never brings what it says it has. */
+static void more_that_does_not_come_is_asked_for_with_pauses(void **state)
+{
+	struct exchange_rig *f = *state;
+	unsigned int runs;
+
+	rig_use(f);
+	run_service_fault(f->svc, RUN_MORE, 1000);
+	assert_int_equal(rig_do_mkdir(f, "d"), 0);
+	runs = run_service_runs(f->svc);
+	rig_rest(f, 1200);
+	/* 250 and 500 ms after two that were not */
+	assert_true(run_service_runs(f->svc) <= runs + 5);
+	/* who asks something does not wait */
+	assert_int_equal(rig_do_getattr(f, "d"), 0);
+	run_service_fault(f->svc, RUN_WELL, 0);
+	assert_int_equal(rig_do_mkdir(f, "e"), 0);
+}
+
 static void a_fault_loses_and_doubles_nothing(void **state)
 {
 	static const enum run_fault faults[] = {RUN_LOST_BEFORE, RUN_LOST_AFTER,
@@ -379,6 +398,7 @@ int main(void)
 		T(brings_the_helper_once),
 		T(many_requests_are_one_run),
 		T(nothing_runs_while_nobody_asks),
+		T(more_that_does_not_come_is_asked_for_with_pauses),
 		T(a_fault_loses_and_doubles_nothing),
 		T(faults_while_the_helper_is_brought),
 		T(a_killed_helper_is_another_one),

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fuse/cache.h"
 #include "fuse/handle.h"
@@ -21,7 +22,7 @@ struct sfs_ahead {
 	uint32_t gen;	   /* sfs_file.gen */
 	uint32_t doubt;	   /* sfs_files.gen */
 	bool arrived, stale;
-	bool written; /* here: it tells nothing of what is read next */
+	bool known; /* it tells nothing of what is read next */
 	uint8_t *data;
 };
 
@@ -139,6 +140,14 @@ static void arrived(struct sfs_ahead *a, const uint8_t *data, size_t len)
 		ahead_free(a);
 	sfs_calls_resume(&waiting, 0);
 	sfs_inode_unref(i);
+}
+
+/* It was written, or opened, here; it may never be read: the first to make
+ * way. */
+static void ahead_keep(struct sfs_ahead *a)
+{
+	a->known = true;
+	a->ms = files_now(a->inode->files) - SFS_AHEAD_MS;
 }
 
 /* ---- asking ---- */
@@ -488,20 +497,35 @@ void sfs_ahead_missed(struct sfs_inode *i)
 	opened(i, false);
 }
 
+static bool ahead_give(struct sfs_ahead *a, struct sfs_handle *h)
+{
+	uint8_t *data = ahead_is_true(a) ? malloc(a->len) : NULL;
+
+	if (!data)
+		return false;
+	memcpy(data, a->data, a->len);
+	if (sfs_fetch_adopt(h, data, a->len, a->answered))
+		return true;
+	free(data);
+	return false;
+}
+
+/* Programs open a file twice before they read it (git, vim): it stays until
+ * the kernel has it, or others need the place. */
 bool sfs_ahead_take(struct sfs_handle *h)
 {
 	struct sfs_ahead *a = ahead_of(h->inode);
-	bool taken, written;
+	bool taken, is_new;
 
 	if (!a || !a->arrived)
 		return false;
-	written = a->written;
-	taken = ahead_is_true(a) &&
-		sfs_fetch_adopt(h, a->data, a->len, a->answered);
-	if (taken)
-		a->data = NULL;
-	ahead_free(a);
-	if (taken && !written)
+	is_new = !a->known;
+	taken = ahead_give(a, h);
+	if (!taken)
+		ahead_free(a);
+	else if (is_new)
+		ahead_keep(a);
+	if (taken && is_new)
 		opened(h->inode, true);
 	return taken;
 }
@@ -540,7 +564,6 @@ void sfs_ahead_keep(struct sfs_inode *i, uint8_t *data, size_t len)
 		return;
 	}
 	a->data = data;
-	a->arrived = a->written = true;
-	/* it may never be read: the first to make way */
-	a->ms = files_now(i->files) - SFS_AHEAD_MS;
+	a->arrived = true;
+	ahead_keep(a);
 }

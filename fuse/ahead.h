@@ -18,8 +18,8 @@ struct sfs_ahead;
 /* Its content is on its way: calls c->resume(c, 0) when it is here, or will
  * not be.  False: it is not on its way. */
 bool sfs_ahead_wait(struct sfs_call *c);
-/* Hands the content over to a handle that was opened to read it, if it is
- * here and true, and asks for what may be read next. */
+/* Gives the content to a handle that was opened to read it, if it is here and
+ * true, and asks for what may be read next. */
 bool sfs_ahead_take(struct sfs_handle *h);
 /* It was not: asks for what may be read next if that can be told. */
 void sfs_ahead_missed(struct sfs_inode *i);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fuse/ahead.h"
 #include "fuse/cache.h"
 #include "fuse/fresh.h"
 
@@ -282,6 +283,31 @@ static struct sfs_fetch *fetch_under_way(struct sfs_handle *h)
 		if (!f->done && f->number)
 			return f;
 	return NULL;
+}
+
+/* All of the file, and nobody has read any of it. */
+static bool fetch_is_unread(const struct sfs_fetch *f)
+{
+	const struct sfs_inode *i = f->h->inode;
+
+	return f->done && f->eof && !f->err && !f->offset && !f->served &&
+	       f->got && f->got == i->size && f->got <= SFS_AHEAD_FILE &&
+	       !fetch_is_stale(f);
+}
+
+void sfs_fetch_leave(struct sfs_handle *h)
+{
+	struct sfs_fetch *f = h->fetches;
+	uint8_t *data;
+
+	while (f && !fetch_is_unread(f))
+		f = f->next;
+	if (!f || h->inode->files->closed)
+		return;
+	data = f->data;
+	f->data = NULL;
+	f->unwanted = true;
+	sfs_ahead_keep(h->inode, data, f->got);
 }
 
 void sfs_fetch_end(struct sfs_handle *h)

@@ -148,6 +148,7 @@ void sfs_handle_release(struct sfs_handle *h)
 	sfs_lazy_del(h);
 	sfs_locks_release(h);
 	h->plain = NULL;
+	sfs_fetch_leave(h);
 	sfs_fetch_end(h);
 	if (plain)
 		sfs_handle_release(plain);

@@ -138,6 +138,11 @@ void sfs_write(struct sfs_call *c, struct sfs_handle *h, const char *data,
 int sfs_write_open(struct sfs_handle *h, int flags);
 /* The same with the request that makes the file (taken, unless it fails). */
 int sfs_write_make(struct sfs_handle *h, struct sfs_making *m);
+/*
+ * Whether something on its way changes the file, so that who closes it is told
+ * what came of it.  Having opened one that is there does not.
+ */
+bool sfs_writes_change(const struct sfs_inode *i);
 /* The remote is gone. */
 void sfs_writes_wake(struct sfs_files *f);
 
@@ -161,5 +166,8 @@ void sfs_fetch_opened(struct sfs_handle *h);
 /* What the handle fetched and nobody waits for. */
 void sfs_fetch_drop(struct sfs_handle *h);
 void sfs_fetch_end(struct sfs_handle *h);
+/* Nobody has read what was fetched for it, before that: whoever opens the file
+ * next will. */
+void sfs_fetch_leave(struct sfs_handle *h);
 
 #endif

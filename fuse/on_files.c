@@ -168,7 +168,7 @@ void sfs_on_flush(fuse_req_t req, struct sfs_node *n, struct fuse_file_info *fi)
 	c->rdev = fi->lock_owner;
 	/* A reader has nothing to wait for; but a lock is not given up before
 	 * what was written under it is there. */
-	if (!sfs_file_is_dirty(c->inode) || sfs_making_is_lock(c->inode) ||
+	if (!sfs_writes_change(c->inode) || sfs_making_is_lock(c->inode) ||
 	    ((c->handle->flags & O_ACCMODE) == O_RDONLY &&
 	     !sfs_locks_find(c->inode, c->rdev))) {
 		on_flushed(c, 0);

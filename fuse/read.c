@@ -65,8 +65,10 @@ static void mark_whole(const struct sfs_call *c, uint64_t end)
 	}
 	if (c->offset <= file->whole && end > file->whole)
 		file->whole = end;
-	if (file->whole >= i->size)
-		i->flags |= SFS_INODE_WHOLE;
+	if (file->whole < i->size)
+		return;
+	i->flags |= SFS_INODE_WHOLE;
+	sfs_ahead_drop(i);
 }
 
 /* The kernel keeps these bytes: no need to have them here, too. */

@@ -399,6 +399,17 @@ int sfs_write_make(struct sfs_handle *h, struct sfs_making *m)
 	return err;
 }
 
+bool sfs_writes_change(const struct sfs_inode *i)
+{
+	const struct sfs_piece *p =
+		sfs_file_is_open(i) ? i->file->pieces : NULL;
+
+	while (p &&
+	       (p->done || (p->opens && !p->making && !(p->flags & O_TRUNC))))
+		p = p->next;
+	return p;
+}
+
 static void on_room(struct sfs_call *c, int err)
 {
 	if (c->req)

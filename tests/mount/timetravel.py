@@ -872,6 +872,20 @@ def costs_of_everyday():
             put(b.here("d1", "e", "new"), b"saved\n")
             os.rename(b.here("d1", "e", "new"), b.here("d1", "e", "f9"))
 
+        def append():
+            subprocess.run("echo x >> f9", shell=True, check=True,
+                           cwd=b.here("d1", "e"))
+
+        def touch():
+            subprocess.run(["touch", b.here("d1", "e", "f9")], check=True)
+
+        def open_twice():
+            fd = os.open(b.here("d1", "e", "f9"), os.O_RDONLY)
+            try:
+                assert get(b.here("d1", "e", "f9")) == b"saved\n"
+            finally:
+                os.close(fd)
+
         def rest():
             before = len(b.m.runs())
             time.sleep(2.5)
@@ -880,6 +894,8 @@ def costs_of_everyday():
         for what, fn in (("first ls -lR", walk), ("ls -lR", walk),
                          ("cat", cat), ("first git status", git),
                          ("git status", git), ("save", save),
+                         ("open twice, read", open_twice),
+                         ("append", append), ("touch", touch),
                          ("save by rename", save_by_rename),
                          ("save by rename, O_EXCL", save_by_rename_of_own),
                          ("save by rename, fstat",
@@ -911,12 +927,15 @@ def case_thrift():
 #   save by rename  open, write; fsync; rename.  One more for an open that must be
 #                   the only one (O_EXCL), or for an fstat of what was just made
 #                   (Python's open does one)
+#   append, touch   open goes along with what follows, though shells close
+#                   the first of its two descriptors in between
 #   git status      its lock, made and removed as one (fuse/making.h); the first
 #                   writes the index anew: close of the new one; rename
 # So three are the fewest for a file that is closed, or synced, and then renamed
 # by somebody who looked at nothing for a second.
 LIMITS = {"idle": 0, "idle again": 0, "first ls -lR": 2, "ls -lR": 1, "cat": 1,
           "first git status": 3, "git status": 2, "save": 2,
+          "open twice, read": 1, "append": 2, "touch": 2,
           "save by rename": 3, "save by rename, O_EXCL": 4,
           "save by rename, fstat": 4}
 

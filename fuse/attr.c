@@ -184,6 +184,15 @@ static bool is_remembered(const struct sfs_inode *i)
 	return !sfs_file_is_open(i) || !i->file->handles || !sfs_handle_any(i);
 }
 
+/* Whoever comes by a folder of proc once more, having listed it, is on a walk
+ * through it: the next name is asked for in the same go. */
+static void list_again(struct sfs_inode *i)
+{
+	if (sfs_inode_is_dir(i) && i->dir && i->dir->complete &&
+	    i->flags & SFS_INODE_VOLATILE)
+		sfs_list_ahead(i);
+}
+
 static void on_drained(struct sfs_call *c, int err);
 
 static void on_fresh(struct sfs_call *c, int err)
@@ -220,6 +229,7 @@ static void on_drained(struct sfs_call *c, int err)
 		    !sfs_dir_is_told(c->inode->dir))
 			tell_siblings(c->inode);
 		r = refresh_begin(c->inode, NULL, &err);
+		list_again(c->inode);
 	}
 	if (!r) {
 		c->resume(c,

@@ -69,10 +69,40 @@ void sfs_fetches_tidy(struct sfs_handle *h)
 	for (f = h->fetches; f; f = next) {
 		next = f->next;
 		if (f->done && !f->last &&
-		    (f->unwanted || f->err || f->served >= f->got ||
-		     fetch_is_stale(f)))
+		    (f->unwanted || f->err ||
+		     (f->served >= f->got && !f->end_ms) || fetch_is_stale(f)))
 			fetch_free(f);
 	}
+}
+
+/*
+ * Whoever reads a file to its end asks for what is behind it: where each answer
+ * costs much that is one for nothing.  But it is told once, and briefly.
+ */
+static void fetch_end_heard(struct sfs_fetch *f)
+{
+	const struct sfs_inode *i = f->h->inode;
+
+	if (i->flags & SFS_INODE_VOLATILE && !sfs_inode_is_fleeting(i) &&
+	    f->eof && f->got)
+		f->end_ms = files_now(i->files);
+}
+
+void sfs_fetches_expect(struct sfs_handle *h, uint64_t pos)
+{
+	uint64_t now = files_now(h->inode->files);
+	struct sfs_fetch *f;
+	bool any = false;
+
+	for (f = h->fetches; f; f = f->next) {
+		if (!f->end_ms || (pos == f->offset + f->got &&
+				   now - f->end_ms < SFS_BRIEF_MS))
+			continue;
+		f->end_ms = 0;
+		f->unwanted = any = true;
+	}
+	if (any)
+		sfs_fetches_tidy(h);
 }
 
 static void fetch_data(struct sfs_fetch *f, struct sbx_rd *rd)
@@ -132,6 +162,7 @@ static void on_read(void *arg, int err, struct sbx_rd *rd)
 		atime_get(h->inode, rd);
 		if (rd->err || (!f->eof && f->got < f->len))
 			f->err = -EPROTO;
+		fetch_end_heard(f);
 	} else if (!f->err) {
 		f->err = err == -ERESTART ? -EIO : sfs_handle_error(h, err);
 	}

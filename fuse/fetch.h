@@ -21,6 +21,8 @@ struct sfs_fetch {
 	uint32_t doubt; /* sfs_files.gen */
 	uint32_t number;
 	uint64_t answered; /* the newest part: sbx_remote_waited */
+	uint64_t end_ms;   /* when its end was heard of that is yet to be told,
+			      in proc; 0: there is none */
 	uint8_t tries;
 	bool ahead; /* counted in sfs.readahead */
 	bool unwanted;
@@ -45,6 +47,9 @@ struct sfs_fetch *sfs_fetch_find(const struct sfs_handle *h,
 /* Frees what is complete and of no more use.  A read that still wanted it asks
  * again. */
 void sfs_fetches_tidy(struct sfs_handle *h);
+/* A read is about to be answered, at pos: what ended just there, a moment ago,
+ * still does; before that, proc may hold something else. */
+void sfs_fetches_expect(struct sfs_handle *h, uint64_t pos);
 /* Somebody reads what was fetched quietly: the sandbox shall know. */
 void sfs_fetch_count(struct sfs_fetch *f);
 /* (read.c) Something has arrived, or never will: answers the reads that wait

@@ -152,6 +152,8 @@ static bool read_answer(struct sfs_call *c)
 		fuse_reply_iov(c->req, iov, nr);
 	else
 		fuse_reply_buf(c->req, NULL, 0);
+	if (!n) /* that was told */
+		sfs_fetches_expect(c->handle, UINT64_MAX);
 	sfs_call_free(c);
 	return true;
 }
@@ -268,6 +270,7 @@ void sfs_read(struct sfs_call *c)
 
 	c->gen = h->inode->file->gen;
 	c->doubt = c->files->gen;
+	sfs_fetches_expect(h, c->offset);
 	window_set(h, c);
 	err = fetch_gaps(c);
 	if (err < 0) {

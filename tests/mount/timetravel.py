@@ -803,14 +803,22 @@ def case_proc_is_walked_in_few_runs_and_true():
         def few(most, *args):
             for _ in range(4):  # on a busy machine a second goes by
                 runs = b.count(lambda: subprocess.run(
-                    ("ls", "-l") + args, stdout=subprocess.DEVNULL,
+                    args, stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL))
                 if runs <= most:
                     return
             raise AssertionError("%d runs for %r" % (runs, args))
-        few(6, proc + "sys/fs")
-        few(6, proc + "sys/kernel")
-        few(6, proc + "self/ns")
+        few(6, "ls", "-l", proc + "sys/fs")
+        few(6, "ls", "-l", proc + "sys/kernel")
+        few(6, "ls", "-l", proc + "self/ns")
+        few(5, "cat", proc + "uptime")
+        # its end goes with what it holds, which is never kept
+        fd = os.open(proc + "uptime", os.O_RDONLY)
+        first, runs = os.read(fd, 99), len(b.m.runs())
+        assert os.read(fd, 99) == b"" and len(b.m.runs()) == runs
+        assert os.read(fd, 99) == b"" and len(b.m.runs()) > runs
+        wait_for(lambda: os.pread(fd, 99, 0) != first)
+        os.close(fd)
         assert os.readlink(proc + "self/ns/pid").startswith("pid:[")
         # what a command did is seen at once, and in a second what was not told
         pid = b.run("sleep 1000 >/dev/null 2>&1 & echo $!").decode().strip()

@@ -182,6 +182,23 @@ void exchange_jobs_told(struct sbx_exchange *x)
 
 /* ---- running ---- */
 
+/* The service does not take such a text: it has not run, and says so as a shell
+ * would. */
+static bool job_refused(struct exchange_job *j)
+{
+	const struct sbx_error *e = &j->run.error;
+	int len;
+
+	if (j->run.maybe_done || (e->err != -E2BIG && e->err != -EILSEQ))
+		return false;
+	len = asprintf(&j->run.err, "sbxfs: cannot run it: %s\n", e->text);
+	if (len < 0)
+		j->run.err = NULL;
+	j->run.err_len = len < 0 ? 0 : (size_t)len;
+	j->run.exit_code = 126;
+	return true;
+}
+
 static void on_run_done(struct sbx_run *run)
 {
 	struct exchange_job *j = run->arg;
@@ -192,7 +209,7 @@ static void on_run_done(struct sbx_run *run)
 	j->took = uv_now(x->loop) - j->began;
 	/* what it did is heard of before its end is */
 	x->more = true;
-	if (!x->closing && run->error.err) {
+	if (!x->closing && run->error.err && !job_refused(j)) {
 		sbx_log(SBX_LOG_WARNING, "exchange", "%s: a command: %s", x->id,
 			run->error.text);
 		job_lost(j);

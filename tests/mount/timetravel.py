@@ -506,6 +506,15 @@ def case_what_is_not_run_says_why():
             fails(errno.E2BIG, b.run, text)
             assert "100000 bytes" in b.status("last_error"), len(text)
             b.m.run("vm", "true")
+        # too long as JSON alone, which the service finds out
+        for text, why in ((b":\n" * 40000 + b":", b"too long"),
+                          (b"echo \xff", b"not UTF-8")):
+            fd = os.open(b.top + "/exec", os.O_RDWR)
+            os.write(fd, text)
+            out = os.read(fd, 1000)
+            os.close(fd)
+            assert out.startswith(b"sbxfs: cannot run it") and why in out, out
+            assert text_of(b.top + "/jobs/last/exit_code") == "126\n"
         b.m.fault("half", 9)  # what it answers is lost
         fails(errno.EIO, b.run, "true")
         assert "is not known" in b.status("last_error")

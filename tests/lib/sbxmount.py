@@ -28,6 +28,7 @@ SERVICE = os.environ.get("SBXFS_SERVICE", "xgen")
 # there a command is a run of its own: its input is whole before it begins, its
 # output comes at its end, nothing reaches it, and files wait for it
 RUNS = SERVICE == "timetravel"
+COMMAND_MAX = 100000 if RUNS else 1 << 20  # bytes that can be written to exec
 KEYS = {"xgen": "XGEN_API_KEY", "opensandbox": "OPEN_SANDBOX_API_KEY",
         "computesdk": "COMPUTESDK_API_KEY",
         "timetravel": "TIMETRAVEL_API_KEY", "vtrix": "VTRIX_API_KEY"}

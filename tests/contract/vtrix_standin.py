@@ -8,11 +8,16 @@ import base64
 import datetime
 import json
 import os
+import sys
+from unittest import mock
 
 import aiohttp
 
 import standin_lib
-from standin_lib import BOUND, run
+from standin_lib import BOUND, SERVICES, run
+
+sys.path.insert(0, SERVICES)
+from vtrix_executor import Command
 
 HEAD = {"Authorization": "Bearer right-token", "X-Project-ID": "proj"}
 
@@ -316,6 +321,35 @@ async def case_recreated():
         _, error, _ = await r.call("exec_logs", cmd_id=old["cmd_id"])
         assert error
         assert not os.path.exists("/proc/%d" % old["pid"])
+
+
+async def case_ended_commands_are_let_be():
+    """Their numbers are others' by then."""
+    class Pod:
+        def enter(self, cwd):
+            return []
+
+        def env(self):
+            return {}
+
+    killed = []
+    with mock.patch("os.killpg", lambda *number: killed.append(number)):
+        command = Command("c", [])
+        await command.start({"command": "exit 3"}, Pod())
+        await asyncio.wait_for(command.task, BOUND)
+        assert command.exit_code == 3
+        await command.end()
+    assert not killed
+
+
+async def case_commands_are_forgotten():
+    async with Standin() as s:
+        r = await s.connect(await s.create())
+        first, _, _ = await r.call("exec", command="echo first")
+        for _ in range(200):
+            await r.call("exec", command="echo more")
+        _, error, _ = await r.call("exec_logs", cmd_id=first["cmd_id"])
+        assert error
 
 
 async def case_stopped():

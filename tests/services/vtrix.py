@@ -69,6 +69,7 @@ from vtrix_pod import Pod
 
 TOKEN = os.environ.get("STANDIN_KEY", "right-token")
 DAY = 86400
+KEPT = 100  # commands that have ended, of each sandbox
 
 
 class Refusal(Exception):
@@ -99,6 +100,10 @@ class Box:
         self.commands, self.connections = {}, set()
 
     def new_command(self, traits):
+        """Those that ended long ago are forgotten, with what they printed."""
+        ended = [c for c in self.commands.values() if c.exit_code is not None]
+        for c in ended[:-KEPT]:
+            del self.commands[c.cmd_id]
         command = Command("c-" + uuid.uuid4().hex[:8], list(traits))
         self.commands[command.cmd_id] = command
         return command

@@ -158,7 +158,11 @@ class Command:
                 "exit_code": self.exit_code, "started_at": self.started}
 
     def kill(self, number):
+        """While it is there: afterwards its number is soon another's, of some
+        other test or of what that has started."""
         try:
+            if self.proc.returncode is not None:
+                raise ProcessLookupError
             os.killpg(self.proc.pid, number)
         except ProcessLookupError:
             raise Fault(FAILED, "no such process")

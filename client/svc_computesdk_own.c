@@ -42,6 +42,14 @@ static const json_t *member_at(const json_t *obj, const char *path)
 	return obj;
 }
 
+static bool is_whole(const json_t *v)
+{
+	double d = json_real_value(v);
+
+	return json_is_real(v) && d > -1e15 && d < 1e15 &&
+	       d == (double)(int64_t)d;
+}
+
 /* As it is read: text with a line end, a number, or indented JSON. */
 static char *value_text(const json_t *v)
 {
@@ -51,7 +59,10 @@ static char *value_text(const json_t *v)
 
 	if (!v || json_is_null(v))
 		return strdup("");
-	if (json_is_string(v))
+	/* numbers may come as 8080.0 */
+	if (is_whole(v))
+		n = asprintf(&text, "%.0f\n", json_real_value(v));
+	else if (json_is_string(v))
 		n = asprintf(
 			&text, "%s%s", json_string_value(v),
 			json_string_length(v) &&
@@ -175,6 +186,9 @@ static void on_read(struct sbx_work *w, const struct sbx_answer *answer)
 			w, value_text(member_at(answer->json, o->row->member)));
 }
 
+static const struct csdk_row variable[] = {
+	{"env/+/+", "GET", "/env", "file=%s"}, {NULL}};
+
 /* One variable of an env file. */
 static void on_variable(struct sbx_work *w, const struct sbx_answer *answer)
 {
@@ -257,8 +271,6 @@ void csdk_own_read_start(struct sbx_work *w)
 						    "GET", "/snapshots",
 						    .is_gateways = true},
 						   {NULL}};
-	static const struct csdk_row variable[] = {
-		{"env/+/+", "GET", "/env", "file=%s"}, {NULL}};
 	struct csdk_names names;
 
 	if (!strncmp(w->call->path, "url/", 4))
@@ -351,9 +363,56 @@ void csdk_own_make_start(struct sbx_work *w)
 	own_start(w, csdk_makes, on_done);
 }
 
+/* Is it still there, which was not removed? */
+static void on_key_left(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const struct own_state *o = w->state;
+	SBX_FREE char *key = strndup(o->names.text[1], o->names.len[1]);
+	struct sbx_error e = answer->error;
+
+	if (!e.err && key &&
+	    json_object_get(member_at(answer->json, "variables"), key))
+		sbx_error_set(&e, -EIO,
+			      "%.80s was not removed: a proxy on the way may "
+			      "have dropped what was asked; the file itself "
+			      "is in workspace/",
+			      key);
+	else if (!e.err)
+		sbx_error_set(&e, -ENOENT, "there is no such variable");
+	sbx_work_done(w, &e);
+}
+
+/* It says which were removed, since some proxies drop the body of a DELETE. */
+static void on_key_removed(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct own_state *o = w->state;
+	const json_t *keys = member_at(answer->json, "keys");
+	SBX_FREE char *key = strndup(o->names.text[1], o->names.len[1]);
+	const char *one;
+	size_t i;
+
+	for (i = 0; key && i < json_array_size(keys); i++) {
+		one = json_string_value(json_array_get(keys, i));
+		if (one && !strcmp(one, key))
+			break;
+	}
+	if (answer->error.err || i < json_array_size(keys) ||
+	    !json_is_array(keys)) {
+		sbx_work_done(w, &answer->error);
+		return;
+	}
+	o->row = variable;
+	o->fn = on_key_left;
+	own_ask(w);
+}
+
 void csdk_own_remove_start(struct sbx_work *w)
 {
-	own_start(w, csdk_removes, on_done);
+	struct csdk_names names;
+
+	own_start(w, csdk_removes,
+		  csdk_row_of(variable, w->call->path, &names) ? on_key_removed
+							       : on_done);
 }
 
 /* ---- listing ---- */

@@ -104,8 +104,8 @@ static void on_sent(void *arg, const struct sbx_answer *answer)
 	const json_t *code = json_object_get(data, "exit_code");
 
 	/* it may be there or not: nothing can go on behind it */
-	if (answer->error.err || !json_is_integer(code) ||
-	    json_integer_value(code))
+	if (answer->error.err || !json_is_number(code) ||
+	    json_number_value(code) != 0)
 		sbx_rest_stream_fail(&s->base, -EIO, SBX_RETRY_CONNECTION,
 				     "what is meant for the command could not "
 				     "be brought to it");

@@ -727,6 +727,35 @@ def case_the_url_of_a_port():
         bad(d.ask('own read', made(d)['id'], 'url/3000'), EOPNOTSUPP, 'name')
 
 
+def case_a_variable_that_was_not_removed():
+    """a proxy drops the bodies of such requests"""
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        good(d.ask('own make', box, 'env/.env'))
+        good(d.ask('own write', box, 'env/.env/KEY', 'x'))
+        s.ask('/_standin/traits', '["delete-loses-body"]')
+        bad(d.ask('own remove', box, 'env/.env/KEY'), EIO, 'not removed')
+        bad(d.ask('own remove', box, 'env/.env/NONE'), ENOENT)
+        s.ask('/_standin/traits', '[]')
+        good(d.ask('own remove', box, 'env/.env/KEY'))
+        assert good(d.ask('own list', box, 'env/.env'))['names'] == []
+
+
+def case_numbers_that_are_written_as_others():
+    with Standin('floats', 'no-pty') as s, Drive(s) as d:
+        box = made(d)['id']
+        r = good(d.ask('exec', box, 'echo hi; exit 3'))
+        assert (r['out'], r['exit']) == ('hi\n', 3), r
+        ident = good(d.ask('own write', box, 'term/new', '{"pty":false}'))[
+            'data'].strip()
+        good(d.ask('own write', box, 'term/%s/exec' % ident, 'exit 4'))
+        ran, = good(d.ask('own list', box, 'term/%s/commands' % ident))[
+            'names']
+        r = good(d.ask('own read', box, 'term/%s/commands/%s/exit_code' % (
+            ident, ran)))
+        assert r['data'] == '4\n', r
+
+
 def case_not_a_gateway():
     for kind in ('html', 'huge', 'redirect', 'garbage', 'deep', 'list',
                  'empty'):

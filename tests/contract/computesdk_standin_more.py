@@ -63,7 +63,8 @@ async def case_old_watchers():
         await w.subscribe(made['channel'])
         t = await d.pty(shell='/usr/bin/cat')
         await d.ok('POST', '/terminals/%s/execute' % t, {
-            'command': 'mkdir d; true > d/x; true > a.login.txt; '
+            'command': 'cd ' + top + '; mkdir d; true > d/x; '
+            'true > a.login.txt; '
             'chmod 700 d; true > h; true > he; mv d k; true > i'})
         got = []
         while len(got) < 4:

@@ -28,7 +28,7 @@ void batch_begin(struct helper *h, const struct handover *how, size_t hello)
 	uint32_t wait = how->wait_ms;
 
 	b->on = how->batch;
-	b->eof = b->ended = b->timed = false;
+	b->eof = b->ended = b->timed = b->synced = false;
 	b->given = 0;
 	b->hello = hello + SBX_FRAME_HEADER;
 	b->max = how->max_bytes;
@@ -104,7 +104,14 @@ void batch_check(struct helper *h)
 			peer_detach(h);
 		return;
 	}
-	if (p->out_off < p->out_len)
+	/* what happened before it is told by its answer, also by one to
+	 * nothing: events are held back for a moment (watch.c) */
+	if (!p->batch.synced) {
+		p->batch.synced = true;
+		watch_sync(h);
+		peer_pump(h);
+	}
+	if (!p->attached || p->out_off < p->out_len)
 		return; /* more room comes first */
 	if (!p->batch.ended && batch_is_over(h)) {
 		batch_end(h);

@@ -47,6 +47,7 @@ struct batch {
 	bool ended; /* its last word is queued */
 	size_t given, hello, max;
 	bool timed;	    /* the time to wait for answers is over */
+	bool synced;	    /* what happened before it has been told */
 	int64_t park_until; /* loop_clock_ms */
 	struct loop_timer timer;
 };

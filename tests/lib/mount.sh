@@ -44,9 +44,12 @@ mount_one() {
 		mount_local "$@"
 		return
 	fi
+	records=
+	# copies after each of some thousand runs would take their time
+	[ "$SBXFS_SERVICE" != timetravel ] || records=--records
 	STANDIN_KEY=test-key /usr/bin/python3 \
 		"$(dirname "$0")/../services/$SBXFS_SERVICE.py" --stay \
-		--dir "$T/sandboxes" ${STANDIN_TRAITS:-} \
+		--dir "$T/sandboxes" $records ${STANDIN_TRAITS:-} \
 		>"$T/ready" 2>"$T/standin.log" &
 	standin=$!
 	wait_for 60 is_ready_or_dead

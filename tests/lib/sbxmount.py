@@ -4,8 +4,8 @@ Mount() starts the bundled agent by itself (so that its faults and journal can
 be reached, and so that it can be killed) and mounts it through the ordinary
 xgen source.  close() takes everything down and complains about what is left.
 With SBXFS_SERVICE=opensandbox, computesdk, timetravel or vtrix it is that
-service's stand-in instead, which knows the fault "cut" alone, and "delay" if
-it is not timetravel's.
+service's stand-in instead, which knows the faults "cut" and "delay" alone, and
+timetravel's "blackhole", too.
 """
 import errno
 import json
@@ -192,7 +192,7 @@ class Mount:
                 journal, self.noted = journal[self.noted:], len(journal)
             return "type stdin %d\n" % sum(map(self.asks, journal))
         delay = re.fullmatch(r"fault delay (\d+)", line)
-        if delay and self.service == "vtrix":
+        if delay and runs:
             return self.standin("_test/delay", b'{"ms": %d}' % int(delay[1]))
         if delay and self.service == "opensandbox":
             return self.standin("_standin/fault",
@@ -200,6 +200,9 @@ class Mount:
         if delay and self.service == "computesdk":
             return self.standin("_standin/daemon", json.dumps(
                 {"do": "delay", "ms": int(delay[1])}).encode())
+        if line.startswith("fault blackhole ") and RUNS:
+            return self.standin("_test/blackhole", json.dumps(
+                {"on": line.endswith(" on")}).encode())
         if line != "fault cut":
             raise unittest.SkipTest("the stand-in has no such fault: " + line)
         if runs:
@@ -256,7 +259,7 @@ class Mount:
             q = p
             while q in parent and q != self.agent.pid:
                 q = parent[q]
-            if q != self.agent.pid and not self.is_of_a_vm(p):
+            if q != self.agent.pid:
                 continue
             try:
                 with open("/proc/%d/cmdline" % p) as f:
@@ -264,14 +267,6 @@ class Mount:
             except OSError:
                 continue
         return out
-
-    def is_of_a_vm(self, pid):
-        """On timetravel what a command leaves behind has no parent there."""
-        try:
-            with open("/proc/%d/environ" % pid, "rb") as f:
-                return b"STANDIN_VM=" + self.dir.encode() + b"/" in f.read()
-        except OSError:
-            return False
 
     def helpers(self):
         """Process ids of the helpers, to stop them and let them go on."""

@@ -4,8 +4,8 @@
 usage: timetravel.py [--dir DIR] [--port N] [--agent] [--slow MS] [--stay]
                      [--records]
 
-Each VM is a folder; commands run for real, under bubblewrap where that is
-there, with the folder's workspace as /workspace and a /tmp and home of its own.
+Each VM is a folder and a pod, which commands enter, as with docker exec: they run
+for real, with the folder's workspace as /workspace.
 A snapshot is a copy of the workspace; with --records, of a run, a record only,
 which takes as little time as with Btrfs and cannot be restored.  Prints "ready PORT".  Ends, with all
 that its commands left behind, at the end of its stdin, unless it is to stay.  The
@@ -21,6 +21,8 @@ What tests ask of it, without a key:
         refuse                    500 without having done it
         create-error              the VM is made with status error
     POST /_test/cut               the runs under way lose their connections
+    POST /_test/delay {"ms": N}   each request is heard so much later
+    POST /_test/blackhole {"on": B}   none is heard, nor answered, meanwhile
     POST /_test/restart           the service forgets its VMs' sandboxes
     POST /_test/folder {"vm": V}  -> {"workspace": path}
 """
@@ -35,6 +37,8 @@ import tempfile
 import time
 
 from aiohttp import web
+
+from pod import Pod
 
 KEY = os.environ.get("STANDIN_KEY", "ws_" + "0123456789abcdef" * 3)
 BODY_MAX = 102400
@@ -64,10 +68,10 @@ class VM:
         self.status = "running"
         self.base_vm = "virtualbox" if agent else "docker"
         self.alive = True
-        for d in ("workspace", "tmp", "home", "snapshots"):
-            os.makedirs(os.path.join(self.dir, d))
-        os.chmod(self.path("tmp"), 0o1777)
+        os.makedirs(self.path("snapshots"))
         self.lock = asyncio.Lock() if agent else None
+        self.pod = Pod(self.dir)
+        self.pod.start()
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
@@ -80,53 +84,16 @@ class VM:
                 "updated_at": self.created}
 
     def argv(self, command):
-        if not shutil.which("bwrap"):
-            return ["/bin/sh", "-c", command]
-        args = ["bwrap", "--ro-bind", "/usr", "/usr", "--proc", "/proc",
-                "--dev", "/dev", "--tmpfs", "/run",
-                "--bind", self.path("workspace"), "/workspace",
-                "--bind", self.path("tmp"), "/tmp",
-                "--bind", self.path("tmp"), "/var/tmp",
-                "--bind", self.path("home"), "/root"]
-        for d in ("bin", "sbin", "lib", "lib64"):
-            if os.path.islink("/" + d):
-                args += ["--symlink", os.readlink("/" + d), "/" + d]
-            elif os.path.isdir("/" + d):
-                args += ["--ro-bind", "/" + d, "/" + d]
-        args += ["--ro-bind", "/etc", "/etc", "--chdir", "/workspace"]
-        return args + ["--", "/bin/sh", "-c", command]
+        return [*self.pod.enter(None), "/bin/sh", "-c", command]
 
-    def env(self):
+    @staticmethod
+    def env():
         return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
                         "/sbin:/bin",
-                "HOME": "/root" if shutil.which("bwrap") else
-                self.path("home"),
-                "STANDIN_VM": self.dir}
-
-    def processes(self):
-        mark = b"STANDIN_VM=" + self.dir.encode() + b"\0"
-        found = []
-        for p in os.listdir("/proc"):
-            if p.isdigit():
-                try:
-                    with open("/proc/%s/environ" % p, "rb") as f:
-                        if mark in f.read() + b"\0":
-                            found.append(int(p))
-                except OSError:
-                    pass
-        return found
+                "HOME": "/root"}
 
     def end(self):
-        for _ in range(100):
-            pids = self.processes()
-            for p in pids:
-                try:
-                    os.kill(p, signal.SIGKILL)
-                except OSError:
-                    pass
-            if not pids:
-                break
-            time.sleep(0.01)
+        self.pod.end()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -138,6 +105,10 @@ class Service:
         self.number = self.snapshot_number = 0
         self.journal, self.faults, self.running = [], [], set()
         self.bucket = {}  # key: folder
+        self.tasks = set()
+        self.delay_s = args.slow / 1000
+        self.heard = asyncio.Event()
+        self.heard.set()
 
     # ---- snapshots ----
 
@@ -215,7 +186,7 @@ class Service:
     async def execute(self, vm, command, timeout):
         out, err = [], []
         proc = await asyncio.create_subprocess_exec(
-            *vm.argv(command), cwd=vm.path("workspace"), env=vm.env(),
+            *vm.argv(command), env=vm.env(),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, start_new_session=True)
         tasks = [asyncio.ensure_future(self.collect(proc.stdout, out)),
@@ -242,6 +213,7 @@ class Service:
     async def middleware(self, request, handler):
         if request.path.startswith("/_test/"):
             return await handler(request)
+        await self.heard.wait()
         entry = {"method": request.method, "path": request.path,
                  "at": time.time()}
         self.journal.append(entry)
@@ -251,11 +223,15 @@ class Service:
             return web.Response()
         if fault == "refuse":
             return error(500, "connect ECONNREFUSED")
-        if self.args.slow:
-            await asyncio.sleep(self.args.slow / 1000)
+        await asyncio.sleep(self.delay_s)
         request["fault"] = fault
         request["entry"] = entry
-        answer = await self.answer(request, handler)
+        # who breaks the connection does not end what was asked
+        task = asyncio.ensure_future(self.answer(request, handler))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        answer = await asyncio.shield(task)
+        await self.heard.wait()
         entry["status"] = answer.status
         if fault == "lost-after":
             request.transport.abort()
@@ -478,6 +454,17 @@ class Service:
             transport.abort()
         return web.json_response({})
 
+    async def test_delay(self, request):
+        self.delay_s = (await request.json())["ms"] / 1000
+        return web.json_response({})
+
+    async def test_blackhole(self, request):
+        if (await request.json())["on"]:
+            self.heard.clear()
+        else:
+            self.heard.set()
+        return web.json_response({})
+
     async def test_restart(self, request):
         for vm in self.vms.values():
             vm.alive = False
@@ -508,13 +495,17 @@ class Service:
         r.add_get("/_test/journal", self.test_journal)
         r.add_post("/_test/fault", self.test_fault)
         r.add_post("/_test/cut", self.test_cut)
+        r.add_post("/_test/delay", self.test_delay)
+        r.add_post("/_test/blackhole", self.test_blackhole)
         r.add_post("/_test/restart", self.test_restart)
         r.add_post("/_test/folder", self.test_folder)
         return app
 
-    def end(self):
+    async def end(self):
         for vm in self.vms.values():
             vm.end()
+        if self.tasks:  # whose commands have ended
+            await asyncio.wait(self.tasks, timeout=5)
         if not self.args.dir:
             shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -537,8 +528,8 @@ async def serve(args):
     await ended.wait()
     if not args.stay:
         loop.remove_reader(sys.stdin)
-    await asyncio.wait_for(runner.cleanup(), 5)
-    service.end()
+    await asyncio.wait([asyncio.ensure_future(runner.cleanup())], timeout=5)
+    await service.end()
 
 
 def main():

@@ -65,7 +65,7 @@ import uuid
 from aiohttp import web
 
 from vtrix_executor import Command, Connection, now, stamp
-from vtrix_pod import Pod
+from pod import Pod
 
 TOKEN = os.environ.get("STANDIN_KEY", "right-token")
 DAY = 86400

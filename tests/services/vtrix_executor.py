@@ -1,6 +1,6 @@
 """What the stand-in for Vtrix has in each sandbox: JSON-RPC on a WebSocket.
 
-Commands run for real, in the sandbox's pod (vtrix_pod.py).  Each call is a task of its
+Commands run for real, in the sandbox's pod (pod.py).  Each call is a task of its
 own, so that messages of different calls interleave.
 """
 import asyncio

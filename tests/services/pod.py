@@ -1,8 +1,9 @@
-"""The pod of one sandbox of Vtrix's stand-in: a folder, seen in bubblewrap.
+"""A sandbox of a stand-in, which lives in bubblewrap, with files in a folder.
 
 In it /workspace, /tmp, /var/tmp and /root are the folder's; the rest is this
 machine's system, which cannot be written.  Its first process does nothing;
-commands enter what it lives in, and end with it.  Part of vtrix.py.
+commands enter what it lives in, and end with it.  Part of vtrix.py and of
+timetravel.py.
 """
 import fcntl
 import json

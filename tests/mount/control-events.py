@@ -5,7 +5,7 @@ import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import base64, errno, json, select, shutil, signal, socket, subprocess, time
 import unittest
-from sbxmount import CUT_EVERY, SERVICE, Mount, SandboxTest
+from sbxmount import CUT_EVERY, RUNS, SERVICE, Mount, SandboxTest
 
 
 class Reader:
@@ -164,6 +164,8 @@ class Events(SandboxTest):
         self.assertEqual(got[0]["command"], "exit 3\n")
         self.assertEqual(got[1]["exit_code"], 3)
         self.assertEqual(got[0]["job"], got[1]["job"])
+        if RUNS:  # there are no terminals
+            return
         os.mkdir(self.path("terminals", "x"))
         r.until(type="terminal", terminal="x", state="started")
         with open(self.path("terminals", "x", "data"), "w") as f:
@@ -171,6 +173,7 @@ class Events(SandboxTest):
         r.until(type="terminal", terminal="x", state="ended", exit_code=4)
         os.rmdir(self.path("terminals", "x"))
 
+    @unittest.skipIf(RUNS, "nothing ends a command that runs there")
     def test_the_end_of_what_is_removed(self):
         r = self.reader()
         with open(self.path("jobs", "new"), "r+b", buffering=0) as f:
@@ -273,7 +276,8 @@ class Events(SandboxTest):
             self.m.signal_all(self.m.helpers(), signal.SIGKILL)
         else:
             self.m.control("fault cut")
-        if SERVICE != "vtrix":  # what fails once is made anew, untold
+        # what fails once is made anew, untold
+        if SERVICE not in ("timetravel", "vtrix"):
             r.until(type="connection", state="lost")
             r.until(type="connection", state="up")
         self.m.run("c", ": >new")

@@ -8,7 +8,7 @@ from sbxmount import BUILD, SERVICE, Mount, SandboxTest, wait_for
 
 # verbs of status that a service carries out
 VERBS = {"opensandbox": ("pause", "resume"),
-         "vtrix": ("stop", "start", "restart")}
+         "timetravel": ("wipe",), "vtrix": ("stop", "start", "restart")}
 
 
 NAME = "n" * 3000

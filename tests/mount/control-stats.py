@@ -4,7 +4,7 @@ counters move by what was done."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import ctypes, re, unittest
-from sbxmount import Mount
+from sbxmount import RUNS, Mount
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"')
@@ -130,6 +130,7 @@ class Stats(unittest.TestCase):
             with self.assertRaises((AssertionError, KeyError), msg=bad):
                 parse("".join(lines[:i] + [bad] + lines[i + 1:]) + tail)
 
+    @unittest.skipIf(RUNS, "a VM's name has nothing to be escaped")
     def test_names_of_sandboxes_are_escaped(self):
         name = 'a"b\\c{d},e=f'
         self.m.create(name)
@@ -145,20 +146,25 @@ class Stats(unittest.TestCase):
         os.listdir(self.work + "/e")
         of = self.moved(lambda: [os.path.exists(self.work + "/e/no%d" % i)
                                  for i in range(5)])
-        self.assertEqual(self.cache(of, "entries"), (5, 0))
+        if not RUNS:  # what is known for a second, which may be over
+            self.assertEqual(self.cache(of, "entries"), (5, 0))
+            self.assertEqual(of("requests_total", sandbox="t", op="lookup"), 0)
         self.assertGreaterEqual(of("operations_total", op="lookup"), 5)
-        self.assertEqual(of("requests_total", sandbox="t", op="lookup"), 0)
         os.stat(self.work + "/e2")
         of = self.moved(lambda: os.path.exists(self.work + "/e2/no"))
         self.assertEqual(self.cache(of, "entries"), (0, 1))
 
     def test_listings(self):
-        self.m.run("t", "mkdir l; touch l/a l/b")
+        # as above
+        self.m.run("t", "mkdir l; cd l; seq -f a-rather-long-name-%g 8000 | "
+                   "xargs touch")
         os.stat(self.work + "/l")
         of = self.moved(lambda: os.listdir(self.work + "/l"))
         self.assertEqual(self.cache(of, "listings"), (0, 1))
         self.assertGreaterEqual(of("operations_total", op="readdir"), 1)
         self.assertEqual(of("operations_total", op="opendir"), 1)
+        if RUNS:  # known for a second, which may be over
+            return
         # changed here: the kernel asks again, and it is known
         open(self.work + "/l/c", "w").close()
         of = self.moved(lambda: os.listdir(self.work + "/l"))
@@ -219,13 +225,16 @@ class Stats(unittest.TestCase):
     def test_every_request_is_counted(self):
         def ask():
             os.close(os.open(self.m.path("t", "events"), os.O_RDONLY))
+            if RUNS:  # where there are none
+                return
             terminal = self.m.path("t", "terminals", "x")
             os.mkdir(terminal)
             os.rmdir(terminal)
         of = self.moved(ask)
         self.assertGreaterEqual(
             of("requests_total", sandbox="t", op="report"), 1)
-        self.assertEqual(of("requests_total", sandbox="t", op="hangup"), 1)
+        self.assertEqual(of("requests_total", sandbox="t", op="hangup"),
+                         not RUNS)
 
     def test_what_is_told_does_not_grow_with_sandboxes(self):
         """but for the few lines of each that is in use"""

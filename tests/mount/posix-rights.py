@@ -4,7 +4,7 @@ access, truncating and setting times, over every type of file, for every
 caller.  With ALL=1, more modes and types."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, struct, threading
+import errno, signal, struct, threading
 from posixdiff import A, A_IN_B, B, ROOT, UTIME_NOW, UTIME_OMIT, User, main
 
 ALL = bool(os.environ.get("ALL"))
@@ -362,10 +362,8 @@ def shut_out(d):
 def another_helper(d):
     """whom it acts as is told to every new one"""
     def kill():
-        try:
-            d.m.run("t", "kill -9 $PPID")
-        except OSError:
-            pass
+        d.m.signal_all(d.m.helpers(), signal.SIGKILL)
+
     with d.group("another helper"):
         d.do("mkdir", "d", 0o777)
         for n, who in enumerate((A, A, A_IN_B, B, None, None, A)):

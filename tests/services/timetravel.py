@@ -70,7 +70,7 @@ class VM:
         self.alive = True
         os.makedirs(self.path("snapshots"))
         self.lock = asyncio.Lock() if agent else None
-        self.pod = Pod(self.dir)
+        self.pod = Pod(self.dir, {})
         self.pod.start()
 
     def path(self, *parts):

@@ -6,7 +6,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import ctypes, errno, fcntl, mmap, resource, signal, subprocess, tempfile
 import threading, time, unittest
 from sbxactors import Here, Inside
-from sbxmount import SERVICE, FolderTest
+from sbxmount import RUNS, SERVICE, FolderTest
 
 KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32
 libc = ctypes.CDLL(None, use_errno=True)
@@ -411,9 +411,16 @@ class Errors(ContentTest):
     def setUp(self):
         super().setUp()
         # of the helper, which writes for us
-        self.m.run("t", "prlimit --pid $PPID --fsize=100000:")
-        self.addCleanup(self.m.run, "t",
-                        "prlimit --pid $PPID --fsize=unlimited:")
+        self.limit("100000")
+        self.addCleanup(self.limit, "unlimited")
+
+    def limit(self, size):
+        if not RUNS:
+            self.m.run("t", "prlimit --pid $PPID --fsize=%s:" % size)
+            return
+        for pid in self.m.helpers():  # whose child no command is there
+            subprocess.run(["prlimit", "--pid", str(pid),
+                            "--fsize=%s:" % size], check=True)
 
     def test_at_fsync(self):
         a, b = self.fd("a"), self.fd("b")

@@ -265,7 +265,8 @@ static void ws_on_peer_close(struct sbx_ws *ws, const unsigned char *data,
 {
 	size_t i, n;
 
-	if (len < 2)
+	/* nothing counts behind the first */
+	if (len < 2 || ws->end.code != 1006)
 		return;
 	ws->end.code = data[0] << 8 | data[1];
 	n = len - 2;

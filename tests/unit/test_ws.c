@@ -528,6 +528,22 @@ static void ws_close_code_and_reason_are_told(void **state)
 	assert_int_equal(got.end.error.retry, SBX_RETRY_CONNECTION);
 }
 
+static void peer_goes_twice(struct tcp_conn *c)
+{
+	static const char both[] = "\x88\x02\x0f\xa1\x88\x02\x03\xe8";
+
+	tcp_peer_say(c, both, sizeof(both) - 1);
+}
+
+static void ws_first_close_counts(void **state)
+{
+	setup(peer_input);
+	on_peer_open = peer_goes_twice;
+	open_with((struct sbx_ws_conf){0});
+	run();
+	assert_int_equal(got.end.code, 4001);
+}
+
 static void ws_break_is_1006(void **state)
 {
 	setup(peer_input);
@@ -690,6 +706,7 @@ int main(void)
 		cmocka_unit_test(
 			ws_pause_stops_it_at_once_and_is_not_idle_work),
 		cmocka_unit_test(ws_close_code_and_reason_are_told),
+		cmocka_unit_test(ws_first_close_counts),
 		cmocka_unit_test(ws_break_is_1006),
 		cmocka_unit_test(ws_handshake_status_is_told),
 		cmocka_unit_test(ws_garbage_at_the_handshake),

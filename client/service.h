@@ -183,7 +183,8 @@ struct sbx_run {
 				ends at once */
 	unsigned int timeout_ms; /* 0: as long as the service allows */
 	bool ours;  /* not the user's: marked so (SBX_RUN_MARK), where the
-		       service keeps a list of commands */
+		       service keeps a list of commands; run twice, it does
+		       no harm */
 	bool parks; /* may wait for something else, and hinders no others */
 	void (*done)(struct sbx_run *run);
 	void *arg;

@@ -115,6 +115,7 @@ static void run_start(void *arg)
 						   .path = "/vms/%s/run",
 						   .id = r->id,
 						   .body = body,
+						   .harmless = r->run->ours,
 						   .deadline = uv_now(x->loop) +
 							       ms + ANSWER_MS},
 			on_answer, r);

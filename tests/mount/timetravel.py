@@ -756,6 +756,28 @@ def case_faults_lose_and_double_nothing():
         assert len(os.listdir(b.there)) == 15
 
 
+def case_exchanges_share_a_connection():
+    """Who is far away has more of connecting than of the exchange itself.
+    Commands of the user do not: what fails on a connection that was kept is
+    sent again by libcurl, and a command must not run twice."""
+    with Box() as b:
+        b.run("true")
+        before = {e["port"] for e in b.m.requests()}
+        at = len(b.m.requests())
+        for i in range(20):
+            os.mkdir(b.here("d%d" % i))
+        for _ in range(3):
+            b.run("true")
+        runs = [e for e in b.m.requests()[at:] if "command" in e]
+        ours = [e["port"] for e in runs
+                if e["command"].startswith(": sbxfs;")]
+        users = [e["port"] for e in runs
+                 if not e["command"].startswith(": sbxfs;")]
+        assert len(ours) >= 20, runs
+        assert set(ours) <= before.union(users), runs
+        assert len(users) == len(set(users) - before) == 3, runs
+
+
 def case_a_killed_helper_comes_back():
     with Box() as b:
         put(b.here("f"), b"one")

@@ -215,7 +215,8 @@ class Service:
             return await handler(request)
         await self.heard.wait()
         entry = {"method": request.method, "path": request.path,
-                 "at": time.time()}
+                 "at": time.time(),
+                 "port": request.transport.get_extra_info("peername")[1]}
         self.journal.append(entry)
         fault = self.fault_for(request)
         if fault == "lost-before":

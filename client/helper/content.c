@@ -16,7 +16,6 @@
 #include "client/wire/proto.h"
 
 #define PART_BYTES (128 * 1024)
-#define TARGET_MAX 4096
 
 /* ---- one file ---- */
 
@@ -78,10 +77,11 @@ void content_put(struct sbx_buf *b, const char *name, uint64_t ino, size_t max)
 
 void content_put_target(struct sbx_buf *b, const char *name)
 {
-	char target[TARGET_MAX];
+	char target[SBX_TARGET_SMALL + 1];
 	ssize_t n = readlink(name, target, sizeof(target));
+	bool is_small = n > 0 && n <= SBX_TARGET_SMALL;
 
-	if (n > 0 || (n < 0 && errno == EACCES))
+	if (is_small || (n < 0 && errno == EACCES))
 		sbx_put_bin(b, target, n > 0 ? (size_t)n : 0);
 	else
 		sbx_put_nil(b);

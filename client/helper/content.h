@@ -23,7 +23,8 @@ ssize_t content_read(const char *name, size_t max, const uint8_t **ret_data,
 /* The same as a message's element: bin; or nil, also if it is not ino. */
 void content_put(struct sbx_buf *b, const char *name, uint64_t ino, size_t max);
 /* Where the symbolic link of this name in the current directory leads to, as a
- * message's element: bin, empty if that may not be known (EACCES); or nil. */
+ * message's element: bin, empty if that may not be known (EACCES); or nil, also
+ * if it is long (LOOKUP in proto.h). */
 void content_put_target(struct sbx_buf *b, const char *name);
 
 #endif

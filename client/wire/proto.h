@@ -131,6 +131,7 @@
 #define SBX_HELLO_GROUPS     64
 #define SBX_TREE_SMALL	     1024 /* bytes: see TREE */
 #define SBX_TREE_LARGE	     (128 * 1024)
+#define SBX_TARGET_SMALL     255 /* bytes: see LOOKUP */
 
 #define SBX_DIR_WORKSPACE 1
 #define SBX_DIR_ROOT	  2
@@ -170,8 +171,9 @@ enum sbx_wire_op {
 	/*
 	 * LOOKUP [at(3), content u32] -> attr, content|nil
 	 * A regular file of at most "content" bytes comes with its content,
-	 * as with CONTENT; a symbolic link, with its target, which is
-	 * empty if READLINK would fail with EACCES (proc).
+	 * as with CONTENT; a symbolic link, with its target if that has at
+	 * most SBX_TARGET_SMALL bytes.  An empty one: READLINK would fail with
+	 * EACCES (proc).
 	 */
 	SBX_OP_LOOKUP = 3,
 	/*
@@ -187,14 +189,13 @@ enum sbx_wire_op {
 	 * part: dir, complete bool,
 	 *       one array [[name, attr, number|0, content|nil] ...]
 	 * Breadth first.  Subdirectories get the numbers base, base + 1, ...
-	 * (as by DIR with watch).  Symbolic links come with their target, and
-	 * regular files of at most "content" bytes
-	 * with their content, as with CONTENT; of those above
-	 * SBX_TREE_SMALL at most SBX_TREE_LARGE bytes in all.  A directory may
-	 * be spread
-	 * over several parts, the last of which says complete; one without such
-	 * a part was not listed to its end (limits, rights).  dir must not be
-	 * among the numbers that may be given.
+	 * (as by DIR with watch).  Symbolic links come with their target, as
+	 * with LOOKUP, and regular files of at most "content" bytes with their
+	 * content, as with CONTENT; of those above SBX_TREE_SMALL at most
+	 * SBX_TREE_LARGE bytes in all.  A directory may be spread over several
+	 * parts, the last of which says complete; one without such a part was
+	 * not listed to its end (limits, rights).  dir must not be among the
+	 * numbers that may be given.
 	 */
 	SBX_OP_TREE = 5,
 	/*

@@ -179,3 +179,11 @@ class Inside(Actor):
             return  # the sandbox is gone
         self.thread.join(30)
         self.out.close()
+
+
+def actor_in(m, box, cwd="."):
+    """One in that sandbox of m's.  Where a command keeps all else waiting, one
+    in the folder behind it."""
+    if m.service == "timetravel":
+        return Here(os.path.join(m.sandbox_dir(os.path.basename(box)), cwd))
+    return Inside(box, cwd)

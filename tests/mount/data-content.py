@@ -5,7 +5,7 @@ import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import ctypes, errno, fcntl, mmap, resource, signal, subprocess, tempfile
 import threading, time, unittest
-from sbxactors import Here, Inside
+from sbxactors import Here, actor_in
 from sbxmount import RUNS, SERVICE, FolderTest
 
 KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32
@@ -46,8 +46,8 @@ class Flags(ContentTest):
                  "for i in range(%d):\n"
                  "  os.write(fds[1], b\"%%c%%04d%%s\\\\n\" %% (%d, i, b\"x\" * "
                  "(i * 7 %% 500)))\n''')")
-        actors = [Here(self.dir), Here(self.dir), Inside(self.box, self.name),
-                  Inside(self.box, self.name)]
+        actors = [Here(self.dir), Here(self.dir)]
+        actors += [actor_in(self.m, self.box, self.name) for _ in range(2)]
         for k, a in enumerate(actors):
             self.addCleanup(a.close)
             a.start("exec(%r)" % (write % (n, ord("a") + k)))
@@ -98,7 +98,7 @@ class Flags(ContentTest):
                 "os.O_EXCL))\n    won.append(i)\n"
                 "  except FileExistsError: pass\n")
         actors = [Here(self.dir) for _ in range(12)]
-        actors += [Inside(self.box, self.name) for _ in range(4)]
+        actors += [actor_in(self.m, self.box, self.name) for _ in range(4)]
         for a in actors:
             self.addCleanup(a.close)
         for a in actors:

@@ -5,7 +5,7 @@ index is shared memory) and git repositories."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import subprocess, threading, unittest
-from sbxactors import Here, Inside
+from sbxactors import Here, actor_in
 from sbxmount import Mount, RUNS
 
 # a lock is a run there, and a command that runs holds back everything else: so
@@ -40,8 +40,7 @@ class Sqlite(unittest.TestCase):
 
     def actors(self, here, inside):
         out = [Here(self.top) for _ in range(here)]
-        out += [Here(self.m.sandbox_dir("t")) if RUNS else Inside(self.box)
-                for _ in range(inside)]
+        out += [actor_in(self.m, self.box) for _ in range(inside)]
         for a in out:
             self.addCleanup(a.close)
             a(OPEN)

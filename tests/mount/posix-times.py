@@ -2,10 +2,11 @@
 """Times are those of a local disk: set to the nanosecond, left alone, changed
 by what changes them, and by reading as relatime has it.  Inode numbers stay,
 over renames and over a remount."""
-import os, stat, sys, time
+import os, stat, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from posixdiff import AT_SYMLINK_NOFOLLOW, A, B, ROOT, UTIME_NOW, UTIME_OMIT
 from posixdiff import main
+from sbxmount import wait_for
 
 NOW, OMIT = (0, UTIME_NOW), (0, UTIME_OMIT)
 OLD, LATER = (1000000000, 0), (1000000001, 999999999)
@@ -117,6 +118,13 @@ def touching(d, root):
         d.do("unlink", "a/none", times=True)
 
 
+def next_tick(was):
+    """a file system's clock goes on by milliseconds at a time"""
+    with tempfile.NamedTemporaryFile() as f:
+        wait_for(lambda: os.utime(f.name) or
+                 os.stat(f.name).st_mtime_ns > was)
+
+
 def reading(d):
     def inside(name):
         return int(d.m.run("t", "stat -c %%.9X %d/%s" % (d.nr, name))
@@ -146,6 +154,7 @@ def reading(d):
         d.m.run("t", "printf 0123456789 > %d/x" % d.nr)
         d.settle()
         read_twice("new")
+        next_tick(os.stat(ref + "/x").st_atime_ns)
         with open(os.path.join(ref, "x"), "ab") as f:
             f.write(b"more")
         d.m.run("t", "printf more >> %d/x" % d.nr)

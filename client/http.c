@@ -27,6 +27,7 @@ struct sbx_http {
 	uv_timer_t timer;
 	struct sbx_http_call *calls; /* all that are under way */
 	size_t nr_calls, nr_flows;
+	size_t nr_apart; /* with room beside that of all others */
 	CURL *idle[SBX_HTTP_MAX_IDLE];
 	size_t nr_idle;
 	size_t nr_handles; /* uv handles not yet closed */
@@ -44,7 +45,7 @@ struct sbx_http_call {
 	sbx_http_done_fn *done;
 	void (*on_piece)(void *arg, const char *data, size_t len);
 	void *arg;
-	bool paused;
+	bool paused, apart;
 	char *body;
 	size_t len, cap, max_body, header_bytes;
 	int64_t date_ms;
@@ -164,14 +165,24 @@ static int on_multi_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 	return 0;
 }
 
-/* What has no end has connections beside those that are shared. */
+/* What has no end, or takes long, has connections beside those that are
+ * shared. */
 static void http_set_room(struct sbx_http *h)
 {
-	long n = SBX_HTTP_MAX_CONNECTIONS + (long)h->nr_flows;
+	long n = SBX_HTTP_MAX_CONNECTIONS + (long)h->nr_apart;
 
 	curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, n);
 	/* all of them: fewer, and each one in excess is closed after use */
 	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, n);
+}
+
+/* Whether it has one of those; n: 1 when it comes, -1 when it goes. */
+static void call_count(const struct sbx_http_call *c, int n)
+{
+	c->http->nr_flows += (size_t)(c->on_piece ? n : 0);
+	c->http->nr_apart += (size_t)(c->apart ? n : 0);
+	if (c->apart)
+		http_set_room(c->http);
 }
 
 /* ---- one request ---- */
@@ -267,10 +278,7 @@ static void call_detach(struct sbx_http_call *c)
 		c->next->link = c->link;
 	h->nr_calls--;
 	curl_multi_remove_handle(h->multi, c->easy);
-	if (c->on_piece) {
-		h->nr_flows--;
-		http_set_room(h);
-	}
+	call_count(c, -1);
 	/* reset, so that no pointer into the call stays behind */
 	curl_easy_reset(c->easy);
 	if (!h->closing && h->nr_idle < SBX_HTTP_MAX_IDLE)
@@ -469,7 +477,7 @@ static int call_options(struct sbx_http_call *c,
 			 timeout < SBX_HTTP_CONNECT_MS ? timeout
 						       : SBX_HTTP_CONNECT_MS);
 	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, req->on_piece ? 0L : timeout);
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, req->on_piece ? 1L : 0L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, c->apart ? 1L : 0L);
 	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, req->once ? 1L : 0L);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "sbxfs/" SBX_VERSION);
@@ -514,16 +522,14 @@ struct sbx_http_call *sbx_http_submit(struct sbx_http *h,
 	c->arg = arg;
 	c->max_body = req->max_body ? req->max_body : SBX_HTTP_MAX_BODY;
 	call_set_host(c, req->url);
-	if (c->on_piece) {
-		h->nr_flows++;
-		http_set_room(h);
-	}
+	c->apart = req->on_piece || req->lasts;
+	call_count(c, 1);
 	c->easy = h->nr_idle ? h->idle[--h->nr_idle] : curl_easy_init();
 	if (!c->easy || call_headers(c, req) < 0 || call_options(c, req) < 0 ||
 	    curl_multi_add_handle(h->multi, c->easy) != CURLM_OK) {
 		curl_easy_cleanup(c->easy);
 		slist_wipe(c->headers);
-		h->nr_flows -= c->on_piece ? 1 : 0;
+		call_count(c, -1);
 		call_free(c);
 		return NULL;
 	}

@@ -45,6 +45,9 @@ struct sbx_http_request {
 	 * when a kept connection turns out to be dead, and this one must not
 	 * be repeated. */
 	bool once;
+	/* It may take hours, as a command does: it has room for a connection
+	 * beside those that are shared, and that one is probed. */
+	bool lasts;
 	/*
 	 * The body of a 2xx as it comes, a piece at a time, instead of with
 	 * done; may be absent.  There is no limit of its time and length then,

@@ -204,6 +204,7 @@ void sbx_request_send(void *request)
 
 	r->alarm = NULL;
 	req.once = !r->repeatable && !r->harmless;
+	req.lasts = r->lasts;
 	req.timeout_ms = left < MAX_ANSWER_MS || !r->repeatable
 				 ? (unsigned int)(left ? left : 1)
 				 : MAX_ANSWER_MS;
@@ -248,6 +249,7 @@ struct sbx_request *sbx_request_start(struct sbx_rest *x,
 	r->deadline = conf->deadline;
 	r->repeatable = conf->repeatable;
 	r->harmless = conf->harmless;
+	r->lasts = conf->lasts;
 	r->wants_json = conf->wants_json;
 	r->to = conf->to;
 	r->on_piece = conf->on_piece;

@@ -150,6 +150,7 @@ struct sbx_request_conf {
 	/* not repeatable, but if libcurl sends it twice (http.h, once), that
 	 * does no harm: no connection is made for it if there is one */
 	bool harmless;
+	bool lasts;	 /* as in http.h */
 	bool wants_json; /* a 2xx without JSON is an error */
 	void *to;	 /* the service's: whom to ask */
 	/* as in http.h, with the arg of done; deadline and repeatable mean
@@ -165,7 +166,7 @@ struct sbx_request {
 	const char *method, *path; /* constants */
 	char *id, *query, *body, *old_body;
 	uint64_t deadline;
-	bool repeatable, harmless, wants_json;
+	bool repeatable, harmless, lasts, wants_json;
 	void *to;
 	void (*on_piece)(void *arg, const char *data, size_t len);
 	sbx_request_fn *done;

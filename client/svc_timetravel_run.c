@@ -116,6 +116,7 @@ static void run_start(void *arg)
 						   .id = r->id,
 						   .body = body,
 						   .harmless = r->run->ours,
+						   .lasts = true,
 						   .deadline = uv_now(x->loop) +
 							       ms + ANSWER_MS},
 			on_answer, r);

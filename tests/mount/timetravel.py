@@ -474,6 +474,19 @@ def case_exec_is_a_run_of_its_own():
                                  "env": {"V": "v"}})) == b"i\nv\n"
 
 
+def case_commands_of_many_leave_room_for_all_else():
+    with Box("--records") as b:
+        for i in range(16):
+            b.m.create("v%d" % i)
+            say(b.m.path("v%d" % i, "exec"), "sleep 60")
+        wait_for(lambda: len(b.m.runs(ours=False)) == 16)
+        begin = time.monotonic()
+        time.sleep(2.1)
+        assert len(os.listdir(b.m.mnt)) == 19, os.listdir(b.m.mnt)
+        assert b.run("echo ran") == b"ran\n"
+        assert time.monotonic() - begin < 20
+
+
 def case_what_a_run_cannot_do():
     with Box() as b:
         os.listdir(b.ws)

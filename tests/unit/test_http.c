@@ -273,6 +273,35 @@ static void http_flows_leave_room_for_requests(void **state)
 	assert_int_equal(got.status, 200);
 }
 
+/* What lasts is not answered, all else is. */
+static void peer_slow(struct tcp_conn *c)
+{
+	if (is_whole(c) && !strstr(c->in, "/slow"))
+		say(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void http_what_lasts_leaves_room_for_requests(void **state)
+{
+	struct sbx_http_request req = {.method = "POST",
+				       .url = url,
+				       .body = "{}",
+				       .timeout_ms = 60000,
+				       .once = true,
+				       .lasts = true};
+	unsigned int i;
+
+	setup(peer_slow);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/slow", peer.port);
+	for (i = 0; i < 2 * SBX_HTTP_MAX_CONNECTIONS; i++)
+		assert_non_null(sbx_http_submit(http, &req, on_done, NULL));
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/x", peer.port);
+	assert_non_null(get());
+	run();
+	assert_int_equal(got.error.err, -ECANCELED);
+	assert_int_equal(got.done, 2 * SBX_HTTP_MAX_CONNECTIONS + 1);
+	assert_int_equal(peer.nr_conns, 2 * SBX_HTTP_MAX_CONNECTIONS + 1);
+}
+
 static void http_cancel_is_quiet(void **state)
 {
 	struct sbx_http_call *c;
@@ -428,6 +457,7 @@ int main(void)
 		cmocka_unit_test(http_flows_leave_room_for_requests),
 		cmocka_unit_test(http_many_at_once),
 		cmocka_unit_test(http_has_a_limit_of_requests),
+		cmocka_unit_test(http_what_lasts_leaves_room_for_requests),
 		cmocka_unit_test(http_cancel_is_quiet),
 		cmocka_unit_test(http_times_out),
 		cmocka_unit_test(http_body_is_capped),

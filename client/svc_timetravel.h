@@ -7,12 +7,14 @@
  *	svc_timetravel_snaps.c what the product is for
  *	svc_timetravel_own.c   ... and what can be done with it beside
  *	svc_timetravel_json.c  records, times and errors; no input or output
+ *	svc_timetravel_sieve.c lists of snapshots; likewise
  */
 #ifndef SBX_SVC_TIMETRAVEL_H
 #define SBX_SVC_TIMETRAVEL_H
 
 #include "client/calls.h"
 #include "client/own.h"
+#include "client/wire/buf.h"
 
 /* One request's body: more is answered 413. */
 #define TIMETRAVEL_BODY 102400
@@ -58,7 +60,14 @@ void timetravel_snapshots_start(struct sbx_work *w);
 void timetravel_snapshot_start(struct sbx_work *w);
 void timetravel_restore_start(struct sbx_work *w);
 
-void timetravel_snapshots_request(struct sbx_work *w, sbx_answer_fn *fn);
+/*
+ * Asks for the snapshots that are shown, or those of this name, which is
+ * borrowed until then; fn gets them, for as long as it runs.  Else the work
+ * is done, with an error.  Meanwhile w->state is not to be touched.
+ */
+typedef void timetravel_listed_fn(struct sbx_work *w, const json_t *list);
+void timetravel_snapshots_request(struct sbx_work *w, const char *name,
+				  timetravel_listed_fn *fn);
 
 /* files of its own: svc_timetravel_own.c */
 extern const struct sbx_own timetravel_own[];
@@ -74,10 +83,33 @@ int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 /* What the command of a snapshot that was asked for begins with; then comes its
  * name here. */
 #define SBX_TIMETRAVEL_NAMED ": sbxfs snapshot "
+/* Its name here, borrowed; NULL: it is not to be shown. */
+const char *sbx_timetravel_shown_name(const json_t *record);
 /* The snapshots of a list, but for those that our own traffic leaves, into the
  * call: the newest, if they are too many, and the newer of two of one name.
  * -ENOMEM. */
 int sbx_timetravel_snapshots(struct sbx_call *call, const json_t *list);
+
+/* An answer that is a list of snapshots, as it comes. */
+struct timetravel_sieve {
+	const char *name; /* only those of this name; or NULL */
+	struct sbx_buf frame, record;
+	json_t *kept; /* records, oldest first */
+	size_t bytes; /* of them, about */
+	unsigned int depth;
+	bool in_string, escaped;
+	int err;
+};
+/* name is borrowed until the end. */
+void sbx_timetravel_sieve_init(struct timetravel_sieve *s, const char *name);
+void sbx_timetravel_sieve_put(struct timetravel_sieve *s, const char *data,
+			      size_t len);
+/* What is shown of it, the newest, if that is too much; borrowed.  NULL:
+ * -EPROTO or -ENOMEM in *ret_err. */
+const json_t *sbx_timetravel_sieve_end(struct timetravel_sieve *s,
+				       int *ret_err);
+void sbx_timetravel_sieve_release(struct timetravel_sieve *s);
+
 /* The record of one of these names; NULL: there is none. */
 const json_t *sbx_timetravel_find_snapshot(const json_t *list,
 					   const char *name);

@@ -79,8 +79,7 @@ int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 
 /* ---- snapshots ---- */
 
-/* Its name here; NULL: not to be shown. */
-static const char *shown_name(const json_t *obj)
+const char *sbx_timetravel_shown_name(const json_t *obj)
 {
 	const char *name = sbx_json_str(obj, "snapshot_name");
 	const char *command = sbx_json_str(obj, "command");
@@ -100,7 +99,8 @@ static int snapshot_from_json(struct sbx_snapshot *ret, const json_t *obj)
 
 	s.created_ms = sbx_timetravel_time(sbx_json_str(obj, "created_at"));
 	s.info = sbx_json_text(obj, true);
-	if (!s.info || sbx_dup_text(&s.name, shown_name(obj)) < 0) {
+	if (!s.info ||
+	    sbx_dup_text(&s.name, sbx_timetravel_shown_name(obj)) < 0) {
 		free(s.info);
 		return -ENOMEM;
 	}
@@ -116,7 +116,7 @@ const json_t *sbx_timetravel_find_snapshot(const json_t *list, const char *name)
 
 	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
 	{
-		shown = shown_name(obj);
+		shown = sbx_timetravel_shown_name(obj);
 		if (shown && !strcmp(shown, name))
 			found = obj;
 	}
@@ -133,7 +133,7 @@ static json_t *places_of(const json_t *list)
 
 	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
 	{
-		name = shown_name(obj);
+		name = sbx_timetravel_shown_name(obj);
 		if (name && json_object_set_new(places, name,
 						json_integer((json_int_t)i)))
 			break;
@@ -155,7 +155,7 @@ int sbx_timetravel_snapshots(struct sbx_call *call, const json_t *list)
 	left_out = n > SBX_MAX_SNAPSHOTS ? n - SBX_MAX_SNAPSHOTS : 0;
 	json_array_foreach((json_t *)(uintptr_t)list, i, obj)
 	{
-		name = shown_name(obj);
+		name = sbx_timetravel_shown_name(obj);
 		if (!name || sbx_json_int(places, name, -1) != (int64_t)i)
 			continue;
 		if (left_out) {

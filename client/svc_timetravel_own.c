@@ -58,29 +58,28 @@ static void pack(struct sbx_work *w)
 }
 
 /* Its name there, which alone may be sent. */
-static void on_listed(struct sbx_work *w, const struct sbx_answer *answer)
+static void on_listed(struct sbx_work *w, const json_t *list)
 {
 	const char *name = sbx_json_str(w->state, "snapshot");
-	const json_t *list = sbx_json_array(answer->json, "snapshots"), *found;
-	struct sbx_error e = answer->error;
+	const json_t *found = sbx_timetravel_find_snapshot(list, name);
+	struct sbx_error e;
 
-	found = list ? sbx_timetravel_find_snapshot(list, name) : NULL;
-	if (!e.err && !list)
-		sbx_rest_wonder(w->rest, &e, "no snapshots in it");
-	else if (!e.err && !found)
+	if (!found) {
 		sbx_error_set(&e, -ENOENT, "there is no snapshot %.80s", name);
-	if (e.err)
 		sbx_work_done(w, &e);
-	else if (json_object_set(w->state, "snapshot",
-				 json_object_get(found, "snapshot_name")) < 0)
+	} else if (json_object_set(w->state, "snapshot",
+				   json_object_get(found, "snapshot_name")) <
+		   0) {
 		sbx_work_no_memory(w);
-	else
+	} else {
 		pack(w);
+	}
 }
 
 static void write_start(struct sbx_work *w)
 {
 	struct sbx_error e = {0};
+	const char *name;
 
 	w->deadline = uv_now(w->rest->loop) + PACK_MS;
 	w->state =
@@ -91,8 +90,9 @@ static void write_start(struct sbx_work *w)
 		return;
 	}
 	w->drop = body_drop;
-	if (sbx_json_str(w->state, "snapshot"))
-		timetravel_snapshots_request(w, on_listed);
+	name = sbx_json_str(w->state, "snapshot");
+	if (name)
+		timetravel_snapshots_request(w, name, on_listed);
 	else
 		pack(w);
 }

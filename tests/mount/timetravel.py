@@ -671,6 +671,22 @@ def case_snapshots():
         assert os.listdir(b.there) == ["again"]
 
 
+def case_the_list_of_snapshots_may_be_long():
+    with Box("--records") as b:
+        b.run("echo mine")
+        put(b.here("f"), os.urandom(13 << 20))
+        # all of what was written is in it
+        assert len(json.dumps(b.m.ask("/vms/vm/snapshots"))) > 17 << 20
+        os.mkdir(b.top + "/snapshots/named")
+        assert len(shown(b)) == 3, shown(b)
+        b.m.fault("lost-after", path="/snapshots")
+        say(b.top + "/snapshots/restore", "initial")
+        assert os.listdir(b.ws) == []
+        time.sleep(2.1)
+        b.m.fault("half", path="/snapshots")
+        fails(errno.EPROTO, shown, b)
+
+
 def ask(path, text):
     """Writes, and reads the answer on the same open file."""
     fd = os.open(path, os.O_RDWR)

@@ -1,10 +1,12 @@
 /* client/svc_timetravel_json.c: what is read and what is written. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/limits.h"
 #include "client/svc_timetravel.h"
 #include "tests/unit/samples.h"
 
@@ -45,14 +47,27 @@ static void check_run(const char *word, char *rest)
 	sbx_run_release(&run);
 }
 
+static void put(struct timetravel_sieve *s, const char *text)
+{
+	sbx_timetravel_sieve_put(s, text, strlen(text));
+}
+
 /* The names that are shown of a list, with commas; "-": none. */
 static void check_snapshots(const char *word, char *rest)
 {
-	SBX_JSON json_t *list = json_loads(rest, 0, NULL);
 	struct sbx_call *call = sbx_call_new(SBX_CALL_SNAPSHOTS, "vm");
+	struct timetravel_sieve sieve;
+	const json_t *list;
 	char names[256] = "";
 	size_t i;
+	int err;
 
+	sbx_timetravel_sieve_init(&sieve, NULL);
+	put(&sieve, "{\"snapshots\": ");
+	for (i = 0; rest[i]; i++)
+		sbx_timetravel_sieve_put(&sieve, rest + i, 1);
+	put(&sieve, ", \"n\": 1}");
+	list = sbx_timetravel_sieve_end(&sieve, &err);
 	assert_non_null(list);
 	assert_int_equal(sbx_timetravel_snapshots(call, list), 0);
 	for (i = 0; i < call->nr_snapshots; i++) {
@@ -62,6 +77,106 @@ static void check_snapshots(const char *word, char *rest)
 	}
 	assert_string_equal(names[0] ? names : "-", word);
 	sbx_call_free(call);
+	sbx_timetravel_sieve_release(&sieve);
+}
+
+static const json_t *sieved(struct timetravel_sieve *s, const char *text,
+			    const char *name)
+{
+	int err;
+
+	sbx_timetravel_sieve_init(s, name);
+	put(s, text);
+	return sbx_timetravel_sieve_end(s, &err);
+}
+
+static void timetravel_lists_of_snapshots(void **state)
+{
+	static const char two[] =
+		"{\"snapshots\":[{\"snapshot_name\":\"a\",\"command\":\"} \\\" "
+		"{\"},"
+		"{\"snapshot_name\":\"b\",\"command\":null}]}";
+	static const char *const bad[] = {"",
+					  "{}",
+					  "[]",
+					  "{\"snapshots\":{}}",
+					  "{\"snapshots\":[",
+					  "<html>",
+					  "{\"snapshots\":[]}}",
+					  "{\"snapshots\":[{]}",
+					  NULL};
+	struct timetravel_sieve s;
+	const json_t *list;
+	size_t i;
+
+	list = sieved(&s, two, NULL);
+	assert_int_equal(json_array_size(list), 2);
+	assert_string_equal(sbx_json_str(json_array_get(list, 0), "command"),
+			    "} \" {");
+	sbx_timetravel_sieve_release(&s);
+	list = sieved(&s, two, "b");
+	assert_int_equal(json_array_size(list), 1);
+	sbx_timetravel_sieve_release(&s);
+	for (i = 0; bad[i]; i++) {
+		assert_null(sieved(&s, bad[i], NULL));
+		sbx_timetravel_sieve_release(&s);
+	}
+}
+
+static void put_records(struct timetravel_sieve *s, unsigned int nr,
+			const char *command, size_t len)
+{
+	unsigned int i;
+	char text[100];
+
+	for (i = 0; i < nr; i++) {
+		snprintf(text, sizeof(text),
+			 "%s{\"snapshot_name\":\"cmd_%u\",\"command\":\"",
+			 i ? "," : "", i);
+		put(s, text);
+		sbx_timetravel_sieve_put(s, command, len);
+		put(s, "\"}");
+	}
+}
+
+/* However long it is, and however many there are: the newest. */
+static void timetravel_long_lists_of_snapshots(void **state)
+{
+	static char command[2 << 20];
+	static const struct {
+		unsigned int nr;
+		const char *begin;
+		size_t len, kept;
+	} cases[] = {
+		{3 * SBX_MAX_SNAPSHOTS, "ls", 2, SBX_MAX_SNAPSHOTS},
+		{600, "cat", 100000, 167},
+		{600, ": sbxfs; x", 100000, 0},
+		{3, "cat", sizeof(command), 0},
+	};
+	struct timetravel_sieve s;
+	const json_t *list;
+	size_t i, n;
+	int err;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(command, 'x', sizeof(command));
+		memcpy(command, cases[i].begin, strlen(cases[i].begin));
+		sbx_timetravel_sieve_init(&s, NULL);
+		put(&s, "{\"snapshots\":[");
+		put_records(&s, cases[i].nr, command, cases[i].len);
+		put(&s, "]}");
+		list = sbx_timetravel_sieve_end(&s, &err);
+		assert_non_null(list);
+		n = json_array_size(list);
+		assert_int_equal(n, cases[i].kept);
+		if (n)
+			assert_int_equal(
+				atoi(sbx_json_str(json_array_get(list, n - 1),
+						  "snapshot_name") +
+				     4),
+				cases[i].nr - 1);
+		sbx_timetravel_sieve_release(&s);
+	}
 }
 
 static void check_time(const char *word, char *rest)
@@ -177,6 +292,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(timetravel_broken_answers),
 		cmocka_unit_test(timetravel_commands),
 		cmocka_unit_test(timetravel_packing),
+		cmocka_unit_test(timetravel_lists_of_snapshots),
+		cmocka_unit_test(timetravel_long_lists_of_snapshots),
 	};
 
 	if (argc < 2)

@@ -254,20 +254,39 @@ json_t *sbx_timetravel_pack_body(const char *text, size_t len, bool imports,
 
 /* ---- errors ---- */
 
-/* Almost everything is 500; the words tell. */
+/*
+ * Almost everything is 500; the words tell.  What a command on the server's
+ * side said may hold any of them ("btrfs: command not found"), so those about
+ * a VM must be all that there is.
+ */
 static const struct {
 	const char *words;
 	int err;
 	enum sbx_retry retry;
 } known[] = {
 	/* the service was restarted: for good */
-	{"sandbox not found", -ENODEV, SBX_RETRY_NEVER},
-	{"not found", -ENOENT, SBX_RETRY_NEVER},
-	{"already exists", -EEXIST, SBX_RETRY_NEVER},
+	{"VM \" sandbox not found", -ENODEV, SBX_RETRY_NEVER},
+	{"VM \" not found", -ENOENT, SBX_RETRY_NEVER},
+	{"VM \" already exists", -EEXIST, SBX_RETRY_NEVER},
 	{"UNIQUE constraint failed", -EAGAIN, SBX_RETRY_LATER},
 	{"S3 not configured", -EOPNOTSUPP, SBX_RETRY_NEVER},
 	{"No sandbox runtime available", -EAGAIN, SBX_RETRY_LATER},
 };
+
+/* The words; of those about a VM, which begin with VM ", with its name after
+ * that. */
+static bool says(const char *text, const char *words)
+{
+	const char *end;
+
+	if (strncmp(words, "VM \"", 4) != 0)
+		return strstr(text, words);
+	if (strncmp(text, words, 4) != 0)
+		return false;
+	text += 4;
+	end = text + strcspn(text, "\"");
+	return end > text && !strcmp(end + (*end ? 1 : 0), words + 4);
+}
 
 static void error_of_text(struct sbx_error *e, const char *text,
 			  const char *what)
@@ -275,7 +294,7 @@ static void error_of_text(struct sbx_error *e, const char *text,
 	size_t i;
 
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strstr(text, known[i].words))
+		if (says(text, known[i].words))
 			break;
 	if (i < sizeof(known) / sizeof(known[0])) {
 		e->err = known[i].err;

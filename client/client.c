@@ -234,6 +234,7 @@ static void client_take_list(struct sbx_client *c, struct sbx_call *call)
 		box = sbx_boxes_put(&c->boxes, &call->list[i], uv_now(c->loop));
 		if (box) {
 			box->listed = true;
+			box->looked = false;
 			client_tell(c, box);
 		} else
 			sbx_log(SBX_LOG_WARNING, "client",
@@ -346,8 +347,10 @@ static bool is_id(const char *s)
 static void find_known(struct sbx_client *c, struct sbx_box *box,
 		       const struct find *f)
 {
+	static const struct sbx_error none;
+
 	if (client_is_fresh(c, box->seen_ms))
-		sbx_client_refresh(c, box, false, 0, f->fn, f->arg);
+		client_answer(f->fn, f->arg, box, &none);
 	else
 		client_get(c, box->sb.id, box, f->fn, f->arg);
 }

@@ -27,6 +27,7 @@ struct sbx_box {
 	char *folder;	     /* its name in the mount's top directory */
 	bool gone;	     /* destroyed or expired */
 	bool listed;	     /* the service's listing shows it */
+	bool looked;	     /* the newest answer was about it alone */
 	void *user;	     /* fuse/'s */
 	enum sbx_state told; /* on_changed was called for it */
 	uint64_t seen_ms;    /* loop time of the newest answer */

@@ -62,6 +62,8 @@ static struct sbx_box *client_take_one(struct sbx_client *c,
 	else if (call->kind == SBX_CALL_CREATE)
 		box->listed = true;
 	if (box)
+		box->looked = call->kind != SBX_CALL_CREATE;
+	if (box)
 		client_tell(c, box);
 	return call->error.err ? NULL : box;
 }
@@ -182,7 +184,8 @@ void sbx_client_refresh(struct sbx_client *c, struct sbx_box *box,
 		client_fail(fn, arg, -ESTALE, "the sandbox is gone");
 		return;
 	}
-	if (!even_if_fresh && client_is_fresh(c, box->seen_ms)) {
+	if (!even_if_fresh && client_is_fresh(c, box->seen_ms) &&
+	    (box->looked || !c->svc->type->lists_part)) {
 		client_answer(fn, arg, box, &none);
 		return;
 	}

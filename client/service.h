@@ -228,6 +228,7 @@ struct sbx_service_type {
 	unsigned int life_ms;	   /* with start, stop and so on; likewise */
 	bool keep_set_seconds;	   /* keepalive takes a number of seconds */
 	bool hides_expiry;	   /* no end that is told is not "never" */
+	bool lists_part; /* a listing says less of each than GET does */
 	const struct sbx_own *own; /* files of its own: own.h; NULL: none */
 
 	/* conf is borrowed until close has finished */

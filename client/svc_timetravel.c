@@ -91,6 +91,25 @@ static struct timetravel_vm *vm_new(struct timetravel *x, const char *id)
 	return vm;
 }
 
+/*
+ * A record says running of a VM that was lost, too; whether it is well is told
+ * by a look at that one alone, and kept.  An agent that runs a command does not
+ * say that it is well.
+ */
+static void vm_judge(struct timetravel *x, struct timetravel_vm *vm,
+		     struct sbx_sandbox *s)
+{
+	bool is_told = s->info && strstr(s->info, "\"agentHealthy\":");
+	bool runs = s->info && strstr(s->info, "\"status\": \"running\"");
+
+	if (is_told && vm->has_agent && runs && timetravel_runs_in(x, s->id))
+		s->state = SBX_STATE_RUNNING;
+	if (is_told)
+		vm->is_lost = s->state == SBX_STATE_ERROR;
+	else if (vm->is_lost && s->state == SBX_STATE_RUNNING)
+		s->state = SBX_STATE_ERROR;
+}
+
 static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
 {
 	struct timetravel *x = timetravel_of(rest);
@@ -108,6 +127,7 @@ static int took(struct sbx_rest *rest, struct sbx_sandbox *list, size_t nr)
 			return -ENOMEM;
 		vm->has_agent =
 			!list[i].image || strcmp(list[i].image, "docker") != 0;
+		vm_judge(x, vm, &list[i]);
 	}
 	return 0;
 }
@@ -361,6 +381,7 @@ const struct sbx_service_type sbx_svc_timetravel = {
 		 1 << SBX_CALL_SNAPSHOTS | 1 << SBX_CALL_SNAPSHOT |
 		 1 << SBX_CALL_RESTORE | 1 << SBX_CALL_OWN_READ |
 		 1 << SBX_CALL_OWN_WRITE,
+	.lists_part = true,
 	.own = timetravel_own,
 	.open = timetravel_open,
 	.close = sbx_rest_close,

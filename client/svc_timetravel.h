@@ -33,6 +33,7 @@ struct timetravel_run;
 /* What is remembered of a VM. */
 struct timetravel_vm {
 	bool has_agent;
+	bool is_lost; /* as it was looked at last */
 	char id[129];
 };
 
@@ -52,6 +53,8 @@ void timetravel_run(struct sbx_service *svc, const char *id,
 		    struct sbx_run *run);
 void timetravel_run_cancel(struct sbx_service *svc, struct sbx_run *run);
 void timetravel_runs_end(struct timetravel *x);
+/* Whether a command of ours is under way in it. */
+bool timetravel_runs_in(const struct timetravel *x, const char *id);
 /* The longest that a command may take in this VM. */
 unsigned int timetravel_longest_ms(const struct timetravel *x, const char *id);
 

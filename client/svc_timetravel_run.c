@@ -139,6 +139,15 @@ static bool is_under_way(const struct timetravel_run *r)
 	return r->request || r->alarm;
 }
 
+bool timetravel_runs_in(const struct timetravel *x, const char *id)
+{
+	const struct timetravel_run *r = x->runs;
+
+	while (r && (strcmp(r->id, id) != 0 || !r->request))
+		r = r->next;
+	return r;
+}
+
 /* The oldest of this VM, unless one is under way. */
 static void runs_next(struct timetravel *x, const char *id)
 {

@@ -99,10 +99,15 @@ def case_lost_in_a_restart():
     with Standin() as s, Drive(s.source) as d:
         good(d.ask("create", '{"name":"v"}'))
         s.ask("/_test/restart", "{}")
+        # a listing says running, before and after it was looked at
+        assert good(d.ask("list"))["list"][0]["state"] == "running"
         assert good(d.ask("get", "v"))["list"][0]["state"] == "error"
+        assert good(d.ask("list"))["list"][0]["state"] == "error"
         r = bad(d.ask("run", "v", "true"), ENODEV, "destroy")
         assert not r["maybe"] and r["retry"] == NEVER, r
         good(d.ask("destroy", "v"))
+        good(d.ask("create", '{"name":"v"}'))
+        assert good(d.ask("list"))["list"][0]["state"] == "running"
 
 
 def case_creation_goes_wrong():

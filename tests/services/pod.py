@@ -17,11 +17,13 @@ NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 
 
 class Pod:
+    own, cwd, links = OWN, "/workspace", {}  # links: made in each, by path
+
     def __init__(self, folder, variables):
         self.folder, self.proc, self.outer = folder, None, None
         self.variables = variables  # of each pod
         self.told = {}  # of this one, beside them
-        for name in OWN.values():
+        for name in self.own.values():
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         for name in ("tmp", "vartmp"):
             os.chmod(os.path.join(folder, name), 0o1777)
@@ -37,8 +39,10 @@ class Pod:
                 args += ["--symlink", os.readlink("/" + d), "/" + d]
             elif os.path.isdir("/" + d):
                 args += ["--ro-bind", "/" + d, "/" + d]
-        for path, name in OWN.items():
+        for path, name in self.own.items():
             args += ["--bind", os.path.join(self.folder, name), path]
+        for path, to in self.links.items():
+            args += ["--symlink", to, path]
         r, w = os.pipe()
         self.proc = subprocess.Popen(
             [*args, "--info-fd", str(w), "--", "/bin/sh", "-c",
@@ -63,7 +67,7 @@ class Pod:
             # outer owns all else, and the program is in the inner one
             way = ["--user=/proc/%d/fd/%d" % (os.getpid(), self.outer), *way,
                    "nsenter", "-U", "-t", "1", "--preserve-credentials", "--"]
-        return ["nsenter", *way, "env", "-C", cwd or "/workspace"]
+        return ["nsenter", *way, "env", "-C", cwd or self.cwd]
 
     def env(self):
         return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -73,7 +77,7 @@ class Pod:
     def host(self, path):
         """Where a path of the pod is on this machine."""
         path = os.path.normpath(os.path.join("/workspace", path))
-        for top, name in OWN.items():
+        for top, name in self.own.items():
             if path == top or path.startswith(top + "/"):
                 return os.path.join(self.folder, name) + path[len(top):]
         return path

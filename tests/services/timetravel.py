@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 """A stand-in for the time-travel service (generation 1), traps included.
 
-usage: timetravel.py [--dir DIR] [--port N] [--agent] [--slow MS] [--stay]
-                     [--records]
+usage: timetravel.py [--dir DIR] [--port N] [--agent] [--btrfs] [--slow MS]
+                     [--stay] [--records] [--s3]
 
 Each VM is a folder and a pod, which commands enter, as with docker exec: they run
 for real, with the folder's workspace as /workspace.
 A snapshot is a copy of the workspace; with --records, of a run, a record only,
-which takes as little time as with Btrfs and cannot be restored.  Prints "ready PORT".  Ends, with all
+which takes as little time as with Btrfs and cannot be restored.
+With --agent it is as with the runtimes that have one, not with docker; with --btrfs
+a docker whose container goes on seeing what a restore or wipe has replaced.  Prints "ready PORT".  Ends, with all
 that its commands left behind, at the end of its stdin, unless it is to stay.  The
 key is in STANDIN_KEY, or a usual one.
 
@@ -28,6 +30,7 @@ What tests ask of it, without a key:
 """
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -38,7 +41,7 @@ import time
 
 from aiohttp import web
 
-from pod import Pod
+import pod
 
 KEY = os.environ.get("STANDIN_KEY", "ws_" + "0123456789abcdef" * 3)
 BODY_MAX = 102400
@@ -60,6 +63,13 @@ def error(status, words):
     return web.json_response({"error": words}, status=status)
 
 
+class AgentPod(pod.Pod):
+    """The workspace is a folder of a file system, and can be replaced."""
+    own = dict({"/btrfs": "btrfs"},
+               **{k: v for k, v in pod.OWN.items() if k != "/workspace"})
+    cwd, links = "/btrfs/workspace", {"/workspace": "/btrfs/workspace"}
+
+
 class VM:
     def __init__(self, top, number, name, agent):
         self.number, self.name = number, name
@@ -70,7 +80,9 @@ class VM:
         self.alive = True
         os.makedirs(self.path("snapshots"))
         self.lock = asyncio.Lock() if agent else None
-        self.pod = Pod(self.dir, {})
+        self.workspace = self.path("btrfs/workspace" if agent else "workspace")
+        os.makedirs(self.workspace)
+        self.pod = (AgentPod if agent else pod.Pod)(self.dir, {})
         self.pod.start()
 
     def path(self, *parts):
@@ -120,7 +132,7 @@ class Service:
                 raise RuntimeError("UNIQUE constraint failed: "
                                    "snapshots.vm_id, snapshots.snapshot_name")
         if command is None or not self.args.records:
-            shutil.copytree(vm.path("workspace"), vm.path("snapshots", name),
+            shutil.copytree(vm.workspace, vm.path("snapshots", name),
                             symlinks=True, ignore_dangling_symlinks=True,
                             ignore=lambda d, names: [
                                 n for n in names if not self.can_copy(d, n)])
@@ -139,8 +151,8 @@ class Service:
     @staticmethod
     def clear(vm):
         """rm -rf *: what is hidden stays."""
-        for name in os.listdir(vm.path("workspace")):
-            p = vm.path("workspace", name)
+        for name in os.listdir(vm.workspace):
+            p = os.path.join(vm.workspace, name)
             if name.startswith("."):
                 continue
             if os.path.isdir(p) and not os.path.islink(p):
@@ -148,14 +160,31 @@ class Service:
             else:
                 os.unlink(p)
 
+    @staticmethod
+    def replace(vm, source):
+        """By another subvolume: who has the old one open keeps it."""
+        old = vm.path("old")
+        os.rename(vm.workspace, old)
+        if source:
+            shutil.copytree(source, vm.workspace, symlinks=True)
+        else:
+            os.mkdir(vm.workspace)
+        shutil.rmtree(old)
+
     def restore(self, vm, name):
-        self.clear(vm)
         source = vm.path("snapshots", name)
+        if vm.lock and not os.path.isdir(source):
+            raise RuntimeError("Snapshot %s does not exist" % name)
+        if not vm.lock:
+            self.clear(vm)
         if not os.path.isdir(source):
             raise RuntimeError("Command failed: cp -r %s/. %s" % (
-                source, vm.path("workspace")))
-        shutil.copytree(source, vm.path("workspace"), symlinks=True,
-                        copy_function=shutil.copy, dirs_exist_ok=True)
+                source, vm.workspace))
+        if vm.lock or self.args.btrfs:
+            self.replace(vm, source)
+        else:
+            shutil.copytree(source, vm.workspace, symlinks=True,
+                            copy_function=shutil.copy, dirs_exist_ok=True)
         at = [s["created_at"] for s in self.snapshots
               if s["vm_id"] == vm.number and s["snapshot_name"] == name]
         if at:
@@ -175,30 +204,53 @@ class Service:
             return 0.0
         return t if 0 < t <= TIMER_MAX else 0.0
 
-    async def collect(self, stream, into):
+    async def collect(self, stream, into, kind):
         while True:
             piece = await stream.read(65536)
             if not piece:
                 return
             # each piece by itself: what is cut becomes two of these
-            into.append(piece.decode("utf-8", "replace"))
+            into.append(piece if kind is bytes
+                        else piece.decode("utf-8", "replace"))
 
-    async def execute(self, vm, command, timeout):
+    async def execute_by_agent(self, vm, command, timeout):
+        """A request at a time, for which its own client waits for 300 s;
+        output is strict text."""
+        timeout = float(int(timeout))
+        async with vm.lock:
+            code, out, err = await self.execute(vm, command,
+                                                min(timeout, 300), bytes)
+        if code == 124 and err.endswith(b"\nExecution timed out"):
+            if timeout >= 300:
+                raise RuntimeError("fetch failed")
+            return 124, "", "Execution timed out"
+        try:
+            out, err = out.decode(), err.decode()
+        except UnicodeDecodeError as e:
+            return 1, "", str(e)
+        return code, *(t.replace("\r\n", "\n").replace("\r", "\n")
+                       for t in (out, err))
+
+    async def execute(self, vm, command, timeout, kind=str):
         out, err = [], []
         proc = await asyncio.create_subprocess_exec(
             *vm.argv(command), env=vm.env(),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, start_new_session=True)
-        tasks = [asyncio.ensure_future(self.collect(proc.stdout, out)),
-                 asyncio.ensure_future(self.collect(proc.stderr, err)),
+        tasks = [asyncio.ensure_future(self.collect(proc.stdout, out, kind)),
+                 asyncio.ensure_future(self.collect(proc.stderr, err, kind)),
                  asyncio.ensure_future(proc.wait())]
         done, pending = await asyncio.wait(tasks, timeout=timeout or 0.001)
         for t in pending:  # the command goes on
             t.cancel()
+        out, err = kind().join(out), kind().join(err)
         if pending:
-            return "".join(out), "".join(err) + "\nExecution timed out", 124
+            late = "\nExecution timed out"
+            return 124, out, err + (late if kind is str else late.encode())
         code = proc.returncode
-        return "".join(out), "".join(err), code if code >= 0 else 128 - code
+        if code < 0 and kind is str:
+            code = 128 - code
+        return code, out, err
 
     # ---- requests ----
 
@@ -324,7 +376,10 @@ class Service:
         vm, bad = self.vm(request, 404)
         if bad is not None:
             return bad
-        return web.json_response(dict(vm.record(), agentHealthy=vm.alive))
+        # an agent that runs a command does not answer
+        busy = vm.lock and vm.lock.locked()
+        return web.json_response(dict(vm.record(), agentHealthy=vm.alive and
+                                      not busy))
 
     async def delete(self, request):
         vm, bad = self.vm(request)
@@ -353,25 +408,37 @@ class Service:
             return error(500, "Wrong API use : tried to bind a value of an "
                               "unknown type")
         timeout = self.timeout_of(request["body"])
-        if vm.lock:
-            async with vm.lock:
-                out, err, code = await self.execute(vm, command, timeout)
-        else:
-            out, err, code = await self.execute(vm, command, timeout)
+        run = self.execute_by_agent if vm.lock else self.execute
         try:
+            code, out, err = await run(vm, command, timeout)
             name = self.snapshot(vm, command)
         except RuntimeError as e:
             return error(500, str(e))
-        if vm.lock:  # an agent's text mode
-            out = out.replace("\r\n", "\n").replace("\r", "\n")
         return web.json_response({"stdout": out, "stderr": err,
                                   "exitCode": code, "snapshot": name})
+
+    def empty(self, vm):
+        if self.args.btrfs:
+            self.replace(vm, None)
+        elif not vm.lock:
+            self.clear(vm)
+        else:
+            for name in os.listdir(vm.workspace):
+                p = os.path.join(vm.workspace, name)
+                if os.path.isdir(p):  # which a link to one is no less
+                    shutil.rmtree(p)
+                else:
+                    os.unlink(p)
 
     async def wipe(self, request):
         vm, bad = self.usable(request)
         if bad is not None:
             return bad
-        self.clear(vm)
+        try:
+            async with vm.lock or contextlib.AsyncExitStack():
+                self.empty(vm)
+        except OSError as e:
+            return error(500, str(e))
         return web.json_response({"message": "VM \"%s\" wiped" % vm.name})
 
     async def list_snapshots(self, request):
@@ -389,7 +456,8 @@ class Service:
         if bad is not None:
             return bad
         try:
-            self.restore(vm, request.match_info["snap"])
+            async with vm.lock or contextlib.AsyncExitStack():
+                self.restore(vm, request.match_info["snap"])
         except (RuntimeError, OSError) as e:
             return error(500, str(e))
         return web.json_response({"message": "Restored"})
@@ -404,7 +472,7 @@ class Service:
         if not self.args.s3:
             return error(500, "S3 not configured")
         name = body.get("snapshot")
-        source = vm.path("snapshots", name) if name else vm.path("workspace")
+        source = vm.path("snapshots", name) if name else vm.workspace
         if not os.path.isdir(source):
             return error(500, "Snapshot \"%s\" not found" % name)
         self.number += 1
@@ -474,7 +542,7 @@ class Service:
     async def test_folder(self, request):
         name = (await request.json())["vm"]
         return web.json_response(
-            {"workspace": self.vms[name].path("workspace")})
+            {"workspace": self.vms[name].workspace})
 
     def app(self):
         app = web.Application(middlewares=[self.middleware],
@@ -538,6 +606,7 @@ def main():
     p.add_argument("--dir")
     p.add_argument("--port", type=int, default=0)
     p.add_argument("--agent", action="store_true")
+    p.add_argument("--btrfs", action="store_true")
     p.add_argument("--slow", type=int, default=0)
     p.add_argument("--stay", action="store_true")
     p.add_argument("--records", action="store_true")

@@ -18,7 +18,9 @@
 /*
  * $1: session, $2: piece size, then MACHINE:SIZE:HASH for each helper we
  * have.  The folder is made private and must be ours; a file gets its final
- * name only when complete and able to run there (/tmp may be noexec).
+ * name only when complete and able to run there (/tmp may be noexec).  Some
+ * services keep a command and its stdin when its connection is lost: no
+ * piece is waited for longer than it could take.
  */
 static const char script[] =
 	"u=$(umask)\n"
@@ -36,10 +38,12 @@ static const char script[] =
 	"  if [ ! -x \"$f\" ]; then\n"
 	"    t=$f.$$\n"
 	"    { : >\"$t\"; } 2>/dev/null || continue\n"
+	"    wait=\n"
+	"    timeout 1 true 2>/dev/null && wait='timeout 75'\n"
 	"    echo \"need $m\"\n"
 	"    while [ \"$size\" -gt 0 ]; do\n"
 	"      n=$p; [ \"$size\" -ge \"$n\" ] || n=$size\n"
-	"      head -c \"$n\" >>\"$t\" || { rm -f \"$t\"; exit 91; }\n"
+	"      $wait head -c \"$n\" >>\"$t\" || { rm -f \"$t\"; exit 91; }\n"
 	"      size=$((size - n)); printf K\n"
 	"    done\n"
 	"    size=${w%%:*}\n"

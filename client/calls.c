@@ -155,7 +155,8 @@ void sbx_work_request(struct sbx_work *w, struct sbx_request_conf conf,
 		sbx_work_no_memory(w);
 }
 
-void sbx_work_get(struct sbx_work *w, const char *id, sbx_answer_fn *fn)
+static void work_get(struct sbx_work *w, const char *id, bool anew,
+		     sbx_answer_fn *fn)
 {
 	sbx_work_request(
 		w,
@@ -163,8 +164,19 @@ void sbx_work_get(struct sbx_work *w, const char *id, sbx_answer_fn *fn)
 					  .path = w->rest->type->calls->one,
 					  .id = id,
 					  .repeatable = true,
+					  .anew = anew,
 					  .wants_json = true},
 		fn);
+}
+
+void sbx_work_get(struct sbx_work *w, const char *id, sbx_answer_fn *fn)
+{
+	work_get(w, id, false, fn);
+}
+
+void sbx_work_get_anew(struct sbx_work *w, const char *id, sbx_answer_fn *fn)
+{
+	work_get(w, id, true, fn);
 }
 
 void sbx_work_delete(struct sbx_work *w, const char *id, uint64_t deadline,
@@ -270,7 +282,7 @@ static void on_looked(struct sbx_work *w, const struct sbx_answer *answer)
 
 static void look_ask(struct sbx_work *w)
 {
-	sbx_work_get(w, w->call->id, on_looked);
+	work_get(w, w->call->id, w->looks > 0, on_looked);
 }
 
 static void work_end(struct sbx_work *w)

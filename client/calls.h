@@ -94,6 +94,8 @@ void sbx_work_request(struct sbx_work *w, struct sbx_request_conf conf,
 		      sbx_answer_fn *fn);
 /* The requests for one sandbox, and to end it. */
 void sbx_work_get(struct sbx_work *w, const char *id, sbx_answer_fn *fn);
+/* ... over a connection of its own, after one that did not find it. */
+void sbx_work_get_anew(struct sbx_work *w, const char *id, sbx_answer_fn *fn);
 void sbx_work_delete(struct sbx_work *w, const char *id, uint64_t deadline,
 		     sbx_answer_fn *fn);
 /* Calls fn(w) later. */

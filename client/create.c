@@ -72,7 +72,10 @@ static void on_polled(struct sbx_work *w, const struct sbx_answer *answer);
 
 static void create_poll(struct sbx_work *w)
 {
-	sbx_work_get(w, create_of(w)->id, on_polled);
+	if (w->looks) /* it was not found by the last one */
+		sbx_work_get_anew(w, create_of(w)->id, on_polled);
+	else
+		sbx_work_get(w, create_of(w)->id, on_polled);
 }
 
 static void create_wait(struct sbx_create *c)

@@ -203,7 +203,7 @@ void sbx_request_send(void *request)
 	SBX_FREE char *url = NULL;
 
 	r->alarm = NULL;
-	req.once = !r->repeatable && !r->harmless;
+	req.once = r->anew || (!r->repeatable && !r->harmless);
 	req.lasts = r->lasts;
 	req.timeout_ms = left < MAX_ANSWER_MS || !r->repeatable
 				 ? (unsigned int)(left ? left : 1)
@@ -250,6 +250,7 @@ struct sbx_request *sbx_request_start(struct sbx_rest *x,
 	r->repeatable = conf->repeatable;
 	r->harmless = conf->harmless;
 	r->lasts = conf->lasts;
+	r->anew = conf->anew;
 	r->wants_json = conf->wants_json;
 	r->to = conf->to;
 	r->on_piece = conf->on_piece;

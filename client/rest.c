@@ -3,9 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/calls.h"
 #include "client/rest_stream.h"
+
+/* Less is the way of the answer, and the seconds of its header. */
+#define SKEW_MIN_MS 2000
 
 /* ---- alarms ---- */
 
@@ -225,6 +229,27 @@ void sbx_rest_close(struct sbx_service *svc, void (*on_closed)(void *arg),
 		sbx_ws_host_close(x->ws_host, on_ws_closed, x);
 	else
 		on_ws_closed(x);
+}
+
+int64_t sbx_rest_now_ms(const struct sbx_rest *x)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + x->skew_ms;
+}
+
+void sbx_rest_note_clock(struct sbx_rest *x,
+			 const struct sbx_http_response *resp)
+{
+	int64_t skew;
+
+	if (!resp->date_ms)
+		return;
+	x->skew_ms = 0;
+	skew = resp->date_ms - sbx_rest_now_ms(x);
+	if (skew > SKEW_MIN_MS || skew < -SKEW_MIN_MS)
+		x->skew_ms = skew;
 }
 
 struct sbx_ws *sbx_rest_socket(struct sbx_rest *x,

@@ -68,7 +68,8 @@ struct sbx_rest {
 	struct sbx_http *http;
 	struct sbx_work *works;
 	struct sbx_rest_stream *streams;
-	bool patient; /* who cannot be reached will be back: try on */
+	int64_t skew_ms; /* the service's clock less ours */
+	bool patient;	 /* who cannot be reached will be back: try on */
 	bool closing;
 
 	/* rest.c only */
@@ -104,6 +105,11 @@ void sbx_rest_run_end_later(struct sbx_rest *x, struct sbx_run *run);
 /* -EPROTO: what answers with 2xx is no such service. */
 int sbx_rest_wonder(const struct sbx_rest *x, struct sbx_error *e,
 		    const char *why);
+/* The service's own time, as far as it is known.  The other: from an answer
+ * that has it. */
+int64_t sbx_rest_now_ms(const struct sbx_rest *x);
+void sbx_rest_note_clock(struct sbx_rest *x,
+			 const struct sbx_http_response *resp);
 /* A socket of the service's; NULL: no more can be made now. */
 struct sbx_ws *sbx_rest_socket(struct sbx_rest *x,
 			       const struct sbx_ws_conf *conf,
@@ -150,7 +156,10 @@ struct sbx_request_conf {
 	/* not repeatable, but if libcurl sends it twice (http.h, once), that
 	 * does no harm: no connection is made for it if there is one */
 	bool harmless;
-	bool lasts;	 /* as in http.h */
+	bool lasts; /* as in http.h */
+	/* over a connection of its own, which may lead to another replica of
+	 * the service than the last one did */
+	bool anew;
 	bool wants_json; /* a 2xx without JSON is an error */
 	void *to;	 /* the service's: whom to ask */
 	/* as in http.h, with the arg of done; deadline and repeatable mean
@@ -166,7 +175,7 @@ struct sbx_request {
 	const char *method, *path; /* constants */
 	char *id, *query, *body, *old_body;
 	uint64_t deadline;
-	bool repeatable, harmless, lasts, wants_json;
+	bool repeatable, harmless, lasts, anew, wants_json;
 	void *to;
 	void (*on_piece)(void *arg, const char *data, size_t len);
 	sbx_request_fn *done;

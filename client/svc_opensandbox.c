@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Beyond this the credit of a session would not outlive a lost connection:
  * execd keeps the last MiB. */
@@ -12,14 +11,6 @@
 #define MAX_UNIT    32768
 /* A cold image may take minutes to be pulled. */
 #define CREATE_MS 600000
-
-int64_t osb_now_ms(const struct osb *x)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + x->skew_ms;
-}
 
 static int osb_open(uv_loop_t *loop, const struct sbx_conf *conf,
 		    struct sbx_service **ret, struct sbx_error *reterr)

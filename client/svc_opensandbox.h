@@ -147,11 +147,8 @@ void osb_flow_pause(struct sbx_stream *s, bool paused);
 
 struct osb {
 	struct sbx_rest rest;
-	int64_t skew_ms; /* the server's clock less ours */
 	struct osb_reach *reaches;
 };
-/* The server's clock, milliseconds since 1970. */
-int64_t osb_now_ms(const struct osb *x);
 
 /* ---- streams ---- */
 

@@ -55,7 +55,8 @@ static int64_t keep_until_ms(const struct sbx_work *w)
 {
 	int64_t s = w->call->seconds ? w->call->seconds : LIFE_S;
 
-	return osb_now_ms(osb_of(w)) + (s < MAX_LIFE_S ? s : MAX_LIFE_S) * 1000;
+	return sbx_rest_now_ms(w->rest) +
+	       (s < MAX_LIFE_S ? s : MAX_LIFE_S) * 1000;
 }
 
 static char *keep_body(int64_t until_ms)

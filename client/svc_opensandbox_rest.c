@@ -9,9 +9,6 @@
 
 #include "client/svc_opensandbox.h"
 
-/* Less is the way of the answer, and the seconds of its header. */
-#define SKEW_MIN_MS 2000
-
 static struct osb *osb_of(const struct sbx_request *r)
 {
 	return (struct osb *)r->rest;
@@ -23,18 +20,6 @@ static const char *whom(const struct sbx_request *r)
 	const struct osb_reach *to = r->to;
 
 	return to ? to->base : r->rest->url;
-}
-
-static void note_clock(struct osb *x, const struct sbx_http_response *resp)
-{
-	int64_t skew;
-
-	if (!resp->date_ms)
-		return;
-	x->skew_ms = 0;
-	skew = resp->date_ms - osb_now_ms(x);
-	if (skew > SKEW_MIN_MS || skew < -SKEW_MIN_MS)
-		x->skew_ms = skew;
 }
 
 static void explain(const struct sbx_request *r, struct sbx_error *e,
@@ -65,7 +50,7 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
 {
 	if (!r->to)
-		note_clock(osb_of(r), resp);
+		sbx_rest_note_clock(r->rest, resp);
 }
 
 /* The address may have the "/v1" that all routes have. */

@@ -114,23 +114,15 @@ static void keep_ask(struct sbx_work *w)
 			 on_kept);
 }
 
-static int64_t now_ms(void)
-{
-	uv_timeval64_t now;
-
-	return uv_gettimeofday(&now) < 0
-		       ? 0
-		       : now.tv_sec * 1000 + now.tv_usec / 1000;
-}
-
 /* What it adds to is not said, so it is asked for only where life is short. */
 static void keep_looked(struct sbx_work *w)
 {
 	int64_t expires = w->call->list[0].expires_ms;
 	struct keep *k;
 
-	if (!expires ||
-	    expires >= now_ms() + keep_seconds(w) * (int64_t)1000 - SLACK_MS) {
+	if (!expires || expires >= sbx_rest_now_ms(w->rest) +
+					   keep_seconds(w) * (int64_t)1000 -
+					   SLACK_MS) {
 		sbx_work_done(w, NULL);
 		return;
 	}

@@ -224,6 +224,11 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 	return true;
 }
 
+static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
+{
+	sbx_rest_note_clock(r->rest, resp);
+}
+
 /* ---- closing ---- */
 
 static void cancel_runs(struct sbx_rest *rest)
@@ -247,6 +252,7 @@ const struct sbx_rest_type vtrix_rest_type = {
 	.prepare = prepare,
 	.explain = explain,
 	.unwrap = unwrap,
+	.proved = proved,
 	.unwait = unwait,
 	.cancel = cancel_runs,
 	.release = vtrix_release,

@@ -2,7 +2,6 @@
  * What is xgen's own of the calls of the layer above.
  */
 #include <errno.h>
-#include <time.h>
 
 #include "client/cleanup.h"
 #include "client/create.h"
@@ -39,23 +38,19 @@ static void gone(struct sbx_rest *rest, const char *id)
 
 /* ---- keepalive ---- */
 
-/* The life that is left; -1: it does not end. */
+/* The life that is left, by the service's clock; INT64_MAX: it does not end. */
 static int64_t work_left_ms(const struct sbx_work *w)
 {
 	int64_t expires = w->call->list[0].expires_ms;
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	return expires ? expires - (int64_t)now.tv_sec * 1000 -
-				 now.tv_nsec / 1000000
-		       : -1;
+	return expires ? expires - sbx_rest_now_ms(w->rest) : INT64_MAX;
 }
 
 static void keep_sent(struct sbx_work *w)
 {
 	int64_t left = work_left_ms(w);
 
-	if (left > 0)
+	if (left > 0 && left < INT64_MAX)
 		xgen_of(w)->life_ms = left;
 	sbx_work_done(w, NULL);
 }
@@ -70,7 +65,7 @@ static void keep_looked(struct sbx_work *w)
 	int64_t left = work_left_ms(w);
 	int64_t life = xgen_of(w)->life_ms ? xgen_of(w)->life_ms : LIFE_MS;
 
-	if (left < 0 || left >= life)
+	if (left >= life)
 		sbx_work_done(w, NULL);
 	else
 		sbx_work_act(w,

@@ -20,7 +20,7 @@ struct xgen_files {
 	struct xgen_files *next, **link;
 	char *id;
 	struct sbx_stream *stream;
-	bool ready;
+	bool ready, closing;
 	struct sbx_work *work; /* its request is out */
 	uint32_t seq;
 	struct sbx_alarm *idle;
@@ -108,12 +108,19 @@ static void on_message(void *arg, const struct sbx_xgen_msg *m)
 
 /* ---- requests ---- */
 
+/* Saying goodbye takes its time: who comes meanwhile waits for another. */
+static void files_close(struct xgen_files *f)
+{
+	f->closing = true;
+	xgen_stream_close(f->stream);
+}
+
 static void on_idle(void *arg)
 {
 	struct xgen_files *f = arg;
 
 	f->idle = NULL;
-	xgen_stream_close(f->stream);
+	files_close(f);
 }
 
 static void files_send(struct xgen_files *f, struct sbx_work *w)
@@ -141,6 +148,8 @@ static void files_next(struct xgen_files *f)
 {
 	struct sbx_work *w;
 
+	if (f->closing)
+		return;
 	f->idle = sbx_alarm_cancel(f->idle);
 	while (f->ready && !f->work) {
 		w = files_waiting(f->x, f->id);
@@ -251,7 +260,7 @@ static void files_forget(void *work)
 		if (f->work != w)
 			continue;
 		f->work = NULL;
-		xgen_stream_close(f->stream);
+		files_close(f);
 	}
 }
 

@@ -16,7 +16,10 @@
 #include "client/options.h"
 #include "client/svc_xgen_json.h"
 
-#define MAX_ENV	      50
+#define MAX_ENV 50
+/* All of them go with each command, in a message of 32 KiB that is our
+ * script's, too. */
+#define MAX_ENV_BYTES (24 * 1024)
 #define MAX_METADATA  20
 #define MAX_RESOURCES 3
 #define MAX_META_KEY  128
@@ -60,10 +63,21 @@ static const char *env_wrong(const char *name, const char *text)
 
 static int take_env(struct sbx_maker *m, const char *key, const json_t *value)
 {
-	json_t *to = sbx_maker_object(m, key);
+	json_t *to = sbx_maker_object(m, key), *text;
+	const char *name;
+	size_t len = 0;
+	int r;
 
-	return to ? sbx_maker_add_texts(m, key, value, MAX_ENV, env_wrong, to)
-		  : -ENOMEM;
+	if (!to)
+		return -ENOMEM;
+	r = sbx_maker_add_texts(m, key, value, MAX_ENV, env_wrong, to);
+	json_object_foreach(to, name, text) len +=
+		strlen(name) + json_string_length(text);
+	if (r == 0 && len > MAX_ENV_BYTES)
+		r = sbx_maker_wrong(m, key,
+				    "names and values are at most 24 KiB "
+				    "together, for each command is given them");
+	return r;
 }
 
 static const char *metadata_wrong(const char *name, const char *text)

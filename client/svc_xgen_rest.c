@@ -59,6 +59,7 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 static void proved(struct sbx_request *r, const struct sbx_http_response *resp)
 {
 	xgen_of(r)->version_known = true;
+	sbx_rest_note_clock(r->rest, resp);
 }
 
 /* ---- sending ---- */

@@ -69,7 +69,9 @@ def case_options_are_checked():
         ('{"ports":[0]}', 'port'), ('{"ports":[1,1]}', 'twice'),
         ('{"ports":"80"}', 'port'), ('{"env":{"PATH":"x"}}', 'PATH'),
         ('{"env":{"LD_PRELOAD":"x"}}', 'LD_PRELOAD'),
-        ('{"env":{"a b":"x"}}', 'a b'), ('{"env":{"a":{}}}', 'text'),
+        ('{"env":{"a b":"x"}}', 'a b'),
+        (json.dumps({'env': {'V%d' % i: 'x' * 1000 for i in range(25)}}),
+         '24 KiB'), ('{"env":{"a":{}}}', 'text'),
         ('{"timeout":-1}', 'seconds'), ('{"timeout":1,"timeout_ms":1}',
                                         'twice'),
         ('{"gui":"yes"}', 'true'), ('{"name":"a/b"}', 'name'),
@@ -222,6 +224,38 @@ def case_one_404_is_no_proof():
         box = made(d)['id']
         for _ in range(3):
             good(d.ask('get', box))
+
+
+def case_another_replica_may_know_it():
+    """a connection that is kept leads to the same one each time"""
+    with Standin('replicas') as s, Drive(source(s)) as d:
+        good(d.ask('list'))
+        box = made(d)['id']
+        for _ in range(3):
+            good(d.ask('get', box))
+        bad(d.ask('get', 'gone-1'), ENOENT)
+
+
+def case_keepalive_goes_by_the_clock_of_the_service():
+    for trait in ('behind', 'ahead'):
+        with Standin(trait) as s, Drive(source(s)) as d:
+            box = made(d, '{"timeout":600}')
+            kept = good(d.ask('keepalive', box['id']))['list'][0]
+            assert s.counts()['keep'] == 1, trait
+            assert kept['expires_ms'] > box['expires_ms'] + 2000e3
+            # and is not sent where it would make life shorter
+            box = made(d, '{"timeout":7200}')
+            good(d.ask('keepalive', box['id']))
+            assert s.counts()['keep'] == 1, trait
+
+
+def case_what_comes_while_a_connection_closes():
+    with Standin('deaf-file') as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        d.proc.stdin.write('timeout 300\n')
+        bad(d.ask('file', box, 'pipe'), ETIMEDOUT)
+        d.proc.stdin.write('timeout 10000\n')
+        assert good(d.ask('files', box, '.'))['files'] == []
 
 
 def case_rate_limit():

@@ -13,6 +13,11 @@ TRAITs:
   lose-create        the connection breaks after creating, before the answer
   flaky              every second GET breaks the connection
   flaky-404          every second GET of a sandbox says 404
+  replicas           two, which do not know of each other: the first
+                     connection leads to one, all others to the other
+  behind             its clock is three hours behind
+  ahead              ... or ahead
+  deaf-file          FsRead is never answered, and goodbye is late
   limit              429 for the first two requests after the first
   camel              the other spelling of keys
   event-first        an event comes before SandboxReady
@@ -37,6 +42,7 @@ import ssl
 import struct
 import sys
 import time
+from email.utils import formatdate
 
 import msgpack
 from aiohttp import web, WSMsgType
@@ -44,8 +50,10 @@ from aiohttp import web, WSMsgType
 KEY = os.environ.get('STANDIN_KEY', 'right-key')
 traits = set(sys.argv[1:])
 sandboxes, tokens = {}, {}
+connections = {}
+shift = 3 * 3600 * (('ahead' in traits) - ('behind' in traits))
 counts = {'get': 0, 'all': 0, 'create': 0, 'token': 0, 'delete': 0,
-          'bearer': 0, 'apikey': 0, 'term': 0, 'start': 0}
+          'bearer': 0, 'apikey': 0, 'term': 0, 'start': 0, 'keep': 0}
 
 
 def allowed(request):
@@ -79,13 +87,27 @@ def shown(request, box):
         out['expires_at'] = '2099-01-01T02:00:00.123456789+02:00'
         out['created_at'] = '2026-04-22T10:00:00Z'
     else:
-        out['expires_at_ms'] = int(box['_expires'] * 1000)
-        out['created_at_ms'] = int(box['_born'] * 1000)
+        out['expires_at_ms'] = int((box['_expires'] + shift) * 1000)
+        out['created_at_ms'] = int((box['_born'] + shift) * 1000)
     return out
+
+
+def replica(request):
+    if 'replicas' not in traits:
+        return 0
+    return min(connections.setdefault(request.transport, len(connections)), 1)
 
 
 @web.middleware
 async def gate(request, handler):
+    response = await gated(request, handler)
+    if shift and not response.prepared:
+        response.headers['Date'] = formatdate(time.time() + shift, usegmt=True)
+    return response
+
+
+async def gated(request, handler):
+    replica(request)
     counts['all'] += 1
     if request.path == '/counts':
         return web.json_response(counts)
@@ -148,6 +170,7 @@ async def create(request):
     if body.get('ports'):
         box['preview_urls'] = {str(p): 'http://sbx-%s-%d.localhost' % (
             box['id'], p) for p in body['ports']}
+    box['_replica'] = replica(request)
     sandboxes[box['id']] = box
     if 'lose-create' in traits and counts['create'] == 1:
         request.transport.abort()
@@ -155,7 +178,8 @@ async def create(request):
 
 
 async def listing(request):
-    boxes = [shown(request, b) for b in sandboxes.values()]
+    boxes = [shown(request, b) for b in sandboxes.values()
+             if b['_replica'] == replica(request)]
     random.shuffle(boxes)
     return web.json_response(boxes)
 
@@ -164,7 +188,8 @@ def find(request):
     counts['get'] += 1
     if 'flaky-404' in traits and counts['get'] % 2:
         return None
-    return sandboxes.get(request.match_info['id'])
+    box = sandboxes.get(request.match_info['id'])
+    return box if box and box['_replica'] == replica(request) else None
 
 
 def missing(request):
@@ -186,6 +211,7 @@ async def keepalive(request):
     box = find(request)
     if not box:
         return missing(request)
+    counts['keep'] += 1
     box['_expires'] = time.time() + 3600
     return web.Response(status=204)
 
@@ -263,7 +289,8 @@ async def socket(request):
         return web.Response(status=404, text='sandbox not found')
     if 'slow-start' in traits and time.time() < box['_born'] + 1:
         return web.Response(status=503, text='sandbox not ready')
-    ws = web.WebSocketResponse(max_msg_size=32769, compress=False)
+    ws = web.WebSocketResponse(max_msg_size=32769, compress=False,
+                              autoclose='deaf-file' not in traits)
     await ws.prepare(request)
     if 'dead-sidecar' in traits:
         await ws.close(code=1011, message=b'failed to connect to sandbox')
@@ -285,6 +312,11 @@ async def socket(request):
             await c.stdin(m.data[9:])
         elif kind == 0x25:
             c.signal(m.data[9:])
+        elif kind == 0x32:
+            await c.say(0x32, channel, ident, msgpack.packb([]))
+    if 'deaf-file' in traits:
+        await asyncio.sleep(0.5)
+        await ws.close()
     return ws
 
 

@@ -49,6 +49,7 @@ struct sbx_exec_scan {
 	size_t at;
 	struct sbx_object_scan object;
 	bool complete; /* it is an object, and all of it */
+	bool tty;      /* that a complete object asks for a terminal */
 	char user[64]; /* that a complete object names, cut; "": none */
 };
 int sbx_exec_scan(struct sbx_exec_scan *scan, const char *text, size_t len,

@@ -383,6 +383,7 @@ static int scan_check(struct sbx_exec_scan *scan, const char *text, size_t len,
 	int r = sbx_exec_spec_parse(&spec, text, len, reterr);
 
 	scan->complete = r == 0 && spec.is_object;
+	scan->tty = scan->complete && spec.flags & SBX_EXEC_TTY;
 	snprintf(scan->user, sizeof(scan->user), "%s",
 		 spec.user ? spec.user : "");
 	sbx_exec_spec_release(&spec);

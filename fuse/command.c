@@ -82,8 +82,10 @@ static int command_add(struct ctl_file *f, struct sfs_command *c,
 		r = sbx_exec_scan(&c->scan, (char *)sbx_buf_at(&c->text),
 				  sbx_buf_len(&c->text), reterr);
 	/* (what is in an object is shorter, and known when it is complete) */
-	if (r == 0 && !c->scan.is_json)
-		r = sfs_jobs_check(f->node->sb, sbx_buf_len(&c->text), reterr);
+	if (r == 0 && (!c->scan.is_json || c->scan.tty))
+		r = sfs_jobs_check(f->node->sb,
+				   c->scan.is_json ? 0 : sbx_buf_len(&c->text),
+				   c->scan.tty, reterr);
 	return r;
 }
 

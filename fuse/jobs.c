@@ -16,6 +16,7 @@
 #include "fuse/text.h"
 
 #define KILL_AFTER_MS 2000 /* what its timeout did not end */
+#define NO_TERMINAL   "it can have no terminal there"
 
 /* ---- records ---- */
 
@@ -145,7 +146,7 @@ static const char *job_reason(const struct sfs_job *j, int err)
 	if (err == -EIO)
 		return "word of it was lost";
 	if (err == -EOPNOTSUPP && j->tty)
-		return "it can have no terminal there";
+		return NO_TERMINAL;
 	return strerror(-err);
 }
 
@@ -457,11 +458,15 @@ struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	return j;
 }
 
-int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len,
+int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len, bool tty,
 		   struct sbx_error *reterr)
 {
 	const struct sbx_run_limits *lim = limits_of(sb);
 
+	if (lim && tty)
+		return sbx_error_set(
+			reterr, -EOPNOTSUPP,
+			"exec: the command could not be run: " NO_TERMINAL);
 	if (!lim || len <= lim->command)
 		return 0;
 	return sbx_error_set(reterr, -E2BIG,
@@ -477,7 +482,7 @@ int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 	size_t len = strlen(spec->text) + spec->input_len / 3 * 4;
 	struct sfs_job *j = NULL;
 
-	if (sfs_jobs_check(sb, len, reterr) == 0)
+	if (sfs_jobs_check(sb, len, spec->flags & SBX_EXEC_TTY, reterr) == 0)
 		j = sfs_job_new(sb, spec, NULL, reterr);
 	if (!j)
 		return reterr->err;

@@ -504,7 +504,14 @@ def case_what_a_run_cannot_do():
         os.rmdir(b.top + "/jobs/2")
         assert "terminals" not in os.listdir(b.top)
         fails(errno.ENOENT, os.mkdir, b.top + "/terminals/t")
-        fails(errno.EOPNOTSUPP, b.run, '{"command": "true", "tty": true}')
+        # also while another runs, when nobody waits for it to begin
+        held = b.start("until [ -e go2 ]; do sleep 0.05; done")
+        for name in ("exec", "jobs/new"):
+            with open(b.top + "/" + name, "wb", buffering=0) as f:
+                fails(errno.EOPNOTSUPP, f.write,
+                      b'{"command": "true", "tty": true}')
+        put(b.inside("go2"), b"")
+        assert text_of(held + "/exit_code").strip() == "0"
 
 
 def case_what_is_not_run_says_why():

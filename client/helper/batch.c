@@ -3,6 +3,7 @@
  * peer.c and, after everything else in a turn of the loop, by helper.c.
  */
 #include "client/helper/helper.h"
+#include "client/helper/ports.h"
 #include "client/helper/socket.h"
 #include "client/wire/msg.h"
 #include "client/wire/proto.h"
@@ -105,10 +106,12 @@ void batch_check(struct helper *h)
 		return;
 	}
 	/* what happened before it is told by its answer, also by one to
-	 * nothing: events are held back for a moment (watch.c) */
+	 * nothing: events are held back for a moment (watch.c), and ports
+	 * looked at now and then */
 	if (!p->batch.synced) {
 		p->batch.synced = true;
 		watch_sync(h);
+		ports_sync(h);
 		peer_pump(h);
 	}
 	if (!p->attached || p->out_off < p->out_len)

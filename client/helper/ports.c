@@ -294,13 +294,18 @@ static void ports_look(struct helper *h)
 	h->ports.n = count;
 }
 
+void ports_sync(struct helper *h)
+{
+	/* nobody would take it: looked at when there is room again */
+	if (h->ports.watching && !peer_is_busy(h))
+		ports_look(h);
+}
+
 static void on_timer(void *arg)
 {
 	struct helper *h = arg;
 
-	/* nobody would take it: looked at when there is room again */
-	if (!peer_is_busy(h))
-		ports_look(h);
+	ports_sync(h);
 	h->ports.is_quick = loop_clock_ms() < h->ports.quick_until_ms;
 	loop_timer_set(&h->loop, &h->ports.timer,
 		       h->ports.is_quick ? LOOK_MS : LOOK_IDLE_MS);

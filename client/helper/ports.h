@@ -9,5 +9,7 @@ void ports_release(struct helper *h);
 /* Something starts or prints: who watches them looks more often for a
  * while. */
 void ports_hurry(struct helper *h);
+/* Who watches them is told now what has changed, if it can take it. */
+void ports_sync(struct helper *h);
 
 #endif

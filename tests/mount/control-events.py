@@ -197,16 +197,19 @@ class Events(SandboxTest):
         self.m.run("t", "exit 5")
         r.until(type="job", state="ended", exit_code=5)
 
-    @unittest.skipIf(RUNS, IDLE)
     def test_ports(self):
         r = self.reader()
         self.m.run("t", "mkfifo wait")
         with open(self.path("ports")) as f:  # a service's own, of some
             before = set(f)
+        server = ("python3 -uc 'import socket; s = socket.socket(); "
+                  "s.bind((\"127.0.0.1\", 0)); s.listen(); "
+                  "print(s.getsockname()[1]); open(\"wait\").read()'")
+        if RUNS:  # told behind the command that leaves it there
+            server = ("setsid %s </dev/null >port 2>&1 & until [ -s port ]; do "
+                      "sleep 0.01; done; cat port; echo $! >pid" % server)
         fd = os.open(self.path("exec"), os.O_RDWR)
-        os.write(fd, b"python3 -uc 'import socket; s = socket.socket(); "
-                     b"s.bind((\"127.0.0.1\", 0)); s.listen(); "
-                     b"print(s.getsockname()[1]); open(\"wait\").read()'")
+        os.write(fd, server.encode())
         port = int(os.read(fd, 100))
         self.assertEqual([e["port"] for e in r.until(
             type="port", port=port, state="open") if e["type"] == "port"],
@@ -217,7 +220,9 @@ class Events(SandboxTest):
             ports = [int(line.split()[0]) for line in set(f) - before]
             self.assertEqual(ports, [port])
             self.assertNotIn(other.getsockname()[1], ports)
-        self.m.run("t", ": >wait")
+        self.m.run("t", ": >wait" + (
+            "; while kill -0 $(cat pid) 2>/dev/null; do sleep 0.01; done")
+            * RUNS)
         r.until(type="port", port=port, state="closed")
         os.close(fd)
 

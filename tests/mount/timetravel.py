@@ -639,6 +639,46 @@ def case_files_wait_for_a_command_no_longer_than_timeout():
         assert get(b.inside("g")) == b"new"
 
 
+def case_what_holds_the_output_of_a_command_is_part_of_it():
+    with Box() as b:
+        begin = time.monotonic()
+        for held in (">/dev/null", "2>/dev/null"):
+            job = b.start("(until [ -e go ]; do sleep 0.05; done) %s & "
+                          "echo on" % held)
+            with subprocess.Popen(["cat", job + "/output"],
+                                  stdout=subprocess.PIPE) as cat:
+                blocked(cat, "cat")
+                time.sleep(0.3)
+                assert text_of(job + "/status").startswith("state: running")
+                put(b.inside("go"), b"")
+                assert cat.stdout.read() == b"on\n"
+            os.unlink(b.inside("go"))
+        assert b.run("setsid sleep 100 </dev/null >/dev/null 2>&1 & echo $!"
+                     " >pid; echo on") == b"on\n"
+        assert b.run("kill $(cat pid) && echo lived") == b"lived\n"
+        assert time.monotonic() - begin < 60
+
+
+def case_events_opened_while_a_command_runs():
+    with Box(options=("timeout=2",)) as b:
+        def until(f, **want):
+            for line in f:
+                if want.items() <= json.loads(line).items():
+                    return
+        b.start("sleep 1; : >early")
+        with open(b.top + "/events") as f:  # waits for its end
+            assert text_of(b.top + "/jobs/1/status").startswith("state: ended")
+            b.run(": >told")
+            until(f, type="created", path="told")
+        b.start("until [ -e go ]; do sleep 0.05; done; : >late")
+        with open(b.top + "/events") as f:  # no longer than timeout=
+            assert json.loads(f.readline())["type"] == "unwatched"
+            put(b.inside("go"), b"")
+            until(f, type="connection", state="up", missed=True)
+            b.run(": >seen")
+            until(f, type="created", path="seen")
+
+
 def shown(b):
     return sorted(n for n in os.listdir(b.top + "/snapshots")
                   if n != "restore")

@@ -14,6 +14,7 @@
 #define POLL_MIN_MS  250 /* for what is waited for, and not pushed */
 #define POLL_MAX_MS  4000
 #define LAZY_MAX     16384
+#define RESENDS	     3 /* what is opened anew is written to, and so on */
 
 void exchange_reset(struct sbx_exchange *x)
 {
@@ -47,7 +48,17 @@ static void on_due(uv_timer_t *t)
 
 	x->more |= x->polling && x->expecting && !x->lim->parks;
 	x->gathering = x->pausing = x->polling = false;
+	if (x->resends)
+		x->resent = x->queue.nr;
 	exchange_plan(x);
+}
+
+void exchange_resend(struct sbx_exchange *x)
+{
+	x->resends = RESENDS;
+	/* its owner is asked to, and does before the loop waits */
+	x->gathering = true;
+	uv_timer_start(&x->due, on_due, x->lim->gather_ms, 0);
 }
 
 /*
@@ -130,7 +141,9 @@ static bool exchange_take_turn(struct sbx_exchange *x)
 	enum exchange_turn turn = EXCHANGE_TURN_NONE;
 
 	if (x->up && !x->more)
-		turn = exchange_jobs_run(x);
+		turn = x->jobs && exchange_queue_has(&x->queue, x->resent)
+			       ? EXCHANGE_TURN_BEFORE
+			       : exchange_jobs_run(x);
 	if (turn == EXCHANGE_TURN_BEFORE ||
 	    (turn == EXCHANGE_TURN_NONE &&
 	     (!x->up || x->more || exchange_wants(x)))) {

@@ -149,6 +149,10 @@ struct sbx_exchange {
 	uv_timer_t due;
 	uv_timer_t hurry;		  /* for what has been in no hurry */
 	bool gathering, pausing, polling; /* why it runs */
+	/* answers until what the helper before was told has been said again,
+	 * before any command begins: all that was queued until then */
+	unsigned int resends;
+	uint64_t resent;
 
 	struct exchange_job *jobs, *job; /* job: the one that runs */
 	struct exchange_asked asked;
@@ -163,6 +167,8 @@ void exchange_reset(struct sbx_exchange *x);
 void exchange_poll_later(struct sbx_exchange *x);
 /* Something may be due: looks what is to be run next. */
 void exchange_plan(struct sbx_exchange *x);
+/* Another helper is there: commands wait for what it is told again. */
+void exchange_resend(struct sbx_exchange *x);
 /* A run failed: another is made later, if that makes sense. */
 void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why);
 /* Tells the owner, once. */

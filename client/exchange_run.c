@@ -35,6 +35,8 @@ static void exchange_greet(struct sbx_exchange *x, const struct sbx_hello *h,
 	x->error.err = 0;
 	if (!was_up || fresh)
 		x->h->on_up(x->arg, fresh);
+	if (fresh && x->lim->commands && !x->closing)
+		exchange_resend(x);
 }
 
 static int on_hello(struct sbx_exchange *x, const struct sbx_hello *h)
@@ -345,6 +347,8 @@ static void exchange_answer(struct sbx_exchange *x,
 	else if (x->output < x->output_most && run->run.out_len > x->output / 4)
 		x->output *= 2;
 	exchange_jobs_told(x);
+	if (x->resends && x->resends--)
+		x->resent = x->queue.nr;
 	if (x->empty > 1)
 		exchange_poll_later(x);
 }

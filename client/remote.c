@@ -34,9 +34,7 @@ static void on_channel_up(void *arg, bool fresh)
 			sbx_remote_set_state(r, SBX_LINK_LOST);
 		/* what is held speaks of numbers the new helper lacks */
 		r->epoch++;
-		sbx_remote_pending_fail_all(r, -ERESTART);
-		sbx_remote_held_clear(r);
-		sbx_remote_jobs_lost(r);
+		sbx_remote_restarted(r);
 	}
 	r->error.err = 0;
 	r->stats.reconnects += r->state == SBX_LINK_LOST;

@@ -118,6 +118,10 @@ void sbx_remote_pending_finish(struct sbx_remote *r, struct pending *p, int err,
 void sbx_remote_pending_fail_later(struct sbx_remote *r, struct pending *p,
 				   int err);
 void sbx_remote_pending_fail_all(struct sbx_remote *r, int err);
+/* Another helper is there: what was asked of the old one fails with -ERESTART,
+ * and its commands are lost; where those are runs of their own they are not
+ * its, and go on. */
+void sbx_remote_restarted(struct sbx_remote *r);
 /* Fails at once what is to fail later. */
 void sbx_remote_kick(uv_prepare_t *kick);
 

@@ -765,14 +765,18 @@ def case_export_and_import():
 
 
 def kill_helper(b):
-    for pid in os.listdir("/proc"):
+    killed = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            env = get("/proc/%s/environ" % pid) if pid.isdigit() else b""
-            exe = os.readlink("/proc/%s/exe" % pid) if env else ""
+            exe = os.readlink("/proc/%s/exe" % pid)
+            ours = "helper-" in exe and os.path.samefile(
+                "/proc/%s/root/workspace" % pid, b.there)
         except OSError:
             continue
-        if os.path.dirname(b.there).encode() in env and "helper-" in exe:
+        if ours:
             os.kill(int(pid), signal.SIGKILL)
+            killed += 1
+    assert killed
 
 
 def case_a_snapshot_has_what_a_lost_helper_was_told():
@@ -862,6 +866,14 @@ def case_a_killed_helper_comes_back():
         now = get(b.here("f"))
         assert now == b"other", now
         put(b.here("g"), b"g")
+        # a command is none of its
+        kill_helper(b)
+        assert b.run("echo ran | tee g") == get(b.here("g")) == b"ran\n"
+        job = b.start("until [ -e go ]; do sleep 0.05; done; echo two > g")
+        kill_helper(b)
+        put(b.inside("go"), b"")
+        assert text_of(job + "/exit_code").strip() == "0"
+        assert get(b.here("g")) == b"two\n"
 
 
 def case_a_restarted_service_has_lost_it():

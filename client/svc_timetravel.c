@@ -102,7 +102,7 @@ static void vm_judge(struct timetravel *x, struct timetravel_vm *vm,
 	bool is_told = s->info && strstr(s->info, "\"agentHealthy\":");
 	bool runs = s->info && strstr(s->info, "\"status\": \"running\"");
 
-	if (is_told && vm->has_agent && runs && timetravel_runs_in(x, s->id))
+	if (is_told && vm->has_agent && runs && timetravel_running(x, s->id))
 		s->state = SBX_STATE_RUNNING;
 	if (is_told)
 		vm->is_lost = s->state == SBX_STATE_ERROR;
@@ -295,19 +295,6 @@ static void create_start(struct sbx_work *w)
 		sbx_work_done(w, &e);
 }
 
-/* ---- wipe ---- */
-
-static void wipe_start(struct sbx_work *w)
-{
-	/* empty is empty, however often */
-	sbx_work_act(w,
-		     (struct sbx_request_conf){.method = "POST",
-					       .path = "/vms/%s/wipe",
-					       .id = w->call->id,
-					       .repeatable = true},
-		     NULL);
-}
-
 /* ---- the service ---- */
 
 static const struct sbx_calls_type calls_type = {
@@ -315,7 +302,7 @@ static const struct sbx_calls_type calls_type = {
 		  [SBX_CALL_GET] = sbx_get_start,
 		  [SBX_CALL_CREATE] = create_start,
 		  [SBX_CALL_DESTROY] = sbx_destroy_start,
-		  [SBX_CALL_WIPE] = wipe_start,
+		  [SBX_CALL_WIPE] = timetravel_wipe_start,
 		  [SBX_CALL_SNAPSHOTS] = timetravel_snapshots_start,
 		  [SBX_CALL_SNAPSHOT] = timetravel_snapshot_start,
 		  [SBX_CALL_RESTORE] = timetravel_restore_start,

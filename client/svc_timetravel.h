@@ -4,6 +4,7 @@
  *
  *	svc_timetravel.c       the service, its requests, its own of calls
  *	svc_timetravel_run.c   commands, one at a time in each VM
+ *	svc_timetravel_errand.c commands that calls need; wipe
  *	svc_timetravel_snaps.c what the product is for
  *	svc_timetravel_own.c   ... and what can be done with it beside
  *	svc_timetravel_json.c  records, times and errors; no input or output
@@ -53,10 +54,23 @@ void timetravel_run(struct sbx_service *svc, const char *id,
 		    struct sbx_run *run);
 void timetravel_run_cancel(struct sbx_service *svc, struct sbx_run *run);
 void timetravel_runs_end(struct timetravel *x);
-/* Whether a command of ours is under way in it. */
-bool timetravel_runs_in(const struct timetravel *x, const char *id);
+/* The command that is under way in it; NULL: none of this mount is. */
+const struct sbx_run *timetravel_running(const struct timetravel *x,
+					 const char *id);
 /* The longest that a command may take in this VM. */
 unsigned int timetravel_longest_ms(const struct timetravel *x, const char *id);
+
+/*
+ * A command that a call needs: fn gets what came of it.  The work's state is
+ * dropped.  ours: as of struct sbx_run.
+ */
+typedef void timetravel_errand_fn(struct sbx_work *w,
+				  const struct sbx_run *run);
+void timetravel_errand(struct sbx_work *w, const char *command, bool ours,
+		       timetravel_errand_fn *fn);
+/* Ends the call: with an error if the VM does not see its workspace. */
+void timetravel_probe(struct sbx_work *w);
+void timetravel_wipe_start(struct sbx_work *w);
 
 /* calls about snapshots: svc_timetravel_snaps.c */
 void timetravel_snapshots_start(struct sbx_work *w);

@@ -139,13 +139,14 @@ static bool is_under_way(const struct timetravel_run *r)
 	return r->request || r->alarm;
 }
 
-bool timetravel_runs_in(const struct timetravel *x, const char *id)
+const struct sbx_run *timetravel_running(const struct timetravel *x,
+					 const char *id)
 {
 	const struct timetravel_run *r = x->runs;
 
 	while (r && (strcmp(r->id, id) != 0 || !r->request))
 		r = r->next;
-	return r;
+	return r ? r->run : NULL;
 }
 
 /* The oldest of this VM, unless one is under way. */

@@ -202,7 +202,7 @@ static void on_listed_to_restore(struct sbx_work *w, const json_t *list)
 	sbx_work_act(w,
 		     (struct sbx_request_conf){
 			     .method = "POST", .path = path, .id = w->call->id},
-		     NULL);
+		     timetravel_probe);
 }
 
 void timetravel_restore_start(struct sbx_work *w)
@@ -212,66 +212,32 @@ void timetravel_restore_start(struct sbx_work *w)
 
 /* ---- making one ---- */
 
-/* The run that makes it, while the call waits. */
-struct making {
-	struct sbx_run run;
-	struct sbx_work *work; /* NULL: given up */
-	char command[];
-};
-
-static void making_drop(void *state)
+static void on_snapshot_run(struct sbx_work *w, const struct sbx_run *run)
 {
-	struct making *m = state;
-
-	m->work = NULL; /* on_run_done frees it */
-}
-
-static void on_run_done(struct sbx_run *run)
-{
-	struct making *m = run->arg;
 	struct sbx_error e = run->error;
-	struct sbx_work *w = m->work;
 
-	/* it collided with another's: this one was made all the same? */
 	if (!e.err && run->exit_code)
 		sbx_error_set(&e, -EIO, "making the snapshot failed: %.100s",
 			      run->err ? run->err : "");
-	sbx_run_release(run);
-	if (w)
-		w->drop = NULL;
-	free(m);
-	if (w)
-		sbx_work_done(w, &e);
+	sbx_work_done(w, &e);
 }
 
 static void on_listed_to_make(struct sbx_work *w, const json_t *list)
 {
-	size_t len = strlen(w->call->path);
 	struct sbx_error e = {0};
-	struct making *m;
+	char *command = NULL;
 
-	if (sbx_timetravel_find_snapshot(list, w->call->path))
+	if (sbx_timetravel_find_snapshot(list, w->call->path)) {
 		sbx_error_set(&e, -EEXIST, "there is a snapshot %.80s already",
 			      w->call->path);
-	if (e.err) {
 		sbx_work_done(w, &e);
-		return;
-	}
-	m = calloc(1, sizeof(*m) + strlen(SBX_TIMETRAVEL_NAMED) + len + 1);
-	if (!m) {
+	} else if (asprintf(&command, "%s%s", SBX_TIMETRAVEL_NAMED,
+			    w->call->path) < 0) {
 		sbx_work_no_memory(w);
-		return;
+	} else {
+		timetravel_errand(w, command, false, on_snapshot_run);
+		free(command);
 	}
-	strcpy(m->command, SBX_TIMETRAVEL_NAMED);
-	strcat(m->command, w->call->path);
-	m->work = w;
-	m->run = (struct sbx_run){.command = m->command,
-				  .timeout_ms = 60000,
-				  .done = on_run_done,
-				  .arg = m};
-	w->state = m;
-	w->drop = making_drop;
-	timetravel_run(&w->rest->base, w->call->id, &m->run);
 }
 
 void timetravel_snapshot_start(struct sbx_work *w)

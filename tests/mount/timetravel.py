@@ -942,8 +942,38 @@ def case_a_vm_with_an_agent():
         assert sorted(os.listdir(b.ws)) == [".hidden", "d", "f", "go"]
         put(b.here("d", "g"), b"g")
         assert get(b.inside("d", "g")) == b"g"
+        # which an agent does not empty of a link to a folder
+        os.symlink("d", b.here("link"))
+        os.symlink("nowhere", b.here("dangling"))
         say(b.top + "/status", "wipe")
-        assert os.listdir(b.ws) == []
+        assert os.listdir(b.ws) == os.listdir(b.there) == []
+
+
+def case_a_container_that_does_not_see_what_was_restored():
+    with Box("--btrfs") as b:
+        put(b.here("f"), b"one")
+        os.mkdir(b.top + "/snapshots/s")
+        fails(errno.EIO, say, b.top + "/snapshots/restore", "s")
+        assert "destroy it" in b.status("last_error")
+        fails(errno.EIO, say, b.top + "/status", "wipe")
+        os.rmdir(b.top)
+        os.mkdir(b.top)
+        put(b.here("f"), b"one")
+        assert get(b.m.sandbox_dir("vm") + "/f") == b"one"
+
+
+def case_restoring_does_not_wait_for_a_command():
+    with Box(options=("timeout=5",)) as b:
+        put(b.here("f"), b"one")
+        os.mkdir(b.top + "/snapshots/s")
+        put(b.here("f"), b"two")
+        job = b.start("until [ -e go ]; do sleep 0.05; done")
+        # it is done, and who waits to see it does so for a while only
+        fails(errno.ETIMEDOUT, say, b.top + "/snapshots/restore", "s")
+        assert get(b.inside("f")) == b"one"
+        put(b.inside("go"), b"")
+        assert text_of(job + "/exit_code").strip() == "0"
+        assert get(b.here("f")) == b"one"
 
 
 def case_proc_is_walked_in_few_runs_and_true():

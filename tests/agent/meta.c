@@ -103,8 +103,8 @@ json_t *agent_sandbox_json(const struct agent_sandbox *s, int version,
 int agent_meta_save(const struct agent_sandbox *s)
 {
 	json_t *json = json_pack(
-		"{s:s,s:s,s:I,s:I,s:O?,s:O?,s:O?,s:O?}", "id", s->id,
-		"template", s->template, "created_ms", s->created_ms,
+		"{s:s,s:s,s:b,s:I,s:I,s:O?,s:O?,s:O?,s:O?}", "id", s->id,
+		"template", s->template, "claimed", s->claimed, "created_ms", s->created_ms,
 		"expires_ms", s->expires_ms, "metadata", s->metadata, "env",
 		s->env, "ports", s->ports, "capabilities", s->capabilities);
 	char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
@@ -146,6 +146,7 @@ static int meta_load(struct agent *agent, const char *id)
 	struct agent_sandbox *s = agent_sandbox_new(agent, id);
 	json_t *json = NULL;
 	const char *template;
+	bool claimed;
 	int r;
 
 	if (!s)
@@ -164,8 +165,12 @@ static int meta_load(struct agent *agent, const char *id)
 	s->ports = meta_take(json, "ports", JSON_ARRAY);
 	s->capabilities = meta_take(json, "capabilities", JSON_ARRAY);
 	s->state = AGENT_RUNNING;
+	/* pods are found by their names, but for claimed ones */
+	claimed = json_is_true(json_object_get(json, "claimed"));
 	json_decref(json);
-	if (s->template)
+	if (claimed)
+		agent_sandbox_forget(s);
+	if (claimed || s->template)
 		return 0;
 	agent_sandbox_forget(s);
 	return r < 0 ? r : -EINVAL;

@@ -112,6 +112,14 @@ static void on_scan(uv_timer_t *timer)
 		agent_ports_found(p->sandbox, NULL, 0);
 }
 
+void agent_ports_repeat(struct agent_conn *conn)
+{
+	const struct agent_ports *p = conn->sandbox->open_ports;
+
+	if (p && p->nr)
+		ports_send(conn, MSG_PORT_OPEN, p->open[0], 1);
+}
+
 void agent_ports_begin(struct agent_sandbox *s)
 {
 	struct agent_ports *p = s->open_ports;

@@ -175,7 +175,11 @@ static void on_stop(uv_timer_t *timer)
 {
 	struct agent_sandbox *s = timer_done(timer);
 
-	sandbox_stop(s);
+	/* the name of a claimed pod is another, so it is not found */
+	if (s->claimed)
+		s->listed = false;
+	else
+		sandbox_stop(s);
 	agent_sandbox_unref(s);
 }
 
@@ -190,7 +194,6 @@ void agent_sandbox_expire(struct agent_sandbox *s)
 void agent_sandbox_delete(struct agent_sandbox *s)
 {
 	s->listed = false;
-	/* the name of a claimed pod is another, so it is not found */
 	if (!s->claimed)
 		agent_sandbox_expire(s);
 }

@@ -319,6 +319,8 @@ void agent_socket_open(struct agent_conn *conn)
 	conn->agent->nr_accepted++;
 	LIST_INSERT_HEAD(&s->conns, conn, sandbox_link);
 	s->owner = conn;
+	if (agent_random(1000) < (uint32_t)conn->agent->traits.early_event)
+		agent_ports_repeat(conn);
 	agent_tx_message(conn, MSG_READY, 0, 0, NULL, 0);
 	agent_ports_begin(s);
 }

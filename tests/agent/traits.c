@@ -40,6 +40,8 @@ static const struct trait trait_table[] = {
 	       "ExecSignal reaches the command; off: closes its stdin only"),
 	SWITCH("duplicate-ports", duplicate_ports, 1,
 	       "each connection of a sandbox repeats PortOpen and PortClose"),
+	NUMBER("early-event", early_event, 200, 0, 1000,
+	       "so many of 1000 connections hear of a port before Ready"),
 	SWITCH("exit-camel", exit_camel, 0,
 	       "ExecExit says exitCode, not exit_code"),
 	NUMBER("exec-timeout-ms", exec_timeout_ms, 30000, 1, INT_MAX,

@@ -12,6 +12,7 @@ struct agent_traits {
 	int agent_keys;
 	int deliver_signals;
 	int duplicate_ports;
+	int early_event;
 	int exit_camel;
 	int expiry_check_ms;
 	int exec_timeout_ms;

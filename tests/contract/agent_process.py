@@ -188,6 +188,14 @@ class Life(AgentCase):
                                        f"/api/v2/sandboxes/{sandbox['id']}")
         self.assertEqual(status, 200)
 
+    async def test_restart_forgets_those_of_the_warm_pool(self):
+        await self.restart("--trait", "warm-pool=on")
+        claimed = await self.create()
+        await self.restart()
+        status, _, _ = await self.rest("GET",
+                                       f"/api/v2/sandboxes/{claimed['id']}")
+        self.assertEqual(status, 404)
+
     async def test_strange_folders_are_left_alone(self):
         directory = self.agent.dir
         os.mkdir(os.path.join(directory, "01234567-456"))

@@ -408,6 +408,14 @@ class WarmPool(AgentCase):
         self.assertEqual(status, 404)
         self.assertEqual((await s.run("true"))[0], 0)
 
+    async def test_pod_survives_its_expiry(self):
+        ident = (await self.create(wait=False))["id"]
+        s = await self.connect(ident)
+        self.agent.fault(f"expire {ident}")
+        while (await self.rest("GET", f"/api/v2/sandboxes/{ident}"))[0] == 200:
+            await asyncio.sleep(0.02)
+        self.assertEqual((await s.run("true"))[0], 0)
+
 
 if __name__ == "__main__":
     unittest.main(warnings="ignore")

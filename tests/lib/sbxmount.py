@@ -153,7 +153,9 @@ class Mount:
              "--dir", os.path.join(self.dir, "sandboxes"),
              "--listen", "127.0.0.1:%d" % self.port,
              "--control", self.control_path,
-             "--ready-fd", str(w)] + self.agent_args,
+             "--ready-fd", str(w)] + self.agent_args
+            + [w for t in os.environ.get("STANDIN_TRAITS", "").split()
+               for w in ("--trait", t)],
             env=env, pass_fds=(w,), stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log)
         os.close(w)

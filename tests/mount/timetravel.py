@@ -555,6 +555,14 @@ def case_a_command_waits_for_its_input_and_its_turn():
         say(b.top + "/exec", "echo two")
         say(never + "/signal", "TERM")
         assert text_of(never + "/exit_code").strip() == "143"
+        # nor does one begin that is removed, and who waits for it is told
+        say(b.top + "/jobs/new", "touch never")
+        gone = b.top + "/jobs/" + os.readlink(b.top + "/jobs/last")
+        with subprocess.Popen(["cat", gone + "/exit_code"],
+                              stdout=subprocess.PIPE) as cat:
+            blocked(cat, "cat")
+            os.rmdir(gone)
+            assert cat.stdout.read() == b"137\n"
         put(b.inside("go"), b"")
         assert text_of(held + "/output") == "one\n"
         assert text_of(b.top + "/exec") == "two\n"

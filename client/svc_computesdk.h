@@ -52,15 +52,16 @@ struct csdk_box {
 	bool gone;	    /* freed when nobody holds it any more */
 
 	/* svc_computesdk_reach.c */
-	bool ready;	   /* there can be used, as far as we know */
-	bool old;	   /* its daemon is of a generation before the last */
-	bool first;	   /* ... and of the first */
-	char *runner;	   /* a terminal there that commands are run beside */
-	unsigned int deaf; /* terminals in a row that took no input */
-	uint64_t deaf_ms;  /* when the last of them was given up */
-	uint64_t pipes_ms; /* when terminals were of no use; 0: they are */
-	uint64_t ticks_ms; /* when they were but for one that prints; or 0 */
-	bool no_ticks;	   /* that was of no use either */
+	bool ready;	    /* there can be used, as far as we know */
+	bool old;	    /* its daemon is of a generation before the last */
+	bool first;	    /* ... and of the first */
+	char *runner;	    /* a terminal there that commands are run beside */
+	bool runner_is_new; /* made in this look for it */
+	unsigned int deaf;  /* terminals in a row that took no input */
+	uint64_t deaf_ms;   /* when the last of them was given up */
+	uint64_t pipes_ms;  /* when terminals were of no use; 0: they are */
+	uint64_t ticks_ms;  /* when they were but for one that prints; or 0 */
+	bool no_ticks;	    /* that was of no use either */
 	struct sbx_csdk_there there;
 	struct sbx_csdk_upload upload;
 	struct csdk_wait *waiting;

@@ -228,6 +228,12 @@ static void on_ran(void *arg, const struct sbx_answer *answer)
 		reach_look(b);
 	} else if (answer->error.err == -EOPNOTSUPP && !b->first) {
 		reach_first(b);
+	} else if (answer->error.err == -ENOENT && b->first &&
+		   !b->runner_is_new) {
+		/* nothing else can be missing: the daemon was started anew */
+		free(b->runner);
+		b->runner = NULL;
+		reach_first(b);
 	} else {
 		if (b->first) /* it may be what is not there any more */
 			runner_end(b);
@@ -247,6 +253,7 @@ static void on_runner(void *arg, const struct sbx_answer *answer)
 				 "it made no terminal");
 	if (!e.err && sbx_dup_text(&b->runner, id) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");
+	b->runner_is_new = true;
 	if (e.err)
 		reach_error(b, &e);
 	else
@@ -292,7 +299,7 @@ static void on_health(void *arg, const struct sbx_answer *answer)
 
 	b->request = NULL;
 	if (!answer->error.err) {
-		b->old = b->first = false;
+		b->old = b->first = b->runner_is_new = false;
 		reach_look(b);
 	} else if (answer->error.err == -EPROTO) {
 		reach_tell(b, &answer->error);

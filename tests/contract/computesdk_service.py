@@ -566,7 +566,7 @@ def case_the_first_generation():
                       and j['path'] != '/execute']
             assert len(set(beside)) == 1, beside
             s.daemon('restart')
-            wait_until(lambda: not d.ask('exec', box, 'true')['err'])
+            good(d.ask('exec', box, 'true'))
             again = [j['path'].split('/')[2] for j in s.journal()
                      if j.get('path', '').endswith('/execute')
                      and j['path'] != '/execute']

@@ -28,9 +28,11 @@ def resolve(call, path):
     """Relative to the sandbox's folder; as G1 has it, never outside it."""
     top = call.space.directory
     if call.daemon.gen == 1:
+        path = posixpath.normpath(path.removeprefix('/'))
+        # of names that only begin with two dots, too
+        if path.startswith('..'):
+            raise Refusal(400, 'path outside base directory: ' + path)
         path = path.lstrip('/')
-        if '..' in path.split('/'):
-            raise Refusal(400, 'path outside base directory')
     elif call.daemon.has('absolute-as-relative'):
         path = path.lstrip('/')
     full = posixpath.normpath(posixpath.join(top, path))

@@ -151,6 +151,11 @@ class Terminal:
                 except BlockingIOError:
                     await self.once(loop.add_writer, loop.remove_writer)
                 except OSError:
+                    if self.daemon.gen == 1:
+                        self.daemon.hub.publish(
+                            self.channel, 'terminal:error', {
+                                'terminal_id': self.id, 'error': 'write '
+                                '/dev/ptmx: input/output error'})
                     return  # whoever reads it is gone
 
     async def end(self):
@@ -248,6 +253,8 @@ async def execute(call, ident):
     """Beside the PTY, not in it"""
     daemon, body = call.daemon, await call.body()
     async with daemon.terminals_lock:
+        if daemon.gen == 1 and ident not in daemon.terminals:
+            raise Refusal(500, 'terminal not found: ' + ident)
         terminal = daemon.terminal(ident)
     command = new_command(call, field(body, 'command', str, True))
     background = field(body, 'background' if daemon.gen == 3 else 'async',
@@ -262,7 +269,7 @@ async def execute(call, ident):
     await command.ended.wait()
     data = {'terminal_id': ident, 'command': command.text,
             'exit_code': command.exit_code, 'duration_ms': command.took_ms()}
-    output = go_text(bytes(command.both))
+    output = go_text(bytes(command.out['stdout'] + command.out['stderr']))
     if daemon.gen < 3:
         data['output'] = output
         daemon.hub.publish(terminal.channel, 'terminal:output', {

@@ -152,7 +152,7 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 		request_error(r, resp);
 		return;
 	}
-	if (resp->len)
+	if (resp->len && !r->raw)
 		answer.json = json = sbx_json_parse(resp->body, resp->len);
 	if (json && t->unwrap && !t->unwrap(r, &answer.json, &answer.error)) {
 		answer.json = NULL;
@@ -205,6 +205,7 @@ void sbx_request_send(void *request)
 	r->alarm = NULL;
 	req.once = r->anew || (!r->repeatable && !r->harmless);
 	req.lasts = r->lasts;
+	req.max_body = r->max_body;
 	req.timeout_ms = left < MAX_ANSWER_MS || !r->repeatable
 				 ? (unsigned int)(left ? left : 1)
 				 : MAX_ANSWER_MS;
@@ -250,6 +251,8 @@ struct sbx_request *sbx_request_start(struct sbx_rest *x,
 	r->repeatable = conf->repeatable;
 	r->harmless = conf->harmless;
 	r->lasts = conf->lasts;
+	r->raw = conf->raw;
+	r->max_body = conf->max_body;
 	r->anew = conf->anew;
 	r->wants_json = conf->wants_json;
 	r->to = conf->to;

@@ -161,6 +161,8 @@ struct sbx_request_conf {
 	 * the service than the last one did */
 	bool anew;
 	bool wants_json; /* a 2xx without JSON is an error */
+	bool raw;	 /* a 2xx is not looked into: .json is NULL */
+	size_t max_body; /* as in http.h */
 	void *to;	 /* the service's: whom to ask */
 	/* as in http.h, with the arg of done; deadline and repeatable mean
 	 * nothing then */
@@ -175,7 +177,8 @@ struct sbx_request {
 	const char *method, *path; /* constants */
 	char *id, *query, *body, *old_body;
 	uint64_t deadline;
-	bool repeatable, harmless, lasts, anew, wants_json;
+	bool repeatable, harmless, lasts, anew, wants_json, raw;
+	size_t max_body;
 	void *to;
 	void (*on_piece)(void *arg, const char *data, size_t len);
 	sbx_request_fn *done;

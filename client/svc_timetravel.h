@@ -9,6 +9,7 @@
  *	svc_timetravel_own.c   ... and what can be done with it beside
  *	svc_timetravel_json.c  records, times and errors; no input or output
  *	svc_timetravel_sieve.c lists of snapshots; likewise
+ *	svc_timetravel_answer.c what commands printed; likewise
  */
 #ifndef SBX_SVC_TIMETRAVEL_H
 #define SBX_SVC_TIMETRAVEL_H
@@ -24,6 +25,9 @@
 #define TIMETRAVEL_COMMAND 100000
 /* The service holds an answer in memory several times. */
 #define TIMETRAVEL_OUTPUT (4 << 20)
+/* An answer to a command of the user's: six bytes for one that is printed,
+ * where that is a zero. */
+#define TIMETRAVEL_ANSWER ((size_t)64 << 20)
 /* The runtimes with an agent are given up by their own service's client
  * after 300 s; a docker VM has no such limit. */
 #define TIMETRAVEL_AGENT_MS  280000
@@ -144,7 +148,7 @@ int sbx_timetravel_error(struct sbx_error *e, int status, const char *body,
 /* The body of a run; NULL: -EILSEQ, -E2BIG or -ENOMEM in *ret_err. */
 char *sbx_timetravel_run_body(const struct sbx_run *run, unsigned int timeout_s,
 			      int *ret_err);
-/* What came of it; -EPROTO. */
+/* What came of it; -EPROTO, -ENOMEM. */
 int sbx_timetravel_run_from_json(struct sbx_run *run, const char *body,
 				 size_t len);
 

@@ -111,14 +111,17 @@ static void run_start(void *arg)
 	if (body)
 		r->request = sbx_request_start(
 			x,
-			&(struct sbx_request_conf){.method = "POST",
-						   .path = "/vms/%s/run",
-						   .id = r->id,
-						   .body = body,
-						   .harmless = r->run->ours,
-						   .lasts = true,
-						   .deadline = uv_now(x->loop) +
-							       ms + ANSWER_MS},
+			&(struct sbx_request_conf){
+				.method = "POST",
+				.path = "/vms/%s/run",
+				.id = r->id,
+				.body = body,
+				.harmless = r->run->ours,
+				.lasts = true,
+				.raw = true,
+				.max_body =
+					r->run->ours ? 0 : TIMETRAVEL_ANSWER,
+				.deadline = uv_now(x->loop) + ms + ANSWER_MS},
 			on_answer, r);
 	if (r->request)
 		return;

@@ -34,11 +34,17 @@ static void as_vms(const uint8_t *data, size_t len)
 
 static void as_snapshots(const uint8_t *data, size_t len)
 {
-	SBX_JSON json_t *v = sbx_json_parse(data, len);
-	const json_t *list = sbx_json_array(v, "snapshots");
+	struct timetravel_sieve sieve;
+	const json_t *list;
 	struct sbx_call *call = sbx_call_new(SBX_CALL_SNAPSHOTS, "vm");
 	size_t i;
+	int err;
 
+	sbx_timetravel_sieve_init(&sieve, NULL);
+	sbx_timetravel_sieve_put(&sieve, (const char *)data, len / 2);
+	sbx_timetravel_sieve_put(&sieve, (const char *)data + len / 2,
+				 len - len / 2);
+	list = sbx_timetravel_sieve_end(&sieve, &err);
 	if (list && sbx_timetravel_snapshots(call, list) < 0)
 		abort();
 	for (i = 0; i < call->nr_snapshots; i++)
@@ -47,6 +53,7 @@ static void as_snapshots(const uint8_t *data, size_t len)
 						  call->snapshots[i].name))
 			abort();
 	sbx_call_free(call);
+	sbx_timetravel_sieve_release(&sieve);
 }
 
 static void as_run(const uint8_t *data, size_t len)

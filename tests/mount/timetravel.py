@@ -473,6 +473,14 @@ def case_exec_is_a_run_of_its_own():
                                  "env": {"V": "v"}})) == b"i\nv\n"
 
 
+def case_output_may_be_long():
+    with Box("--records") as b:
+        for text, out in (("yes | head -c 20000000", b"y\n" * 10000000),
+                          ("head -c 8000000 /dev/zero", b"\0" * 8000000)):
+            assert b.run(text) == out, text
+            assert text_of(b.top + "/jobs/last/exit_code") == "0\n"
+
+
 def case_commands_of_many_leave_room_for_all_else():
     with Box("--records") as b:
         for i in range(16):

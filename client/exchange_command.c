@@ -2,6 +2,7 @@
  * What a command of the user's is as text of shell: see exchange_jobs.c.  No
  * input or output.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -54,10 +55,24 @@ static bool put_plain_text(struct sbx_buf *b, struct sbx_rd argv)
 	return true;
 }
 
+static bool is_bare(const uint8_t *data, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len &&
+	       (isalnum(data[i]) || (data[i] && strchr("-_./:=@%+,", data[i]))))
+		i++;
+	return len && i == len;
+}
+
+/* With a space in front, and in quotes if it needs them: people read it. */
 static void put_word(struct sbx_buf *b, const uint8_t *data, size_t len)
 {
-	sbx_sh_quote_bytes(b, data, len);
 	sbx_sh_put(b, " ");
+	if (is_bare(data, len))
+		sbx_buf_add(b, data, len);
+	else
+		sbx_sh_quote_bytes(b, data, len);
 }
 
 static void put_env(struct sbx_buf *b, struct sbx_rd env)
@@ -85,6 +100,21 @@ static void put_env(struct sbx_buf *b, struct sbx_rd env)
 	}
 }
 
+/* env(1) says why it cannot run a program.  One that it would take for a
+ * variable is run by one more shell. */
+static void put_env_program(struct sbx_buf *b, const struct exchange_exec *e)
+{
+	struct sbx_rd argv = e->argv;
+	const uint8_t *program;
+	size_t len;
+
+	sbx_sh_put(b, " env --");
+	put_env(b, e->env);
+	program = sbx_get_bin(&argv, &len);
+	if (len && memchr(program, '=', len))
+		sbx_sh_put(b, " sh -c 'exec \"$@\"' sh");
+}
+
 static void put_words(struct sbx_buf *b, const struct exchange_exec *e)
 {
 	struct sbx_rd argv = e->argv;
@@ -92,22 +122,21 @@ static void put_words(struct sbx_buf *b, const struct exchange_exec *e)
 	size_t len;
 
 	if (e->cwd_len) {
-		sbx_sh_put(b, "cd -- ");
+		sbx_sh_put(b, "cd --");
 		put_word(b, e->cwd, e->cwd_len);
-		sbx_sh_put(b, "|| exit 127; ");
+		sbx_sh_put(b, " || exit 127; ");
 	}
-	sbx_sh_put(b, "exec ");
+	sbx_sh_put(b, "exec");
 	if (e->timeout_ms)
-		sbx_sh_printf(b, "timeout -k %d %u.%03u ", KILL_AFTER,
+		sbx_sh_printf(b, " timeout -k %d %u.%03u", KILL_AFTER,
 			      e->timeout_ms / 1000, e->timeout_ms % 1000);
-	sbx_sh_put(b, "env -- ");
-	put_env(b, e->env);
+	put_env_program(b, e);
 	while (argv.left && !argv.err) {
 		data = sbx_get_bin(&argv, &len);
 		put_word(b, data, len);
 	}
 	if (e->flags & SBX_EXEC_MERGE)
-		sbx_sh_put(b, "2>&1");
+		sbx_sh_put(b, " 2>&1");
 }
 
 static int command_err(const struct sbx_buf *b)

@@ -473,6 +473,29 @@ def case_exec_is_a_run_of_its_own():
                                  "env": {"V": "v"}})) == b"i\nv\n"
 
 
+def case_a_command_of_words_can_be_read_in_its_record():
+    with Box("--records") as b:
+        for spec, text, out in (
+                ({"argv": ["printf", "%s|", "a", "b c", "it's", ""]},
+                 "exec env -- printf '%s|' a 'b c' 'it'\\''s' ''",
+                 b"a|b c|it's||"),
+                ({"argv": ["pwd"], "cwd": "/tmp"},
+                 "cd -- /tmp || exit 127; exec env -- pwd", b"/tmp\n"),
+                ({"argv": ["sh", "-c", "echo $V"], "env": {"V": "x y"}},
+                 "exec env -- 'V=x y' sh -c 'echo $V'", b"x y\n"),
+                ({"argv": ["sleep", "9"], "timeout_ms": 500},
+                 "exec timeout -k 2 0.500 env -- sleep 9", b""),
+                # no variables, no options
+                ({"argv": ["A=b", "env"]}, "exec env -- sh -c 'exec \"$@\"' sh A=b env", 127),
+                ({"argv": ["A=b", "env"], "env": {"V": "v"}},
+                 "exec env -- V=v sh -c 'exec \"$@\"' sh A=b env", 127),
+                ({"argv": ["-c", "env"]}, "exec env -- -c env", 127)):
+            said = b.run(json.dumps(spec))
+            code = int(text_of(b.top + "/jobs/last/exit_code"))
+            assert b.m.runs(ours=False)[-1] == text, b.m.runs(ours=False)[-1]
+            assert out in (said, code), (text, said, code)
+
+
 def case_output_may_be_long():
     with Box("--records") as b:
         for text, out in (("yes | head -c 20000000", b"y\n" * 10000000),

@@ -13,6 +13,8 @@
 
 #define PIECE	 (32 * 1024)
 #define GRACE_MS 10000
+/* Output that waits for its readers; with so much, no other command starts. */
+#define OUTPUT_MAX ((size_t)64 << 20)
 
 struct exchange_job {
 	struct exchange_job *next;
@@ -27,7 +29,7 @@ struct exchange_job {
 	uint64_t began, took;
 	uint64_t credit[2];
 	size_t given[2];
-	bool closed[2], eof[2];
+	bool closed[2], eof[2], exited;
 };
 
 /* ---- messages to ourselves ---- */
@@ -74,16 +76,19 @@ static void send_output(struct exchange_job *j, int stream, const void *data,
 	deliver(j->x, &b);
 }
 
+/* With how much there is of each stream, which may follow. */
 static void send_exit(struct exchange_job *j)
 {
 	struct sbx_buf b;
 	int code = j->run.exit_code;
 
-	message(&b, 4, SBX_MSG_EXIT);
+	message(&b, 6, SBX_MSG_EXIT);
 	sbx_put_u64(&b, j->number);
 	sbx_put_u64(&b, (uint64_t)code);
 	sbx_put_u64(&b, sbx_signal_of_status(code));
 	sbx_put_u64(&b, j->took);
+	sbx_put_u64(&b, j->closed[0] ? 0 : j->run.out_len);
+	sbx_put_u64(&b, j->closed[1] ? 0 : j->run.err_len);
 	deliver(j->x, &b);
 }
 
@@ -149,20 +154,23 @@ static void job_give(struct exchange_job *j, int i)
 	}
 }
 
-/* It is over and everything that it did has been told: so is what it said. */
+/*
+ * It is over and everything that it did has been told: so is what it said, as
+ * far as its readers have room, and then how it ended, for which nobody waits
+ * for a reader.
+ */
 static void job_tell(struct exchange_job *j)
 {
-	struct sbx_exchange *x = j->x;
-	uint32_t number = j->number;
 	int i;
 
-	/* whoever hears of it may ask for credit, or forget the job */
 	for (i = 0; i < 2; i++)
 		job_give(j, i);
-	if (job_find(x, number) != j || !j->eof[0] || !j->eof[1])
-		return;
-	send_exit(j);
-	job_free(j);
+	if (!j->exited) {
+		j->exited = true;
+		send_exit(j);
+	}
+	if (j->eof[0] && j->eof[1])
+		job_free(j);
 }
 
 void exchange_jobs_told(struct sbx_exchange *x)
@@ -222,11 +230,23 @@ static bool job_is_ready(const struct exchange_job *j)
 	return j->state == WAITING && j->input_ended;
 }
 
+static bool output_is_full(const struct sbx_exchange *x)
+{
+	const struct exchange_job *j;
+	size_t bytes = 0;
+
+	for (j = x->jobs; j; j = j->next)
+		bytes += j->run.out_len + j->run.err_len;
+	return bytes >= OUTPUT_MAX;
+}
+
 static void job_start(struct exchange_job *j)
 {
 	struct sbx_exchange *x = j->x;
 	uint32_t id = j->id;
-	int err = exchange_command_feed(&j->command, &j->input);
+	int err = output_is_full(x)
+			  ? -EAGAIN
+			  : exchange_command_feed(&j->command, &j->input);
 
 	if (err < 0) {
 		j->id = 0;

@@ -233,12 +233,15 @@ void sbx_job_output_end(struct sbx_job *j, int stream)
 
 void sbx_job_output_drain(struct sbx_job *j)
 {
-	for (unsigned int i = 0; i < 2; i++)
-		if (j->r && !j->eof[i] && j->credit[i] < SBX_JOB_CREDIT)
-			sbx_job_order(
-				j, SBX_OP_CREDIT_ONE, 2,
-				(uint64_t[]){i + 1,
-					     SBX_JOB_CREDIT - j->credit[i]});
+	for (unsigned int i = 0; i < 2; i++) {
+		uint64_t room = SBX_JOB_CREDIT;
+
+		if (j->printed[i] > j->length[i] + room)
+			room = j->printed[i] - j->length[i];
+		if (j->r && !j->eof[i] && j->credit[i] < room)
+			sbx_job_order(j, SBX_OP_CREDIT_ONE, 2,
+				      (uint64_t[]){i + 1, room - j->credit[i]});
+	}
 }
 
 void sbx_job_output_init(struct sbx_job *j, size_t keep,

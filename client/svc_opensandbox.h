@@ -45,9 +45,7 @@ struct osb_reach {
 	struct sbx_secret *token; /* of its execd, or NULL */
 	unsigned int users;	  /* streams and others that hold it */
 	bool is_other; /* not an execd: what is behind another port */
-	/* of such: the execd whose own proxy it is behind, or NULL */
-	const struct osb_reach *via;
-	bool gone; /* freed when nobody holds it any more */
+	bool gone;     /* freed when nobody holds it any more */
 
 	bool known;	/* base and headers are good, as far as we know */
 	bool by_server; /* by the server's proxy */
@@ -80,8 +78,6 @@ void osb_reach_find(struct osb_reach *r, struct osb_reach_wait *w,
 		    uint64_t deadline);
 /* Takes what the server says of a port; -EPROTO, -ENOMEM. */
 int osb_reach_take(struct osb_reach *r, struct osb *x, const json_t *obj);
-/* Is the other address behind the proxy that this execd is for all ports? */
-bool osb_reach_is_via(const struct osb_reach *r, const struct osb_reach *other);
 /* What to ask the server with for a port, by the way that is known to go. */
 const char *osb_reach_query(const struct osb_reach *r);
 void osb_reach_unwait(struct osb_reach_wait *w);
@@ -171,7 +167,6 @@ struct osb_stream {
 	struct sbx_buf line; /* what makes the shell run it */
 	bool started;	     /* the line was sent, on_open called */
 	bool no_cwd;	     /* the workspace cannot be made */
-	bool no_route;	     /* execd knew no sessions when last asked */
 	char *session;
 
 	uint64_t received; /* bytes of output, both streams */
@@ -195,8 +190,6 @@ void osb_stream_sent(struct osb_stream *s, size_t len);
 void osb_stream_on_pong(struct osb_stream *s);
 /* The connection broke while it ran. */
 void osb_stream_lost(struct osb_stream *s, const struct sbx_error *why);
-/* Output of two streams was kept for us as one: it ends. */
-void osb_stream_mixed(struct osb_stream *s);
 /* An attempt to take it up again failed: status of the handshake, or 0, and
  * close code. */
 void osb_stream_refused(struct osb_stream *s, const struct sbx_ws_end *end);

@@ -44,12 +44,10 @@ static void errand_drop(void *state)
 	free(e);
 }
 
-/* Nobody is there; or somebody on the way says so, who is no execd. */
 static bool is_lost(const struct sbx_error *e)
 {
-	return e->retry == SBX_RETRY_CONNECTION ||
-	       (e->status >= 500 && e->retry == SBX_RETRY_LATER) ||
-	       (e->status == 404 && e->err != -ENOENT);
+	return e->retry == SBX_RETRY_CONNECTION || e->status == 502 ||
+	       e->status == 503;
 }
 
 static void on_answer(struct sbx_work *w, const struct sbx_answer *answer)
@@ -182,12 +180,10 @@ static void on_endpoint(struct sbx_work *w, const struct sbx_answer *answer)
 				"the endpoint it gives is no address");
 	else if (r < 0)
 		sbx_error_set(&error, r, "out of memory");
-	if (error.err) {
+	if (error.err)
 		sbx_work_done(w, &error);
-		return;
-	}
-	e->other.via = osb_reach_is_via(e->reach, &e->other) ? e->reach : NULL;
-	errand_ask(w);
+	else
+		errand_ask(w);
 }
 
 static void on_reached(void *arg, const struct sbx_error *error)

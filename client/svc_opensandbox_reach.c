@@ -245,16 +245,6 @@ int osb_reach_take(struct osb_reach *r, struct osb *x, const json_t *obj)
 	return 0;
 }
 
-bool osb_reach_is_via(const struct osb_reach *r, const struct osb_reach *other)
-{
-	static const char own[] = "/proxy/" EXECD_PORT;
-	size_t len = strlen(r->base), n = len - strlen(own);
-
-	return len > strlen(own) && !strcmp(r->base + n, own) &&
-	       !strncmp(r->base, other->base, n) &&
-	       !strncmp(other->base + n, own, strlen("/proxy/"));
-}
-
 static void reach_ping(struct osb_reach *r)
 {
 	uint64_t until = uv_now(r->x->rest.loop) + PING_MS;

@@ -29,9 +29,6 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 
 	sbx_osb_error_from_http(e, resp->status, resp->body, resp->len,
 				whom(r));
-	/* an older execd, or none, is what this tells; of sandboxes nothing */
-	if (to && sbx_error_is_no_route(resp->status, resp->body, resp->len))
-		e->err = -EOPNOTSUPP;
 	if (resp->status != 401)
 		return;
 	e->err = -EACCES;
@@ -68,17 +65,14 @@ static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 		    char **ret_url)
 {
 	const struct osb_reach *to = r->to;
-	const struct osb_reach *execd = to && to->is_other ? to->via : to;
 	struct osb *x = osb_of(r);
 	char *api = NULL;
 
 	http->body = r->body;
 	if (to) {
-		if (execd) {
+		if (!to->is_other)
 			http->auth_name = "X-EXECD-ACCESS-TOKEN";
-			http->auth = execd->token ? execd->token
-						  : x->rest.conf->token;
-		}
+		http->auth = to->token ? to->token : x->rest.conf->token;
 		http->headers = to->endpoint.headers;
 		/* it answers at once, but for a frozen sandbox's */
 		if (http->timeout_ms > 10000)

@@ -92,13 +92,6 @@ static void resume_again(struct osb_stream *s)
 		uv_timer_start(&s->base.timer, on_resume_due, ms, 0);
 }
 
-void osb_stream_mixed(struct osb_stream *s)
-{
-	sbx_rest_stream_fail(&s->base, -ETIMEDOUT, SBX_RETRY_CONNECTION,
-			     "the connection broke, and what the command said "
-			     "meanwhile cannot be told apart");
-}
-
 static void on_session(void *arg, const struct sbx_answer *answer)
 {
 	struct osb_stream *s = arg;
@@ -108,14 +101,16 @@ static void on_session(void *arg, const struct sbx_answer *answer)
 	if (answer->error.err == -ENOENT) {
 		resume_fail(s); /* execd was started anew */
 	} else if (answer->error.err) {
-		osb_reach_forget(s->reach);
 		resume_again(s);
 	} else if (!sbx_json_bool(obj, "running", false)) {
 		/* connecting would start it once more */
 		resume_fail(s);
 	} else if (!s->base.handler->no_stderr &&
 		   offset != (int64_t)s->received) {
-		osb_stream_mixed(s);
+		sbx_rest_stream_fail(
+			&s->base, -ETIMEDOUT, SBX_RETRY_CONNECTION,
+			"the connection broke, and what the command "
+			"said meanwhile cannot be told apart");
 	} else {
 		osb_stream_connect(s);
 	}
@@ -135,9 +130,7 @@ static void on_reached(void *arg, const struct sbx_error *error)
 
 	if (s->base.phase != OSB_LOST)
 		return;
-	/* a gateway's word that nobody is there now is no end either */
-	if (error->err &&
-	    (error->retry == SBX_RETRY_CONNECTION || error->status >= 502)) {
+	if (error->err && error->retry == SBX_RETRY_CONNECTION) {
 		resume_again(s);
 		return;
 	}

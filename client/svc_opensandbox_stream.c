@@ -89,8 +89,8 @@ static void stream_output(struct osb_stream *s, int fd, const void *data,
 
 /*
  * What came while nobody was connected, both streams mixed: it must go on
- * exactly where we are.  Of one with a stderr there was nothing when that was
- * last asked, but something may have come since.
+ * exactly where we are.  osb_stream_lost has seen to it that there is only
+ * one stream.
  */
 static void stream_replay(struct osb_stream *s, const struct sbx_osb_frame *f)
 {
@@ -99,10 +99,6 @@ static void stream_replay(struct osb_stream *s, const struct sbx_osb_frame *f)
 			&s->base, -ETIMEDOUT, SBX_RETRY_CONNECTION,
 			"the connection was lost for too long: some "
 			"of the output is gone");
-		return;
-	}
-	if (s->started && !s->base.handler->no_stderr && f->len) {
-		osb_stream_mixed(s);
 		return;
 	}
 	stream_output(s, 1, f->data, f->len);
@@ -181,10 +177,8 @@ static void on_ws_text(void *arg, const char *text, size_t len)
 		osb_stream_on_pong(s);
 	else if (f.kind == SBX_OSB_EXIT)
 		stream_exited(s);
-	else if (f.kind == SBX_OSB_ERROR && f.error.err != -EBUSY)
+	else if (f.kind == SBX_OSB_ERROR)
 		sbx_rest_stream_end(&s->base, &f.error);
-	/* else whom we take over from is slow to go: it closes, and we come
-	 * again */
 }
 
 static void on_ws_writable(void *arg)
@@ -309,15 +303,13 @@ static void on_made(void *arg, const struct sbx_answer *answer)
 	if (e.status == 500 && !s->no_cwd) {
 		s->no_cwd = true;
 		stream_make(s);
-	} else if (e.status == 404 && e.err == -EOPNOTSUPP && s->no_route) {
+	} else if (e.status == 404) {
 		sbx_rest_stream_fail(&s->base, -EOPNOTSUPP, SBX_RETRY_NEVER,
 				     "the execd in the sandbox is older than "
 				     "1.0.10 and cannot run what is needed");
 	} else if (e.err == -EACCES) {
 		sbx_rest_stream_end(&s->base, &e);
 	} else if (e.err) {
-		/* a gateway may say so as well, of an address that is old */
-		s->no_route = e.status == 404 && e.err == -EOPNOTSUPP;
 		stream_again(s, &e);
 	} else if (!session_is_valid(id)) {
 		sbx_rest_stream_fail(&s->base, -EPROTO, SBX_RETRY_NEVER,

@@ -57,8 +57,6 @@ static void read_error(struct sbx_osb_frame *ret, const json_t *obj)
 	/* of others the next session knows nothing */
 	if (ret->error.err == -EIO)
 		ret->error.retry = SBX_RETRY_CONNECTION;
-	if (code && !strcmp(code, "ALREADY_CONNECTED"))
-		ret->error.err = -EBUSY;
 }
 
 int sbx_osb_read_text(struct sbx_osb_frame *ret, const char *text, size_t len)

@@ -293,16 +293,13 @@ static void who_asks_without_pause_holds_no_command_back(void **state)
 	rig_run_until(f, &e.done);
 }
 
-static void much_output_waits_for_its_reader(void **state)
+/* Reads the rest. */
+static size_t read_on(struct exchange_rig *f, struct sbx_job_reader *rd)
 {
-	struct exchange_rig *f = *state;
-	struct sbx_job_reader *rd;
-	struct sbx_job *j = start(f, "yes | head -c 3000000; exit 3");
 	static char buf[65536];
 	size_t len = 0;
-	long n = 0;
+	long n;
 
-	rd = sbx_job_reader_new(j, 1);
 	while ((n = sbx_job_read(rd, buf, sizeof(buf), NULL)) != 0) {
 		assert_true(n > 0 || n == -EAGAIN);
 		if (n > 0)
@@ -310,11 +307,76 @@ static void much_output_waits_for_its_reader(void **state)
 		else
 			uv_run(&f->loop, UV_RUN_ONCE);
 	}
-	assert_int_equal(len, 3000000);
+	return len;
+}
+
+static void much_output_waits_for_its_reader(void **state)
+{
+	struct exchange_rig *f = *state;
+	struct sbx_job *j = start(f, "yes | head -c 3000000; exit 3");
+	struct sbx_job_reader *rd = sbx_job_reader_new(j, 1);
+
+	assert_int_equal(read_on(f, rd), 3000000);
 	wait_job(f, j);
 	assert_int_equal(sbx_job_exit_code(j), 3);
 	sbx_job_reader_free(rd);
 	sbx_job_unref(j);
+}
+
+static void a_reader_who_waits_keeps_the_end_from_nobody(void **state)
+{
+	struct exchange_rig *f = *state;
+	struct sbx_job *j = start(f, "yes | head -c 3000000; exit 3");
+	struct sbx_job_reader *rd = sbx_job_reader_new(j, 1);
+	struct sbx_job *next = start(f, "exit 4");
+
+	wait_job(f, j);
+	assert_int_equal(sbx_job_exit_code(j), 3);
+	wait_job(f, next);
+	assert_int_equal(sbx_job_exit_code(next), 4);
+	sbx_job_unref(next);
+	assert_int_equal(read_on(f, rd), 3000000);
+	sbx_job_reader_free(rd);
+	sbx_job_unref(j);
+}
+
+#define LARGE 40000000
+
+static void what_waits_for_readers_is_bounded(void **state)
+{
+	struct exchange_rig *f = *state;
+	struct sbx_job_reader *rd[2];
+	struct sbx_job *j[2], *more;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		j[i] = start(f, "yes | head -c 40000000");
+		rd[i] = sbx_job_reader_new(j[i], 1);
+	}
+	more = start(f, "true");
+	wait_job(f, more);
+	assert_int_equal(sbx_job_error(more), -EBUSY);
+	sbx_job_unref(more);
+	/* what is read has room again, and what nobody reads any more */
+	assert_int_equal(read_on(f, rd[0]), LARGE);
+	sbx_job_reader_free(rd[0]);
+	more = start(f, "true");
+	wait_job(f, more);
+	assert_int_equal(sbx_job_error(more), 0);
+	sbx_job_unref(more);
+	sbx_job_unref(j[0]);
+	j[0] = start(f, "yes | head -c 40000000");
+	rd[0] = sbx_job_reader_new(j[0], 1);
+	wait_job(f, j[0]);
+	for (i = 0; i < 2; i++) {
+		sbx_job_reader_free(rd[i]);
+		sbx_job_unref(j[i]);
+	}
+	rig_use(f);
+	more = start(f, "true");
+	wait_job(f, more);
+	assert_int_equal(sbx_job_error(more), 0);
+	sbx_job_unref(more);
 }
 
 int main(void)
@@ -331,6 +393,8 @@ int main(void)
 		T(what_was_not_sent_is_taken_back),
 		T(who_asks_without_pause_holds_no_command_back),
 		T(much_output_waits_for_its_reader),
+		T(a_reader_who_waits_keeps_the_end_from_nobody),
+		T(what_waits_for_readers_is_bounded),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

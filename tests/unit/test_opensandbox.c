@@ -95,7 +95,7 @@ static void opensandbox_errors_of_a_session(void **state)
 	} all[] = {
 		{"START_FAILED", -EOPNOTSUPP, SBX_RETRY_NEVER},
 		{"STDIN_WRITE_FAILED", -EIO, SBX_RETRY_CONNECTION},
-		{"ALREADY_CONNECTED", -EBUSY, SBX_RETRY_CONNECTION},
+		{"ALREADY_CONNECTED", -EIO, SBX_RETRY_CONNECTION},
 		{"RUNTIME_ERROR", -EIO, SBX_RETRY_CONNECTION},
 	};
 	struct sbx_osb_frame f;

@@ -142,7 +142,7 @@ static const char *job_reason(const struct sfs_job *j, int err)
 	if (e && e->err && j->exit_code < 0)
 		return e->text;
 	if (err == -EBUSY)
-		return "too many run there already";
+		return "too many run there already, or wait to be read";
 	if (err == -EIO)
 		return "word of it was lost";
 	if (err == -EOPNOTSUPP && j->tty)
@@ -462,8 +462,10 @@ int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len, bool tty,
 		   struct sbx_error *reterr)
 {
 	const struct sbx_run_limits *lim = limits_of(sb);
+	const struct sbx_remote_info *info =
+		sb->remote ? sbx_remote_info(sb->remote) : NULL;
 
-	if (lim && tty)
+	if (tty && (lim || (info && *info->plain)))
 		return sbx_error_set(
 			reterr, -EOPNOTSUPP,
 			"exec: the command could not be run: " NO_TERMINAL);

@@ -73,8 +73,10 @@ int sfs_jobs_start(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
  */
 struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 			    const char *terminal, struct sbx_error *reterr);
-/* Whether a command of so many bytes, with its input, can be run where commands
- * are runs of their own: 0, or an errno and why.  tty: it wants a terminal. */
+/* What is known of a command before it is asked for: whether one of so many
+ * bytes, with its input, can be run where commands are runs of their own, and
+ * one that wants a terminal (tty), as far as is known already.  0, or an errno
+ * and why. */
 int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len, bool tty,
 		   struct sbx_error *reterr);
 struct sfs_job *sfs_jobs_find(struct sfs_sandbox *sb, uint32_t number);

@@ -105,7 +105,8 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
-static void job_start(struct job *j, const char *box, const char *spec)
+/* false: it would run if it had no terminal. */
+static bool job_start(struct job *j, const char *box, const char *spec)
 {
 	char *path = NULL, number[24];
 	ssize_t n;
@@ -117,6 +118,11 @@ static void job_start(struct job *j, const char *box, const char *spec)
 	if (j->start < 0)
 		run_fail("%s: %s", path, strerror(errno));
 	err = write_all(j->start, spec, strlen(spec));
+	if (err == EOPNOTSUPP && j->o->at_terminal) {
+		close(j->start);
+		free(path);
+		return false;
+	}
 	n = err ? 0 : read(j->start, number, sizeof(number) - 1);
 	if (n <= 0)
 		fail_for_reason(box, err ? err : errno);
@@ -129,6 +135,7 @@ static void job_start(struct job *j, const char *box, const char *spec)
 	if (j->dir < 0)
 		run_fail("%s: %s", path, strerror(errno));
 	free(path);
+	return true;
 }
 
 /* ---- streams ---- */
@@ -314,6 +321,8 @@ static int job_wait(int fd)
 	do
 		n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	while (n < 0 && fd >= 0 && errno == EINTR);
+	if (n < 0 && errno == EOPNOTSUPP && job.o->tty)
+		run_fail("it can have no terminal there; try -T");
 	if (n <= 0)
 		run_fail("nothing is known of the command any more: %s",
 			 strerror(errno));
@@ -345,7 +354,8 @@ int job_run(const struct run_options *o, const char *box, const char *spec)
 
 	job.o = o;
 	signals_block(&signals);
-	job_start(&job, box, spec);
+	if (!job_start(&job, box, spec))
+		return -1;
 	if (o->tty)
 		term_raw();
 	pump_open(&job.out, "stdout", -1, STDOUT_FILENO);

@@ -124,19 +124,24 @@ static int parse(struct run_options *o, int argc, char **argv)
 		}
 	o->argv = argv + optind;
 	if (tty < 0)
-		tty = !o->no_input && isatty(STDIN_FILENO) &&
-		      isatty(STDOUT_FILENO) && term_is_ours();
-	o->tty = tty;
-	o->merge = !tty && is_one_file(STDOUT_FILENO, STDERR_FILENO);
+		o->at_terminal = !o->no_input && isatty(STDIN_FILENO) &&
+				 isatty(STDOUT_FILENO) && term_is_ours();
+	o->tty = o->at_terminal || tty > 0;
 	if (is_null(STDIN_FILENO))
 		o->no_input = true;
 	return *o->argv ? 0 : -1;
 }
 
+static int run(struct run_options *o, const char *box, const char *cwd)
+{
+	o->merge = !o->tty && is_one_file(STDOUT_FILENO, STDERR_FILENO);
+	return job_run(o, box, spec_text(o, cwd));
+}
+
 int main(int argc, char **argv)
 {
 	static struct run_options o;
-	char *box, *cwd, *spec;
+	char *box, *cwd;
 	int status;
 
 	streams_fill();
@@ -150,8 +155,15 @@ int main(int argc, char **argv)
 	if (o.tty)
 		add_env(&o, "TERM");
 	place_find(o.dir, &box, &cwd);
-	spec = spec_text(&o, cwd);
-	status = job_run(&o, box, spec);
+	if (o.at_terminal && !place_has_terminals(box)) {
+		o.tty = o.at_terminal = false;
+		o.no_input = true; /* it would be waited for to its end */
+	}
+	status = run(&o, box, cwd);
+	if (status < 0) {
+		o.tty = o.at_terminal = false;
+		status = run(&o, box, cwd);
+	}
 	term_restore();
 	/* a thread may still wait for input that nobody wants */
 	_exit(status);

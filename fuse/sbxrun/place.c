@@ -38,6 +38,11 @@ static bool path_is_box(const char *path)
 	return is_box;
 }
 
+bool place_has_terminals(const char *box)
+{
+	return path_has(box, "terminals");
+}
+
 /* The first n bytes of path, at least the root. */
 static char *path_prefix(const char *path, size_t n)
 {

@@ -18,7 +18,8 @@ struct run_options {
 	size_t nr_env;
 	const char *dir, *user; /* or NULL */
 	bool tty, no_input;
-	bool merge; /* both outputs are one open file */
+	bool at_terminal; /* why it has a terminal, that it need not have */
+	bool merge;	  /* both outputs are one open file */
 };
 
 /* Says "sbxrun: ..." and ends with EXIT_OURS. */
@@ -32,6 +33,9 @@ _Noreturn void run_fail(const char *fmt, ...)
  */
 void place_find(const char *dir, char **ret_box, char **ret_cwd);
 
+/* false: nothing that is typed can reach what runs in this sandbox. */
+bool place_has_terminals(const char *box);
+
 /* spec.c: the JSON object for jobs/new; malloced. */
 char *spec_text(const struct run_options *o, const char *cwd);
 
@@ -41,7 +45,9 @@ void term_size(unsigned int *ret_cols, unsigned int *ret_rows);
 void term_raw(void);
 void term_restore(void);
 
-/* job.c: starts it, carries its streams and signals; its exit status. */
+/* job.c: starts it, carries its streams and signals; its exit status, or -1: it
+ * was not run, and nothing was read or written, since it can have no terminal
+ * there that it need not have. */
 int job_run(const struct run_options *o, const char *box, const char *spec);
 
 #endif

@@ -207,8 +207,7 @@ class Server:
             await copy(snapshot['_folder'], folder)
         else:
             os.makedirs(folder)
-        args = ['--level', self.level(), '--egress',
-                'http://127.0.0.1:%d/_egress/%s' % (self.port, ident)]
+        args = ['--level', self.level()]
         if self.has('jupyter'):
             args.append('--jupyter')
         box = Box(folder, '/workspace', 'opensandbox_execd.py',
@@ -350,7 +349,8 @@ class Server:
             raise Refusal(404, 'KUBERNETES::POD_IP_NOT_AVAILABLE', 'no pod')
         me, far = '127.0.0.1:%d' % self.port, b['_box'].port
         if port == EGRESS and ident in self.policies:
-            return 200, self.egress_endpoint(request, ident, me, far)
+            return 200, {'endpoint': '%s/_egress/%s' % (me, ident),
+                         'headers': {'OPENSANDBOX-EGRESS-AUTH': 'egress-key'}}
         if request.query.get('use_server_proxy') == 'true':
             return 200, {'endpoint': '%s/sandboxes/%s/proxy/%d'
                          % (me, ident, port)}
@@ -369,23 +369,10 @@ class Server:
         return 200, {'endpoint': '127.0.0.1:%d' % (far if port == EXECD
                                                    else port)}
 
-    def egress_endpoint(self, request, ident, me, far):
-        """With Docker's bridge it is behind execd's own proxy, and so it is
-        for the server's."""
-        at = '%s/_egress/%s' % (me, ident)
-        if request.query.get('use_server_proxy') == 'true':
-            at = '%s/sandboxes/%s/proxy/%d' % (me, ident, EGRESS)
-        elif self.has('endpoint-path'):
-            at = '127.0.0.1:%d/proxy/%d' % (far, EGRESS)
-        return {'endpoint': at,
-                'headers': {'OPENSANDBOX-EGRESS-AUTH': 'egress-key'}}
-
     def address(self, ident, port):
         b = self.boxes.get(ident)
         if not b or not b['_box'].proc:
             return 'http://127.0.0.1:1'
-        if port == EGRESS:
-            return 'http://127.0.0.1:%d/proxy/%d' % (b['_box'].port, port)
         return 'http://127.0.0.1:%d' % (b['_box'].port if port == EXECD
                                         else port)
 

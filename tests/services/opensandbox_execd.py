@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A stand-in for OpenSandbox's execd: one in each sandbox.
 
-usage: opensandbox_execd.py [--level N] [--jupyter] [--egress URL]
+usage: opensandbox_execd.py [--level N] [--jupyter]
 
 Started by opensandbox.py inside the sandbox, where it listens on a port of
 its own on 127.0.0.1.  --level 19 is execd 1.0.19.  Lines of JSON on stdout:
@@ -445,11 +445,10 @@ async def route(request):
         if not m:
             return fail(400, 'INVALID_REQUEST_BODY', 'no port')
         rest = request.raw_path.partition('/proxy/' + m[1])[2]
-        at = 'http://127.0.0.1:%d' % (
-            request.app['own']['port'] if m[1] == '44772' else int(m[1]))
-        if m[1] == '18080' and request.app['egress']:
-            at = request.app['egress']
-        return await proxying.forward(request, at + (rest or '/'))
+        return await proxying.forward(
+            request, 'http://127.0.0.1:%d%s' % (
+                request.app['own']['port'] if m[1] == '44772' else int(m[1]),
+                rest or '/'))
     if len(path) > 1 and path.endswith('/'):
         return web.Response(status=301, headers={'Location': path[:-1]})
     if path == '/pty':
@@ -466,16 +465,6 @@ async def route(request):
     return not_routed()
 
 
-# by fault: what those say that are on the way, with nobody there
-NOT_EXECD = {
-    'unwell': (502, 'Bad Gateway'),
-    'nobody': (404, '<html>default backend - 404</html>'),
-    'no-route': (404, '404 page not found'),
-    'proxy-breaks': (500, '{"code":"GENERAL::UNKNOWN_ERROR","message":'
-                          '"An internal error occurred in the proxy"}'),
-}
-
-
 @web.middleware
 async def gate(request, handler):
     app, faults = request.app, request.app['faults']
@@ -490,10 +479,9 @@ async def gate(request, handler):
     if token and request.headers.get('X-EXECD-ACCESS-TOKEN') != token:
         return answer({'error': 'Unauthorized: invalid or missing header '
                                 'X-EXECD-ACCESS-TOKEN'}, 401)
-    for word, (status, text) in NOT_EXECD.items():
-        if faults.get(word, 0) > 0:
-            faults[word] -= 1
-            return web.Response(status=status, text=text)
+    if faults.get('unwell', 0) > 0:
+        faults['unwell'] -= 1
+        return web.Response(status=502, text='Bad Gateway')
     if faults.get('abort', 0) > 0:
         faults['abort'] -= 1
         request.transport.abort()
@@ -540,11 +528,9 @@ async def main():
     p = argparse.ArgumentParser()
     p.add_argument('--level', type=int, default=19)
     p.add_argument('--jupyter', action='store_true')
-    p.add_argument('--egress', help='what is behind port 18080')
     args = p.parse_args()
     app = web.Application(middlewares=[gate], client_max_size=1 << 40)
-    app.update(level=args.level, jupyter=args.jupyter,
-               egress=args.egress, commands={},
+    app.update(level=args.level, jupyter=args.jupyter, commands={},
                sessions={}, contexts={}, ptys={}, sockets=set(), faults={}, own={},
                json=to_json, answer=answer, fail=fail, body=body_of,
                stamp=stamp, words=words, journal=tell)

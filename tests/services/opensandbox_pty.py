@@ -205,9 +205,9 @@ async def pty_one(request, ident):
     return web.Response()
 
 
-def takes_one(app, fault):
-    left = app['faults'].get(fault, 0)
-    app['faults'][fault] = max(left - 1, 0)
+def is_busy(app):
+    left = app['faults'].get('busy', 0)
+    app['faults']['busy'] = max(left - 1, 0)
     return left > 0
 
 
@@ -240,22 +240,14 @@ async def pty_socket(request, ident):
         app['faults']['deaf'] -= 1
         return web.Response(status=503, text='Service Unavailable')
     take_over = q.get('takeover') == '1' and app['level'] >= 19
-    if (p.ws is not None or takes_one(app, 'busy')) and not take_over:
+    if (p.ws is not None or is_busy(app)) and not take_over:
         return app['fail'](409, 'ALREADY_CONNECTED', 'already connected')
-    stuck = take_over and takes_one(app, 'stuck')
-    if p.ws is not None and not stuck:
+    if p.ws is not None:
         await pty_take_over(p)
     ws = web.WebSocketResponse(autoping=False, max_msg_size=0, compress=False)
     await ws.prepare(request)
-    if stuck or (p.ws is not None and take_over):
-        # whoever has it did not let go of it in time
-        await p.say(ws, type='error', error='session already connected',
-                    code='ALREADY_CONNECTED')
-        await ws.close()
-        return ws
     app['sockets'].add(ws)
     app['journal'](ws='open', id=ident, query=dict(q))
-    await asyncio.sleep(app['faults'].pop('late-attach', 0) / 1000)
     heard = [time.time()]
     pings = asyncio.ensure_future(keep_alive(ws, heard))
     try:

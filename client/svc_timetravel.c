@@ -12,6 +12,8 @@
 #include "client/options.h"
 #include "client/parse.h"
 
+#define MAKING_MS 1000 /* between two looks at one that is being made */
+
 static struct timetravel *timetravel_of(const struct sbx_rest *rest)
 {
 	return (struct timetravel *)(uintptr_t)rest;
@@ -171,7 +173,10 @@ static void on_swept(struct sbx_work *w, const struct sbx_answer *answer)
 	sbx_work_done(w, &m->error);
 }
 
-/* A VM that could not be made leaves a record that blocks its name. */
+static void look_after(struct sbx_work *w);
+
+/* A VM that could not be made leaves a record that blocks its name; one that
+ * is being made may take a minute yet. */
 static void on_looked_after(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct making *m = w->state;
@@ -181,8 +186,18 @@ static void on_looked_after(struct sbx_work *w, const struct sbx_answer *answer)
 		take_vm(w, answer->json);
 	else if (!answer->error.err && status && !strcmp(status, "error"))
 		sbx_work_delete(w, m->name, 0, on_swept);
+	else if (!answer->error.err && status && !strcmp(status, "creating") &&
+		 uv_now(w->rest->loop) + MAKING_MS < w->deadline)
+		sbx_work_pause(w, MAKING_MS, look_after);
 	else
 		sbx_work_done(w, &m->error);
+}
+
+static void look_after(struct sbx_work *w)
+{
+	const struct making *m = w->state;
+
+	sbx_work_get(w, m->name, on_looked_after);
 }
 
 static void on_made(struct sbx_work *w, const struct sbx_answer *answer)
@@ -204,7 +219,7 @@ static void on_made(struct sbx_work *w, const struct sbx_answer *answer)
 	/* the call's own time may be over */
 	if (w->deadline < uv_now(w->rest->loop) + 10000)
 		w->deadline = uv_now(w->rest->loop) + 10000;
-	sbx_work_get(w, m->name, on_looked_after);
+	look_after(w);
 }
 
 static void on_looked_before(struct sbx_work *w,

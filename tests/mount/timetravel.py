@@ -145,6 +145,16 @@ def case_lost_answer_to_creation():
             "lost", "vm"]
 
 
+def case_answer_lost_while_it_is_made():
+    with Box("--boot", "2500") as b:
+        lost = threading.Timer(0.7, b.m.ask, ("/_test/cut", {}))
+        lost.start()
+        os.mkdir(b.m.path("slow"))
+        lost.join()
+        assert b.m.ask("/vms/slow")["status"] == "running"
+        os.listdir(b.m.path("slow", "workspace"))
+
+
 def case_files():
     with Box() as b:
         data = os.urandom(300000)

@@ -1,17 +1,18 @@
 #!/usr/bin/python3
 """A stand-in for the time-travel service (generation 1), traps included.
 
-usage: timetravel.py [--dir DIR] [--port N] [--agent] [--btrfs] [--slow MS]
-                     [--stay] [--records] [--s3]
+usage: timetravel.py [--dir DIR] [--port N] [--agent] [--btrfs] [--boot MS]
+                     [--slow MS] [--stay] [--records] [--s3]
 
 Each VM is a folder and a pod, which commands enter, as with docker exec: they run
 for real, with the folder's workspace as /workspace.
 A snapshot is a copy of the workspace; with --records, of a run, a record only,
 which takes as little time as with Btrfs and cannot be restored.
 With --agent it is as with the runtimes that have one, not with docker; with --btrfs
-a docker whose container goes on seeing what a restore or wipe has replaced.  Prints "ready PORT".  Ends, with all
-that its commands left behind, at the end of its stdin, unless it is to stay.  The
-key is in STANDIN_KEY, or a usual one.
+a docker whose container goes on seeing what a restore or wipe has replaced.  A VM
+needs the time of --boot to start.  Prints "ready PORT".  Ends, with all that its
+commands left behind, at the end of its stdin, unless it is to stay.  The key is in
+STANDIN_KEY, or a usual one.
 
 What tests ask of it, without a key:
     GET  /_test/journal           requests so far, as JSON
@@ -41,15 +42,11 @@ import time
 
 from aiohttp import web
 
-import pod
+from timetravel_vm import VM, now_text
 
 KEY = os.environ.get("STANDIN_KEY", "ws_" + "0123456789abcdef" * 3)
 BODY_MAX = 102400
 TIMER_MAX = 2147483
-
-
-def now_text():
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
 
 
 def page(status, words):
@@ -61,52 +58,6 @@ def page(status, words):
 
 def error(status, words):
     return web.json_response({"error": words}, status=status)
-
-
-class AgentPod(pod.Pod):
-    """The workspace is a folder of a file system, and can be replaced."""
-    own = dict({"/btrfs": "btrfs"},
-               **{k: v for k, v in pod.OWN.items() if k != "/workspace"})
-    cwd, links = "/btrfs/workspace", {"/workspace": "/btrfs/workspace"}
-
-
-class VM:
-    def __init__(self, top, number, name, agent):
-        self.number, self.name = number, name
-        self.dir = os.path.join(top, "vm-%d" % number)
-        self.created = now_text()
-        self.status = "running"
-        self.base_vm = "virtualbox" if agent else "docker"
-        self.alive = True
-        os.makedirs(self.path("snapshots"))
-        self.lock = asyncio.Lock() if agent else None
-        self.workspace = self.path("btrfs/workspace" if agent else "workspace")
-        os.makedirs(self.workspace)
-        self.pod = (AgentPod if agent else pod.Pod)(self.dir, {})
-        self.pod.start()
-
-    def path(self, *parts):
-        return os.path.join(self.dir, *parts)
-
-    def record(self):
-        return {"id": self.number, "api_key_id": 1, "name": self.name,
-                "base_vm": self.base_vm, "status": self.status,
-                "agent_port": 3333 + self.number,
-                "ssh_port": 2222 + self.number, "created_at": self.created,
-                "updated_at": self.created}
-
-    def argv(self, command):
-        return [*self.pod.enter(None), "/bin/sh", "-c", command]
-
-    @staticmethod
-    def env():
-        return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
-                        "/sbin:/bin",
-                "HOME": "/root"}
-
-    def end(self):
-        self.pod.end()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Service:
@@ -132,10 +83,7 @@ class Service:
                 raise RuntimeError("UNIQUE constraint failed: "
                                    "snapshots.vm_id, snapshots.snapshot_name")
         if command is None or not self.args.records:
-            shutil.copytree(vm.workspace, vm.path("snapshots", name),
-                            symlinks=True, ignore_dangling_symlinks=True,
-                            ignore=lambda d, names: [
-                                n for n in names if not self.can_copy(d, n)])
+            vm.copy(name)
         self.snapshot_number += 1
         self.snapshots.append({
             "id": self.snapshot_number, "vm_id": vm.number,
@@ -143,48 +91,8 @@ class Service:
             "created_at": now_text()})
         return name
 
-    @staticmethod
-    def can_copy(d, name):
-        p = os.path.join(d, name)
-        return os.path.islink(p) or os.path.isdir(p) or os.path.isfile(p)
-
-    @staticmethod
-    def clear(vm):
-        """rm -rf *: what is hidden stays."""
-        for name in os.listdir(vm.workspace):
-            p = os.path.join(vm.workspace, name)
-            if name.startswith("."):
-                continue
-            if os.path.isdir(p) and not os.path.islink(p):
-                shutil.rmtree(p)
-            else:
-                os.unlink(p)
-
-    @staticmethod
-    def replace(vm, source):
-        """By another subvolume: who has the old one open keeps it."""
-        old = vm.path("old")
-        os.rename(vm.workspace, old)
-        if source:
-            shutil.copytree(source, vm.workspace, symlinks=True)
-        else:
-            os.mkdir(vm.workspace)
-        shutil.rmtree(old)
-
     def restore(self, vm, name):
-        source = vm.path("snapshots", name)
-        if vm.lock and not os.path.isdir(source):
-            raise RuntimeError("Snapshot %s does not exist" % name)
-        if not vm.lock:
-            self.clear(vm)
-        if not os.path.isdir(source):
-            raise RuntimeError("Command failed: cp -r %s/. %s" % (
-                source, vm.workspace))
-        if vm.lock or self.args.btrfs:
-            self.replace(vm, source)
-        else:
-            shutil.copytree(source, vm.workspace, symlinks=True,
-                            copy_function=shutil.copy, dirs_exist_ok=True)
+        vm.restore(name)
         at = [s["created_at"] for s in self.snapshots
               if s["vm_id"] == vm.number and s["snapshot_name"] == name]
         if at:
@@ -364,11 +272,13 @@ class Service:
         if name in self.vms:
             return error(500, "VM \"%s\" already exists" % name)
         self.number += 1
-        vm = VM(self.dir, self.number, name, self.args.agent)
+        vm = VM(self.dir, self.number, name, self.args)
         self.vms[name] = vm
         if request["fault"] == "create-error":
             vm.status, vm.alive = "error", False
             return error(500, "Command failed: docker run -d")
+        await asyncio.sleep(self.args.boot / 1000)
+        vm.status = "running"
         self.snapshot(vm, None, "initial")
         return web.json_response(vm.record(), status=201)
 
@@ -417,26 +327,13 @@ class Service:
         return web.json_response({"stdout": out, "stderr": err,
                                   "exitCode": code, "snapshot": name})
 
-    def empty(self, vm):
-        if self.args.btrfs:
-            self.replace(vm, None)
-        elif not vm.lock:
-            self.clear(vm)
-        else:
-            for name in os.listdir(vm.workspace):
-                p = os.path.join(vm.workspace, name)
-                if os.path.isdir(p):  # which a link to one is no less
-                    shutil.rmtree(p)
-                else:
-                    os.unlink(p)
-
     async def wipe(self, request):
         vm, bad = self.usable(request)
         if bad is not None:
             return bad
         try:
             async with vm.lock or contextlib.AsyncExitStack():
-                self.empty(vm)
+                vm.empty()
         except OSError as e:
             return error(500, str(e))
         return web.json_response({"message": "VM \"%s\" wiped" % vm.name})
@@ -607,6 +504,7 @@ def main():
     p.add_argument("--port", type=int, default=0)
     p.add_argument("--agent", action="store_true")
     p.add_argument("--btrfs", action="store_true")
+    p.add_argument("--boot", type=int, default=0)
     p.add_argument("--slow", type=int, default=0)
     p.add_argument("--stay", action="store_true")
     p.add_argument("--records", action="store_true")

@@ -8,7 +8,6 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
-#include "client/limits.h"
 #include "client/options.h"
 #include "client/parse.h"
 

@@ -9,12 +9,12 @@
  *	svc_timetravel_own.c   ... and what can be done with it beside
  *	svc_timetravel_json.c  records, times and errors; no input or output
  *	svc_timetravel_sieve.c lists of snapshots; likewise
- *	svc_timetravel_answer.c what commands printed; likewise
  */
 #ifndef SBX_SVC_TIMETRAVEL_H
 #define SBX_SVC_TIMETRAVEL_H
 
 #include "client/calls.h"
+#include "client/limits.h"
 #include "client/own.h"
 #include "client/wire/buf.h"
 
@@ -26,8 +26,8 @@
 /* The service holds an answer in memory several times. */
 #define TIMETRAVEL_OUTPUT (4 << 20)
 /* An answer to a command of the user's: six bytes for one that is printed,
- * where that is a zero. */
-#define TIMETRAVEL_ANSWER ((size_t)64 << 20)
+ * where that is a zero.  The loop takes a second or two to read so much. */
+#define TIMETRAVEL_ANSWER SBX_JSON_MAX_TEXT
 /* The runtimes with an agent are given up by their own service's client
  * after 300 s; a docker VM has no such limit. */
 #define TIMETRAVEL_AGENT_MS  280000

@@ -10,7 +10,6 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
-#include "client/limits.h"
 #include "client/options.h"
 #include "client/parse.h"
 #include "client/svc_timetravel.h"
@@ -384,4 +383,40 @@ char *sbx_timetravel_run_body(const struct sbx_run *run, unsigned int timeout_s,
 		return NULL;
 	}
 	return body;
+}
+
+static int take_text(const json_t *obj, const char *name, char **ret,
+		     size_t *ret_len)
+{
+	const json_t *s = json_object_get(obj, name);
+
+	*ret_len = json_string_length(s);
+	*ret = malloc(*ret_len + 1);
+	if (!*ret)
+		return -ENOMEM;
+	if (*ret_len)
+		memcpy(*ret, json_string_value(s), *ret_len);
+	(*ret)[*ret_len] = '\0';
+	return 0;
+}
+
+int sbx_timetravel_run_from_json(struct sbx_run *run, const char *body,
+				 size_t len)
+{
+	SBX_JSON json_t *obj = sbx_json_parse_nul(body, len);
+	const json_t *code = json_object_get(obj, "exitCode");
+	int64_t n = sbx_json_int(obj, "exitCode", 0);
+
+	if (!json_is_integer(code) ||
+	    !json_is_string(json_object_get(obj, "stdout")) ||
+	    !json_is_string(json_object_get(obj, "stderr")))
+		return -EPROTO;
+	/* an agent gives a signal as a negative number */
+	run->exit_code = (int)((n < 0 && n >= -64 ? 128 - n : n) & 255);
+	if (take_text(obj, "stdout", &run->out, &run->out_len) < 0 ||
+	    take_text(obj, "stderr", &run->err, &run->err_len) < 0) {
+		sbx_run_release(run);
+		return -ENOMEM;
+	}
+	return 0;
 }

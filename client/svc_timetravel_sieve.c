@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "client/json.h"
-#include "client/limits.h"
 #include "client/svc_timetravel.h"
 
 #define FRAME_MAX  4096	       /* all that is not a record */

@@ -19,6 +19,8 @@
 #define LIST_MAX      ((size_t)1 << 30)
 #define LIST_TRIES    3
 #define LIST_PAUSE_MS 300
+#define LIST_LEAST_MS 10000
+#define MAKE_TRIES    3
 
 /* ---- asking for the list ---- */
 
@@ -144,6 +146,7 @@ void timetravel_snapshots_request(struct sbx_work *w, const char *name,
 				  timetravel_listed_fn *fn)
 {
 	struct listing *l = calloc(1, sizeof(*l));
+	uint64_t now = uv_now(w->rest->loop);
 
 	if (!l) {
 		sbx_work_no_memory(w);
@@ -153,7 +156,9 @@ void timetravel_snapshots_request(struct sbx_work *w, const char *name,
 	l->fn = fn;
 	l->state = w->state;
 	l->drop = w->drop;
-	l->patience_ms = w->deadline - uv_now(w->rest->loop);
+	/* after a command the call's own time may be over */
+	l->patience_ms = w->deadline > now + LIST_LEAST_MS ? w->deadline - now
+							   : LIST_LEAST_MS;
 	w->state = l;
 	w->drop = listing_drop;
 	listing_ask(w);
@@ -212,10 +217,19 @@ void timetravel_restore_start(struct sbx_work *w)
 
 /* ---- making one ---- */
 
+static void on_listed_to_make(struct sbx_work *w, const json_t *list);
+
+/* One that may have been made, or collided with that of another client's
+ * command, is looked for, and made again if it is not there. */
 static void on_snapshot_run(struct sbx_work *w, const struct sbx_run *run)
 {
 	struct sbx_error e = run->error;
 
+	if (e.err && run->maybe_done && ++w->step < MAKE_TRIES) {
+		timetravel_snapshots_request(w, w->call->path,
+					     on_listed_to_make);
+		return;
+	}
 	if (!e.err && run->exit_code)
 		sbx_error_set(&e, -EIO, "making the snapshot failed: %.100s",
 			      run->err ? run->err : "");
@@ -224,12 +238,14 @@ static void on_snapshot_run(struct sbx_work *w, const struct sbx_run *run)
 
 static void on_listed_to_make(struct sbx_work *w, const json_t *list)
 {
+	bool is_there = sbx_timetravel_find_snapshot(list, w->call->path);
 	struct sbx_error e = {0};
 	char *command = NULL;
 
-	if (sbx_timetravel_find_snapshot(list, w->call->path)) {
+	if (is_there && !w->step)
 		sbx_error_set(&e, -EEXIST, "there is a snapshot %.80s already",
 			      w->call->path);
+	if (is_there) {
 		sbx_work_done(w, &e);
 	} else if (asprintf(&command, "%s%s", SBX_TIMETRAVEL_NAMED,
 			    w->call->path) < 0) {

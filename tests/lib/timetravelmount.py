@@ -37,8 +37,9 @@ class TimetravelMount(Mount):
         with urllib.request.urlopen(request, timeout=60) as f:
             return json.load(f)
 
-    def fault(self, kind, n=1, path="/run"):
-        self.ask("/_test/fault", {"kind": kind, "n": n, "path": path})
+    def fault(self, kind, n=1, path="/run", says=""):
+        self.ask("/_test/fault", {"kind": kind, "n": n, "path": path,
+                                  "says": says})
 
     def sandbox_dir(self, name):
         return self.ask("/_test/folder", {"vm": name})["workspace"]

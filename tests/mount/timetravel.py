@@ -766,6 +766,19 @@ def case_snapshots():
         assert os.listdir(b.there) == ["again"]
 
 
+def case_a_snapshot_of_which_word_is_lost_is_made():
+    with Box() as b:
+        put(b.here("f"), b"one")
+        for i, kind in enumerate(("unique", "lost-before", "lost-after",
+                                  "html-500")):
+            put(b.here("f"), b"%d" % i)
+            b.m.fault(kind, n=2, says="snapshot s%d" % i)
+            os.mkdir(b.top + "/snapshots/s%d" % i)
+            assert "s%d" % i in shown(b), kind
+        say(b.top + "/snapshots/restore", "s1")
+        assert get(b.here("f")) == b"1"
+
+
 def case_the_list_of_snapshots_may_be_long():
     with Box("--records") as b:
         b.run("echo mine")

@@ -16,8 +16,8 @@ STANDIN_KEY, or a usual one.
 
 What tests ask of it, without a key:
     GET  /_test/journal           requests so far, as JSON
-    POST /_test/fault {"kind": K, "n": N, "path": P}
-        happens to the next N requests whose path ends with P:
+    POST /_test/fault {"kind": K, "n": N, "path": P, "says": S}
+        happens to the next N requests whose path ends with P and body has S:
         lost-before, lost-after   the connection breaks, before or after it
         unique                    500 of two snapshots in one millisecond
         html-500, garbage, half   after it was done
@@ -162,9 +162,10 @@ class Service:
 
     # ---- requests ----
 
-    def fault_for(self, request):
+    async def fault_for(self, request):
         for f in self.faults:
-            if request.path.endswith(f["path"]) and f["n"] > 0:
+            if request.path.endswith(f["path"]) and f["n"] > 0 and (
+                    f["says"] in await request.text()):
                 f["n"] -= 1
                 return f["kind"]
         return None
@@ -178,7 +179,7 @@ class Service:
                  "at": time.time(),
                  "port": request.transport.get_extra_info("peername")[1]}
         self.journal.append(entry)
-        fault = self.fault_for(request)
+        fault = await self.fault_for(request)
         if fault == "lost-before":
             request.transport.abort()
             return web.Response()
@@ -412,6 +413,7 @@ class Service:
         f = await request.json()
         f.setdefault("n", 1)
         f.setdefault("path", "/run")
+        f.setdefault("says", "")
         self.faults = [g for g in self.faults if g["n"] > 0] + [f]
         return web.json_response({})
 

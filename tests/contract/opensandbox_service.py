@@ -649,6 +649,9 @@ def case_snapshots():
             s.ask_api('/v1/sandboxes/%s/snapshots' % box, body)
         assert len(names()) == 4 and 'a/b' not in names(), names()
         assert names().count('second') == 1
+        # none can be removed before it is made
+        wait_until(lambda: 'Creating' not in s.ask_api(
+            '/v1/snapshots?sandboxId=' + box))
         good(d.ask('unsnapshot', box, names()[1]))
         assert len(names()) == 3 and names()[0] == 'second', names()
         good(d.ask('pause', box))

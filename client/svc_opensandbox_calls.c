@@ -115,9 +115,17 @@ static void told(struct sbx_work *w)
 		osb_reach_forget(r);
 }
 
+/* Those of a pool run under another word. */
+static const char *life_word(const json_t *obj)
+{
+	const char *word = sbx_osb_state_word(obj);
+
+	return strcmp(word, "Allocated") ? word : "Running";
+}
+
 static const struct sbx_aim pausing = {
 	.path = "/sandboxes/%s/pause",
-	.word_of = sbx_osb_state_word,
+	.word_of = life_word,
 	.word = "Paused",
 	.from = "Running",
 	.between = "Pausing",
@@ -127,7 +135,7 @@ static const struct sbx_aim pausing = {
 };
 static const struct sbx_aim resuming = {
 	.path = "/sandboxes/%s/resume",
-	.word_of = sbx_osb_state_word,
+	.word_of = life_word,
 	.word = "Running",
 	.from = "Paused",
 	.between = "Resuming",

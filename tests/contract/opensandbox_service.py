@@ -318,10 +318,15 @@ def case_endpoints_from_a_stranger():
 
 
 def case_pause_and_resume():
-    for trait in ('1.0.19', 'kubernetes'):
-        with Standin(trait) as s, Drive(source(s)) as d:
+    for traits in (('1.0.19',), ('kubernetes',), ('kubernetes', 'pool'),
+                   ('pool', 'forget-pause')):
+        with Standin(*traits) as s, Drive(source(s)) as d:
             box = made(d)['id']
             good(d.ask('exec', box, 'echo kept > /tmp/file'))
+            if 'forget-pause' in traits:  # it is waited for all the same
+                d.tell('timeout', 1000)
+                bad(d.ask('pause', box), ETIMEDOUT, 'Paused')
+                continue
             r = good(d.ask('pause', box))
             assert r['list'][0]['state'] == 'paused', r
             good(d.ask('pause', box))  # it is already

@@ -14,6 +14,7 @@ TRAITs:
   1.0.10 ... 1.0.19  which execd; 1.0.19 is the default
   jupyter            code contexts work
   kubernetes         pausing ends all processes; deleting takes a while
+  pool               "Allocated" is the word for "Running"
   endpoint-path      execd is behind a path, as with Docker's bridge
   endpoint-header    execd is behind a gateway that goes by a header
   endpoint-dead      execd is to be reached by the server's proxy only
@@ -152,6 +153,8 @@ class Server:
             return 'Pending'
         if self.has('starts-failing'):
             return 'Failed'
+        if self.has('pool') and b['_state'] == 'Running':
+            return 'Allocated'
         return b['_state']
 
     def shown(self, b, created=False):

@@ -1,11 +1,13 @@
 /*
  * A stream that is not to be read for now.  Not reading at all would make
  * execd give up: a write of its that stalls for ten seconds ends the output
- * for good, silently.  So a little is read every few seconds, and kept.
+ * for good, silently.  So a little is read every second, and kept.  That is
+ * more than one write: a socket that was full takes more again only when a
+ * third of it is free, which can be 1.4 MiB.
  */
 #include "client/svc_opensandbox.h"
 
-#define SIP_MS 4000
+#define SIP_MS 1000
 #define SIPS   8 /* frames at a time, of 32 KiB at most */
 
 static void on_sip(void *arg)

@@ -4,7 +4,7 @@ and what ran in it goes on afterwards."""
 import os, sys
 os.environ["SBXFS_SERVICE"] = "opensandbox"
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import errno, json, time, unittest, urllib.request
+import errno, json, select, time, unittest, urllib.request
 from sbxmount import Mount, wait_for
 
 SOON = 20  # a call that waits for a lost connection waits for 30 s
@@ -96,6 +96,28 @@ class Pause(unittest.TestCase):
             return self.state() == "running"
         wait_for(seen_again)
         self.assert_goes_on()
+
+
+class Unread(unittest.TestCase):
+    """without a helper, a command's output comes as execd sends it"""
+
+    def test_output_that_is_not_read_for_a_while(self):
+        m = Mount(options=["helper=off"])
+        self.addCleanup(m.close)
+        m.create("t")
+        with open(m.path("t", "exec"), "r+b", buffering=0) as f:
+            f.write(b"head -c 20000000 /dev/zero; echo end\n")
+            got = len(f.read(65536))
+            time.sleep(35)
+            while True:
+                wait_for(lambda: select.select([f], [], [], 0)[0])
+                data = f.read(1 << 20)
+                if not data:
+                    break
+                got += len(data)
+                last = data
+        self.assertEqual(got, 20000004)
+        self.assertTrue(last.endswith(b"end\n"))
 
 
 if __name__ == "__main__":

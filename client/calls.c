@@ -506,11 +506,18 @@ static void on_refused_looked(struct sbx_work *w,
 	}
 }
 
+/* Not only 409: some services have one status for all that they refuse. */
+static bool is_refusal(const struct sbx_error *e)
+{
+	return e->err && e->err != -ENOENT && e->status && e->status != 401 &&
+	       e->status != 403 && e->status != 429;
+}
+
 static void on_destroyed(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	int err = answer->error.err;
 
-	if (answer->error.status == 409 && w->rest->type->calls->gone_ms) {
+	if (is_refusal(&answer->error) && w->rest->type->calls->gone_ms) {
 		w->call->error = answer->error;
 		sbx_work_get(w, w->call->id, on_refused_looked);
 		return;

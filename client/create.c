@@ -118,6 +118,13 @@ static void create_look_at(struct sbx_create *c, const json_t *obj)
 	}
 }
 
+/* Another replica, or it has not heard of it yet; or nobody could say. */
+static bool is_passing(const struct sbx_error *e)
+{
+	return e->err == -ENOENT || e->retry == SBX_RETRY_LATER ||
+	       e->retry == SBX_RETRY_CONNECTION;
+}
+
 static void on_polled(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct sbx_create *c = w->state;
@@ -125,9 +132,7 @@ static void on_polled(struct sbx_work *w, const struct sbx_answer *answer)
 	if (!answer->error.err) {
 		w->looks = 0;
 		create_look_at(c, answer->json);
-	} else if (answer->error.err == -ENOENT &&
-		   w->looks++ < c->type->misses) {
-		/* another replica, or it has not heard of it yet */
+	} else if (is_passing(&answer->error) && w->looks++ < c->type->misses) {
 		create_wait(c);
 	} else {
 		sbx_create_give_up(c, &answer->error);

@@ -13,6 +13,7 @@
 #include "client/parse.h"
 
 #define MAX_HOST 253
+#define MAX_ID	 128
 
 /* ---- envelopes and errors ---- */
 
@@ -129,7 +130,9 @@ static const char *first_str(const json_t *obj, const char *a, const char *b)
 
 static int64_t time_of(const json_t *obj, const char *a, const char *b)
 {
-	return sbx_time_from_text(first_str(obj, a, b));
+	int64_t ms = sbx_time_from_text(first_str(obj, a, b));
+
+	return ms > 0 ? ms : 0; /* a server in Go has the year 1 for none */
 }
 
 static const char *image_of(const json_t *obj)
@@ -188,6 +191,19 @@ static int ports_from(struct sbx_sandbox *s, const json_t *obj)
 	return sbx_dup_text(&s->ports[0].url, url);
 }
 
+bool sbx_vtrix_id_is_valid(const char *id)
+{
+	size_t i;
+
+	if (!id || !isalnum((unsigned char)id[0]))
+		return false;
+	for (i = 0; id[i]; i++)
+		if (!isalnum((unsigned char)id[i]) &&
+		    !strchr("-._~:@+=,", id[i]))
+			return false;
+	return i <= MAX_ID;
+}
+
 int sbx_vtrix_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 				const char *url)
 {
@@ -197,7 +213,7 @@ int sbx_vtrix_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	char name[256];
 	int r;
 
-	if (!sbx_is_id(id) || !*sbx_vtrix_state_word(obj))
+	if (!sbx_vtrix_id_is_valid(id) || !*sbx_vtrix_state_word(obj))
 		return -EPROTO;
 	if (!labels)
 		labels = sbx_json_object(obj, "metadata");

@@ -26,6 +26,9 @@ int sbx_vtrix_open(const json_t *answer, json_t **ret_data);
 int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 		    size_t len, const char *url);
 
+/* Nothing is told of its letters: those that mean nothing in paths, nor when
+ * they are decoded twice. */
+bool sbx_vtrix_id_is_valid(const char *id);
 /* One sandbox, of either generation; url says where it was asked for.
  * -EPROTO, -ENOMEM; ret is untouched then. */
 int sbx_vtrix_sandbox_from_json(struct sbx_sandbox *ret, const json_t *obj,

@@ -20,6 +20,7 @@
 
 #include "client/cleanup.h"
 #include "client/log.h"
+#include "client/parse.h"
 #include "client/svc_vtrix.h"
 
 #define LOOK_MS	      20000
@@ -409,9 +410,10 @@ static void link_connect(struct vtrix_link *l)
 	};
 	struct sbx_rest *rest = &l->x->rest;
 	SBX_FREE char *prefix = vtrix_prefix(rest, l->x->dialect);
+	SBX_FREE char *id = sbx_percent_encode(l->id);
 	SBX_FREE char *url = NULL;
 
-	if (!prefix || asprintf(&url, "%s/%s/connect", prefix, l->id) < 0) {
+	if (!prefix || !id || asprintf(&url, "%s/%s/connect", prefix, id) < 0) {
 		url = NULL;
 		link_no_memory(l);
 		return;

@@ -118,7 +118,7 @@ static void on_changed(struct sbx_work *w, const struct sbx_answer *answer)
 	struct change *c = w->state;
 	const struct sbx_error *e = &answer->error;
 
-	if (e->err && c->configures && e->status == 502 &&
+	if (e->err && c->configures && e->status >= 500 &&
 	    c->tries++ < STALE_TRIES) {
 		/* the address of the pod before */
 		sbx_work_pause(w, pause_ms(w), change_ask);

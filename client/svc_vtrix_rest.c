@@ -11,6 +11,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/parse.h"
 #include "client/svc_vtrix.h"
 
 #define ASK_MS 20000
@@ -189,10 +190,13 @@ static char *url_of(const struct sbx_request *r, struct sbx_http_request *http)
 {
 	const struct vtrix *x = vtrix_of(r->rest);
 	SBX_FREE char *prefix = NULL;
+	SBX_FREE char *id = NULL;
 	struct sbx_request as = *r;
 
 	if (r->to)
 		return sbx_request_url(r, r->rest->url);
+	if (r->id && !(as.id = id = sbx_percent_encode(r->id)))
+		return NULL;
 	prefix = vtrix_prefix(r->rest, x->dialect);
 	if (!prefix)
 		return NULL;

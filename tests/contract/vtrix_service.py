@@ -12,7 +12,7 @@ import time
 import service_lib
 from service_lib import (CONNECTION, EACCES, EAGAIN, EINVAL, EIO, ENOENT,
                          EOPNOTSUPP, EPROTO, ETIMEDOUT, LATER, RESUME, bad,
-                         good, main, made)
+                         good, main, made, wait_until)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NEVER = 0
@@ -368,9 +368,55 @@ def case_lost_answer_creates_once():
             assert len(good(d.ask("list"))["list"]) == 2
 
 
+def case_ids_of_many_letters():
+    """nothing is told of them but that they are in paths"""
+    for dialect in ("g1a", "g1b"):
+        with Standin(dialect, "odd-ids") as s, Drive(s.source) as d:
+            box = made(d)
+            assert box["id"].endswith("_.:@+~=,"), box
+            assert [b["id"] for b in good(d.ask("list"))["list"]] == [
+                box["id"]]
+            good(d.ask("get", box["id"]))
+            assert run(d, box)["out"] == "x\n"
+            good(d.ask("stop", box["id"]))
+            good(d.ask("destroy", box["id"]))
+            bad(d.ask("get", box["id"]), ENOENT)
+
+
+def case_no_time_is_none():
+    with Standin("year-one") as s, Drive(s.source) as d:
+        box = made(d)
+        assert (box["created_ms"], box["expires_ms"]) == (0, 0), box
+
+
+def case_single_looks_that_fail_end_no_create():
+    with Standin("slow-create") as s, Drive(s.source) as d:
+        good(d.ask("list"))
+        d.tell("create", "{}")
+        wait_until(lambda: any(r.endswith("/create") for r in s.requests()))
+        # more than one request is repeated for
+        s.fault("lost-before", "", 5)
+        assert good(d.answer())["list"][0]["state"] == "running"
+
+
+def case_configure_of_a_pod_that_is_not_found_yet():
+    """Q10"""
+    with Standin("stale-start", "stale-500") as s, Drive(s.source) as d:
+        box = made(d)
+        good(d.ask("restart", box["id"]))
+        good(d.ask("own", "write", box["id"], "configure",
+                   '{"env":{"A":"b"}}'))
+        assert len(s.bodies("/configure")) == 3
+
+
 def case_a_second_destroy():
     """Q11: it is an error, and the first one takes its time."""
-    with Standin("slow-delete") as s, Drive(s.source) as d:
+    for trait in ("g1a", "only-400"):
+        second_destroy(trait)
+
+
+def second_destroy(trait):
+    with Standin("slow-delete", trait) as s, Drive(s.source) as d:
         box = made(d)
         s.fault("lost-after", box["id"])
         good(d.ask("destroy", box["id"]))

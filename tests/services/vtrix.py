@@ -27,7 +27,11 @@ TRAITs:
   slow-delete     get answers for half a second more, and stop takes it, too
   create-fails    the state becomes failed
   null-times      files have no times, sandboxes empty ones
+  year-one        and sandboxes the first second of the year 1, which is none
+  odd-ids         sandboxes have ids of many letters
+  only-400        for 409, of a sandbox in another state
   stale-start     502 for the first two connections of what was started
+  stale-500       and 500 for configure
   late-restart    the pod is there for a while after a restart or an update, and
                   active, before a new one is made
   always-200      HTTP says 200, whatever the code
@@ -88,8 +92,8 @@ def variables(body):
 
 
 class Box:
-    def __init__(self, top, body):
-        self.id = "sb-" + uuid.uuid4().hex[:12]
+    def __init__(self, top, body, odd=False):
+        self.id = "sb-" + uuid.uuid4().hex[:12] + "_.:@+~=," * odd
         self.user, self.labels = body["user_id"], body.get("labels")
         self.spec = body.get("spec")
         self.folder = os.path.join(top, self.id)
@@ -110,6 +114,8 @@ class Box:
 
     def info(self, traits):
         def when(t):
+            if "year-one" in traits:
+                return "0001-01-01T00:00:00Z"
             return "" if "null-times" in traits else stamp(t)
         obj = {"id": self.id, "user_id": self.user, "namespace": "sandboxes",
                "image_tag": "base", "ip": "10.0.0.1", "status": self.status,
@@ -200,6 +206,8 @@ class Service:
         try:
             answer = await self.checked(request, handler)
         except Refusal as e:
+            if "only-400" in self.traits and e.status == 409:
+                e.status = 400
             answer = self.envelope(e.status, e.status, str(e), None)
         if self.fault("lost-after", what):
             request.transport.abort()
@@ -265,7 +273,7 @@ class Service:
         body.setdefault("user_id", "" if "g1b" in self.traits else None)
         if not isinstance(body["user_id"], str):
             raise Refusal(400, "user_id is required")
-        box = Box(self.dir, body)
+        box = Box(self.dir, body, "odd-ids" in self.traits)
         self.boxes[box.id] = box
 
         async def ready():
@@ -378,7 +386,8 @@ class Service:
         box = self.box(request, "active")
         if box.stale:
             box.stale -= 1
-            raise Refusal(502, "pod is not reachable")
+            raise Refusal(500 if "stale-500" in self.traits else 502,
+                          "pod is not reachable")
         box.pod.told.update(variables(await self.body(request)))
 
     async def connect(self, request):

@@ -291,11 +291,13 @@ static int conf_parse_direct(struct sbx_conf *conf, const char *source,
 		return sbx_error_set(reterr, -EINVAL,
 				     "%s needs an address: %s+http://HOST:PORT",
 				     s->word, s->word);
-	if (strstr(source, "://"))
+	if (!strncmp(source, "http://", 7) || !strncmp(source, "https://", 8))
 		return sbx_error_set(reterr, -EINVAL,
 				     "the address needs the service before it, "
 				     "as in xgen+%.100s",
 				     source);
+	if (!strncmp(source + word, "://", 3))
+		return conf_no_service(source, word, reterr);
 	return 1;
 }
 

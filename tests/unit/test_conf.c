@@ -137,6 +137,10 @@ static void source_mistakes(void **state)
 		assert_true(strlen(e.text) > 10);
 		assert_null(strstr(e.text, "key@"));
 	}
+	assert_int_equal(parse("http://h"), -EINVAL);
+	assert_non_null(strstr(e.text, "xgen+http://h"));
+	assert_int_equal(parse("sftp://h"), -EINVAL);
+	assert_non_null(strstr(e.text, "\"sftp\" is no service"));
 }
 
 static void profile_is_read(void **state)

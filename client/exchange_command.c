@@ -117,6 +117,7 @@ static void put_env_program(struct sbx_buf *b, const struct exchange_exec *e)
 
 static void put_words(struct sbx_buf *b, const struct exchange_exec *e)
 {
+	const char *merged = e->flags & SBX_EXEC_MERGE ? " 2>&1" : "";
 	struct sbx_rd argv = e->argv;
 	const uint8_t *data;
 	size_t len;
@@ -124,7 +125,7 @@ static void put_words(struct sbx_buf *b, const struct exchange_exec *e)
 	if (e->cwd_len) {
 		sbx_sh_put(b, "cd --");
 		put_word(b, e->cwd, e->cwd_len);
-		sbx_sh_put(b, " || exit 127; ");
+		sbx_sh_printf(b, "%s || exit 127; ", merged);
 	}
 	sbx_sh_put(b, "exec");
 	if (e->timeout_ms)
@@ -135,8 +136,7 @@ static void put_words(struct sbx_buf *b, const struct exchange_exec *e)
 		data = sbx_get_bin(&argv, &len);
 		put_word(b, data, len);
 	}
-	if (e->flags & SBX_EXEC_MERGE)
-		sbx_sh_put(b, " 2>&1");
+	sbx_sh_put(b, merged);
 }
 
 static int command_err(const struct sbx_buf *b)

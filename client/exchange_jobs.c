@@ -23,7 +23,7 @@ struct exchange_job {
 	uint32_t number, id; /* id: of the request, until it is answered */
 	enum { WAITING, RUNNING, OVER, TOLD } state;
 	struct sbx_buf command, input;
-	bool input_ended;
+	bool input_ended, merged;
 	uint64_t after; /* which messages were queued before it was complete */
 	uint32_t timeout_ms;
 	uint64_t began, took;
@@ -195,14 +195,16 @@ void exchange_jobs_told(struct sbx_exchange *x)
 static bool job_refused(struct exchange_job *j)
 {
 	const struct sbx_error *e = &j->run.error;
+	char *text;
 	int len;
 
 	if (j->run.maybe_done || (e->err != -E2BIG && e->err != -EILSEQ))
 		return false;
-	len = asprintf(&j->run.err, "sbxfs: cannot run it: %s\n", e->text);
-	if (len < 0)
-		j->run.err = NULL;
-	j->run.err_len = len < 0 ? 0 : (size_t)len;
+	len = asprintf(&text, "sbxfs: cannot run it: %s\n", e->text);
+	if (len >= 0) {
+		*(j->merged ? &j->run.out : &j->run.err) = text;
+		*(j->merged ? &j->run.out_len : &j->run.err_len) = (size_t)len;
+	}
 	j->run.exit_code = 126;
 	return true;
 }
@@ -321,6 +323,7 @@ static int job_read(struct exchange_job *j, struct sbx_rd *rd)
 	j->credit[0] = j->credit[1] = e.credit;
 	j->timeout_ms = e.timeout_ms;
 	j->input_ended = !(e.flags & SBX_EXEC_STDIN);
+	j->merged = e.flags & SBX_EXEC_MERGE;
 	return exchange_command_put(&j->command, &e);
 }
 

@@ -56,6 +56,7 @@ struct sbx_job {
 	size_t input_waiting;
 	int input_error; /* -EPIPE: it has none, or was told of its end */
 	bool tty;
+	bool one_stream; /* all that it prints is standard output */
 };
 
 /* Tells those who listen, who may come and go meanwhile; the caller holds j. */

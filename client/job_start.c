@@ -106,7 +106,7 @@ static void job_refused(struct sbx_job *j, int err)
 	if (code >= 0) {
 		snprintf(text, sizeof(text), "sbxfs: cannot run %.400s: %s\n",
 			 j->name ? j->name : "it", strerror(-err));
-		sbx_job_output(j, j->tty ? 1 : 2, text, strlen(text));
+		sbx_job_output(j, j->one_stream ? 1 : 2, text, strlen(text));
 		j->eof[0] = j->eof[1] = true;
 	}
 	job_end(j, code, err);
@@ -201,6 +201,7 @@ struct sbx_job *sbx_job_start(struct sbx_remote *r,
 	j->refs = 1;
 	j->exit_code = -1;
 	j->tty = conf->flags & SBX_EXEC_TTY;
+	j->one_stream = conf->flags & (SBX_EXEC_TTY | SBX_EXEC_MERGE);
 	if (!(conf->flags & (SBX_EXEC_TTY | SBX_EXEC_STDIN)))
 		j->input_error = -EPIPE;
 	job_set_name(j, conf);

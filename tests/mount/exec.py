@@ -120,6 +120,17 @@ class Control(SandboxTest):
             with open(os.path.join(job, name), "rb") as f:
                 self.assertEqual(f.read(), text, name)
 
+    def test_merged_output_says_what_cannot_be_run(self):
+        for spec in ({"argv": ["nosuch"]}, {"argv": ["/etc/passwd"]},
+                     {"argv": ["true"], "cwd": "/nowhere"},
+                     {"argv": ["nosuch"], "cwd": "/tmp"}):
+            self.run_(json.dumps({**spec, "merge": True}))
+            job = self.m.path("t", "jobs", "last")
+            with open(os.path.join(job, "stdout")) as f:
+                self.assertRegex(f.read(), "No such file|ermission denied|can.t cd")
+            with open(os.path.join(job, "stderr")) as f:
+                self.assertEqual(f.read(), "", spec)
+
     def test_errors(self):
         def run(text):
             fd = os.open(self.path("exec"), os.O_RDWR)

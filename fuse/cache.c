@@ -11,6 +11,7 @@
 #include "fuse/fresh.h"
 #include "fuse/handle.h"
 #include "fuse/lost.h"
+#include "fuse/making.h"
 #include "fuse/shown.h"
 
 static fuse_ino_t ino_of(const struct sfs_inode *i)
@@ -372,7 +373,8 @@ struct sfs_entry *sfs_cache_put(struct sfs_dir *d, const char *name, size_t len,
 	bool arrived;
 
 	if (e && e->inode && attr && !(how & SFS_PUT_NEW) &&
-	    sfs_inode_is(e->inode, attr)) {
+	    (sfs_inode_is(e->inode, attr) ||
+	     sfs_making_found(e->inode, attr))) {
 		e->seen = true;
 		sfs_cache_attr(e->inode, attr, how);
 		return e;

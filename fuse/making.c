@@ -171,6 +171,17 @@ struct sfs_handle *sfs_making_handle(const struct sfs_entry *e)
 		       : NULL;
 }
 
+bool sfs_making_found(struct sfs_inode *i, const struct sbx_attr *attr)
+{
+	struct sfs_files *f = i->files;
+
+	if (!sfs_inode_is_making(i) || i->file->making->flags & O_EXCL ||
+	    !S_ISREG(attr->mode) || sfs_inodes_find(&f->inodes, i->tree, attr))
+		return false;
+	sfs_inodes_settle(&f->inodes, i, attr);
+	return true;
+}
+
 /* ---- there ---- */
 
 int sfs_making_send(struct sfs_making *m, sbx_reply_fn *done, void *arg)
@@ -255,10 +266,14 @@ static void making_made(struct sfs_making *m, const struct sbx_attr *attr,
 {
 	struct sfs_inode *i = m->h->inode;
 	struct sfs_files *f = i->files;
+	const struct sfs_inode *known =
+		sfs_inodes_find(&f->inodes, i->tree, attr);
 
-	if (created)
+	if (created && known != i) {
 		sfs_cache_retire(f, i->tree, attr);
-	if (sfs_inodes_find(&f->inodes, i->tree, attr)) {
+		known = sfs_inodes_find(&f->inodes, i->tree, attr);
+	}
+	if (known && known != i) {
 		making_is_known(m, attr);
 		return;
 	}

@@ -44,6 +44,10 @@ bool sfs_making_is_lock(const struct sfs_inode *i);
 /* The handle by which this entry's file (NULL: none) is being made, or NULL. */
 struct sfs_handle *sfs_making_handle(const struct sfs_entry *e);
 
+/* Its name is another's there, who was faster, and whose file it will open: if
+ * that has these attributes, and is not known, it is this one from now on. */
+bool sfs_making_found(struct sfs_inode *i, const struct sbx_attr *attr);
+
 /*
  * Whether this change has to wait for the lock: then c->resume is called when
  * that is decided, with -EIO if another has it.

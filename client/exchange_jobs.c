@@ -82,13 +82,14 @@ static void send_exit(struct exchange_job *j)
 	struct sbx_buf b;
 	int code = j->run.exit_code;
 
-	message(&b, 6, SBX_MSG_EXIT);
+	message(&b, 7, SBX_MSG_EXIT);
 	sbx_put_u64(&b, j->number);
 	sbx_put_u64(&b, (uint64_t)code);
 	sbx_put_u64(&b, sbx_signal_of_status(code));
 	sbx_put_u64(&b, j->took);
 	sbx_put_u64(&b, j->closed[0] ? 0 : j->run.out_len);
 	sbx_put_u64(&b, j->closed[1] ? 0 : j->run.err_len);
+	sbx_put_str(&b, j->run.snapshot);
 	deliver(j->x, &b);
 }
 

@@ -112,3 +112,8 @@ int64_t sbx_job_duration_ms(const struct sbx_job *j)
 {
 	return j->duration_ms;
 }
+
+const char *sbx_job_snapshot(const struct sbx_job *j)
+{
+	return j->snapshot;
+}

@@ -70,13 +70,15 @@ int sbx_job_error(const struct sbx_job *j);
 uint32_t sbx_job_pid(const struct sbx_job *j);
 int64_t sbx_job_started_ms(const struct sbx_job *j); /* Unix epoch */
 int64_t sbx_job_duration_ms(const struct sbx_job *j);
+/* the one that the service took when it had ended; "": none, or not yet */
+const char *sbx_job_snapshot(const struct sbx_job *j);
 /* the memory that its output takes, with all that is beside the bytes */
 size_t sbx_job_kept(const struct sbx_job *j);
 /* From now on no more than that many bytes are kept for late readers, and no
  * more than 1 MiB; those that are there lose nothing. */
 void sbx_job_keep(struct sbx_job *j, size_t size);
-/* bytes that it has printed so far, and whether that was all; which as below
- */
+/* bytes that it has printed so far, which may still be on their way, and
+ * whether all there will be has come; which as below */
 uint64_t sbx_job_length(const struct sbx_job *j, unsigned which);
 bool sbx_job_is_over(const struct sbx_job *j, unsigned which);
 

@@ -33,6 +33,7 @@ struct sbx_job {
 	unsigned int signo;
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
+	char snapshot[SBX_SNAPSHOT_SIZE]; /* "": none */
 	bool eof[2], registered;
 
 	char *name; /* what was to be run, until it runs */

@@ -302,12 +302,17 @@ struct sbx_job_reader *sbx_job_reader_free(struct sbx_job_reader *rd)
 	return NULL;
 }
 
+static uint64_t job_arrived(const struct sbx_job *j, unsigned which)
+{
+	return (which & 1 ? j->length[0] : 0) + (which & 2 ? j->length[1] : 0);
+}
+
 /* So much of what the reader sees came before a chunk; NULL: in all. */
 static uint64_t reader_count(const struct sbx_job_reader *rd,
 			     const struct sbx_chunk *c)
 {
 	if (!c)
-		return sbx_job_length(rd->job, rd->which);
+		return job_arrived(rd->job, rd->which);
 	return rd->which == 3 ? c->start : c->at[rd->which - 1];
 }
 
@@ -424,5 +429,11 @@ void sbx_job_keep(struct sbx_job *j, size_t size)
 
 uint64_t sbx_job_length(const struct sbx_job *j, unsigned which)
 {
-	return (which & 1 ? j->length[0] : 0) + (which & 2 ? j->length[1] : 0);
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < 2; i++)
+		if (which & 1u << i)
+			n += j->printed[i] > j->length[i] ? j->printed[i]
+							  : j->length[i];
+	return n;
 }

@@ -42,15 +42,16 @@ static void on_output(void *arg, int stream, const uint8_t *data, size_t len,
 	sbx_job_unref(j);
 }
 
-static void on_exit_code(void *arg, int code, unsigned int signo,
-			 int64_t duration_ms, const uint64_t printed[2])
+static void on_exit_code(void *arg, const struct sbx_remote_exit *e)
 {
 	struct sbx_job *j = sbx_job_ref(arg);
 
-	memcpy(j->printed, printed, sizeof(j->printed));
-	j->signo = signo;
-	j->duration_ms = duration_ms;
-	job_end(j, code, 0);
+	memcpy(j->printed, e->printed, sizeof(j->printed));
+	j->signo = e->signo;
+	j->duration_ms = e->duration_ms;
+	if (e->snapshot)
+		snprintf(j->snapshot, sizeof(j->snapshot), "%s", e->snapshot);
+	job_end(j, e->code, 0);
 	sbx_job_news(j);
 	job_check_over(j);
 	sbx_job_unref(j);

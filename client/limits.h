@@ -36,8 +36,12 @@
 /* ... and this when everything is being closed. */
 #define SBX_WS_HURRY_MS 300
 
+/* The name of a snapshot that a command left, with its NUL. */
+#define SBX_SNAPSHOT_SIZE 129
+
 /* JSON: text of one document, and how deep it may nest. */
-#define SBX_JSON_MAX_TEXT  (4 * SBX_HTTP_MAX_BODY) /* as bodies may be told to */
+#define SBX_JSON_MAX_TEXT (4 * SBX_HTTP_MAX_BODY) /* as bodies may be told to  \
+						   */
 #define SBX_JSON_MAX_DEPTH 32
 /* Values in one document: each costs some 60 bytes once it is parsed. */
 #define SBX_JSON_MAX_VALUES 500000

@@ -213,16 +213,25 @@ void sbx_remote_ahead(struct sbx_remote *r, uint32_t number);
 uint64_t sbx_remote_answered(const struct sbx_remote *r);
 void sbx_remote_waited(struct sbx_remote *r, uint64_t answered);
 
+/* How a command ended. */
+struct sbx_remote_exit {
+	int code; /* 0 to 255 */
+	unsigned int signo;
+	int64_t duration_ms;
+	uint64_t printed[2];  /* bytes of each stream that come, in all, unless
+				 the command is lost */
+	const char *snapshot; /* borrowed, with its NUL within
+				 SBX_SNAPSHOT_SIZE; NULL: none was taken */
+};
+
 /*
- * What the helper sends about one command, for job.c.  printed: bytes of each
- * stream that come, in all, unless it is lost.  on_lost is the last call: the
- * helper that ran it is gone (or will never be asked again).
+ * What the helper sends about one command, for job.c.  on_lost is the last
+ * call: the helper that ran it is gone (or will never be asked again).
  */
 struct sbx_remote_job {
 	void (*on_output)(void *arg, int stream, const uint8_t *data,
 			  size_t len, bool eof);
-	void (*on_exit)(void *arg, int code, unsigned int signo,
-			int64_t duration_ms, const uint64_t printed[2]);
+	void (*on_exit)(void *arg, const struct sbx_remote_exit *e);
 	void (*on_lost)(void *arg);
 };
 /* At most one per number, SBX_JOBS_MAX at once (-EAGAIN). */

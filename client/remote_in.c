@@ -151,18 +151,30 @@ static int on_exit_msg(struct sbx_remote *r, struct sbx_rd *rd)
 {
 	struct remote_job *j = job_find(r, sbx_get_u32(rd));
 	uint32_t code = sbx_get_u32(rd);
-	uint32_t signo = sbx_get_u32(rd);
-	int64_t ms = sbx_get_i64(rd);
-	uint64_t printed[2] = {0};
+	struct sbx_remote_exit e = {.code = (int)code};
+	char snapshot[SBX_SNAPSHOT_SIZE];
+	const char *name;
+	size_t len;
 	int i;
 
-	for (i = 0; i < 2 && rd->left; i++)
-		printed[i] = sbx_get_u64(rd);
-	if (rd->err || code > 255 || signo > 127 ||
-	    (signo && code != 128 + signo))
+	e.signo = sbx_get_u32(rd);
+	e.duration_ms = sbx_get_i64(rd);
+	for (i = 0; i < 2 && rd->left; i++) {
+		e.printed[i] = sbx_get_u64(rd);
+		if (e.printed[i] > INT64_MAX / 2)
+			return -EPROTO;
+	}
+	name = rd->left ? sbx_get_name(rd, &len) : NULL;
+	if (rd->err || code > 255 || e.signo > 127 ||
+	    (e.signo && code != 128 + e.signo))
 		return -EPROTO;
+	if (name && len < sizeof(snapshot)) {
+		memcpy(snapshot, name, len);
+		snapshot[len] = '\0';
+		e.snapshot = snapshot;
+	}
 	if (j)
-		j->h->on_exit(j->arg, (int)code, signo, ms, printed);
+		j->h->on_exit(j->arg, &e);
 	return 0;
 }
 

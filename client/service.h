@@ -20,6 +20,7 @@
 
 #include "client/conf.h"
 #include "client/error.h"
+#include "client/limits.h"
 
 struct sbx_own;
 struct sbx_service;
@@ -194,6 +195,7 @@ struct sbx_run {
 	int exit_code;		/* 0 to 255 */
 	char *out, *err;	/* stdout, stderr; NUL-ended; NULL: nothing */
 	size_t out_len, err_len;
+	char snapshot[SBX_SNAPSHOT_SIZE]; /* taken behind it; "": none */
 
 	/* the service's while it has the run */
 	void *priv;
@@ -224,11 +226,11 @@ struct sbx_service_type {
 	/* most bytes that a helper may send without being told that they have
 	 * arrived; 0: as many as it likes */
 	size_t max_unacked;
-	unsigned int create_ms;	   /* patience with create; 0: the usual */
-	unsigned int life_ms;	   /* with start, stop and so on; likewise */
-	bool keep_set_seconds;	   /* keepalive takes a number of seconds */
-	bool hides_expiry;	   /* no end that is told is not "never" */
-	bool lists_part; /* a listing says less of each than GET does */
+	unsigned int create_ms; /* patience with create; 0: the usual */
+	unsigned int life_ms;	/* with start, stop and so on; likewise */
+	bool keep_set_seconds;	/* keepalive takes a number of seconds */
+	bool hides_expiry;	/* no end that is told is not "never" */
+	bool lists_part;	/* a listing says less of each than GET does */
 	const struct sbx_own *own; /* files of its own: own.h; NULL: none */
 
 	/* conf is borrowed until close has finished */

@@ -406,11 +406,15 @@ int sbx_timetravel_run_from_json(struct sbx_run *run, const char *body,
 	SBX_JSON json_t *obj = sbx_json_parse_nul(body, len);
 	const json_t *code = json_object_get(obj, "exitCode");
 	int64_t n = sbx_json_int(obj, "exitCode", 0);
+	const char *name;
 
 	if (!json_is_integer(code) ||
 	    !json_is_string(json_object_get(obj, "stdout")) ||
 	    !json_is_string(json_object_get(obj, "stderr")))
 		return -EPROTO;
+	name = sbx_json_str(obj, "snapshot");
+	if (sbx_timetravel_id_is_valid(name))
+		snprintf(run->snapshot, sizeof(run->snapshot), "%s", name);
 	/* an agent gives a signal as a negative number */
 	run->exit_code = (int)((n < 0 && n >= -64 ? 128 - n : n) & 255);
 	if (take_text(obj, "stdout", &run->out, &run->out_len) < 0 ||

@@ -13,7 +13,8 @@ struct ctl_file;
 bool ctl_job_is_forgotten(struct ctl_file *f);
 
 extern const struct ctl_type ctl_job_stdout, ctl_job_stderr, ctl_job_output;
-extern const struct ctl_type ctl_job_exit, ctl_job_stdin, ctl_job_size;
+extern const struct ctl_type ctl_job_exit, ctl_job_snapshot, ctl_job_stdin,
+	ctl_job_size;
 extern const struct ctl_type ctl_job_new;
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * jobs/<n>/exit_code: the exit status, or 128 plus the signal.  Reading
+ * jobs/<n>/exit_code: the exit status, or 128 plus the signal, and
+ * jobs/<n>/snapshot: which snapshot the service took then.  Reading either
  * waits for the end of the command, and for the kernel to have dropped what
  * the command has changed.
  */
@@ -30,6 +31,9 @@ static void on_settled(void *arg)
 
 	if (j->exit_code < 0)
 		sfs_job_failure(j, &e);
+	else if (f->node->type == &ctl_job_snapshot)
+		sfs_text_printf(&f->text, "%s%s", j->snapshot,
+				*j->snapshot ? "\n" : "");
 	else
 		sfs_text_printf(&f->text, "%d\n", j->exit_code);
 	ctl_file_loaded(f, &e);
@@ -86,4 +90,18 @@ const struct ctl_type ctl_job_exit = {
 	.mode = S_IFREG | 0400,
 	.ops = &ctl_file_ops,
 	.file = &exit_file,
+};
+
+/* Where a command is a run of its own, of which a record is kept. */
+static bool snapshot_present(const struct ctl_node *dir)
+{
+	return sfs_place_runs(dir->place);
+}
+
+const struct ctl_type ctl_job_snapshot = {
+	.name = "snapshot",
+	.mode = S_IFREG | 0400,
+	.ops = &ctl_file_ops,
+	.file = &exit_file,
+	.present = snapshot_present,
 };

@@ -322,11 +322,10 @@ VALUE(duration, "duration_ms", 0400, .load = duration_load);
 VALUE(signal, "signal", 0600, .load = signal_load, .write = signal_write);
 
 static const struct ctl_type *const job_children[] = {
-	&job_command,	 &job_cwd,	  &job_env,
-	&job_status,	 &job_pid,	  &job_started,
-	&job_duration,	 &job_signal,	  &ctl_job_stdin,
-	&ctl_job_stdout, &ctl_job_stderr, &ctl_job_output,
-	&ctl_job_exit,	 &ctl_job_size,	  NULL,
+	&job_command,	&job_cwd,	   &job_env,	    &job_status,
+	&job_pid,	&job_started,	   &job_duration,   &job_signal,
+	&ctl_job_stdin, &ctl_job_stdout,   &ctl_job_stderr, &ctl_job_output,
+	&ctl_job_exit,	&ctl_job_snapshot, &ctl_job_size,   NULL,
 };
 
 static const struct ctl_type job_dir = {

@@ -170,10 +170,7 @@ static const struct sfs_node_ops terminals_ops = {
 /* Nothing reaches what runs where a command is a run of its own. */
 static bool terminals_present(const struct ctl_node *dir)
 {
-	const struct sbx_run_limits *lim =
-		sbx_client_service(dir->place->client)->type->run_limits;
-
-	return !lim || !lim->commands;
+	return !sfs_place_runs(dir->place);
 }
 
 static const struct ctl_type *const terminals_children[] = {

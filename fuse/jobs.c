@@ -177,18 +177,10 @@ void sfs_job_note(const struct sfs_job *j, struct ctl_node *n, int err)
 
 /* ---- waiting ---- */
 
-/* NULL: commands are the helper's. */
-static const struct sbx_run_limits *limits_of(const struct sfs_sandbox *sb)
-{
-	const struct sbx_run_limits *lim =
-		sbx_client_service(sb->place->client)->type->run_limits;
-
-	return lim && lim->commands ? lim : NULL;
-}
-
 bool sfs_job_is_queued(const struct sfs_job *j)
 {
-	return j->sb && limits_of(j->sb) && j->state == SBX_JOB_STARTING &&
+	return j->sb && sfs_place_runs(j->sb->place) &&
+	       j->state == SBX_JOB_STARTING &&
 	       (j->takes_input ||
 		(j->sb->remote && sbx_remote_is_occupied(j->sb->remote)));
 }
@@ -323,6 +315,8 @@ static void on_news(void *arg)
 		j->ended_by = sbx_job_ended_by(j->job);
 		j->pid = sbx_job_pid(j->job);
 		j->duration_ms = sbx_job_duration_ms(j->job);
+		snprintf(j->snapshot, sizeof(j->snapshot), "%s",
+			 sbx_job_snapshot(j->job));
 		if (j->state != before && j->sb && j->number)
 			sfs_feed_job(j->sb, j);
 		if (j->state == SBX_JOB_ENDED)
@@ -461,7 +455,7 @@ struct sfs_job *sfs_job_new(struct sfs_sandbox *sb, struct sbx_exec_spec *spec,
 int sfs_jobs_check(const struct sfs_sandbox *sb, size_t len, bool tty,
 		   struct sbx_error *reterr)
 {
-	const struct sbx_run_limits *lim = limits_of(sb);
+	const struct sbx_run_limits *lim = sfs_place_runs(sb->place);
 	const struct sbx_remote_info *info =
 		sb->remote ? sbx_remote_info(sb->remote) : NULL;
 

@@ -46,6 +46,7 @@ struct sfs_job {
 	unsigned int ended_by; /* a signal; 0: none */
 	uint32_t pid;
 	int64_t started_ms, duration_ms;
+	char snapshot[SBX_SNAPSHOT_SIZE]; /* left by it; "": none */
 
 	char *name; /* of a terminal; NULL: of a command */
 

@@ -84,3 +84,11 @@ const char *sfs_place_label(const struct sfs_place *p,
 		 p->name ? "/" : "", box->folder);
 	return label;
 }
+
+const struct sbx_run_limits *sfs_place_runs(const struct sfs_place *p)
+{
+	const struct sbx_run_limits *lim =
+		sbx_client_service(p->client)->type->run_limits;
+
+	return lim && lim->commands ? lim : NULL;
+}

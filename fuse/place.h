@@ -37,6 +37,9 @@ int sfs_place_open(struct sfs_place *p, struct sbx_error *reterr);
 
 /* What the end of a sandbox is of which none is told: "never", or "unknown". */
 const char *sfs_place_no_end(const struct sfs_place *p);
+/* The limits of a command that is a run of its own; NULL: they are the
+ * helper's. */
+const struct sbx_run_limits *sfs_place_runs(const struct sfs_place *p);
 
 /* A sandbox as it is called below the mount, "work/demo" in a mount of
  * several; cut to the size. */

@@ -427,12 +427,13 @@ enum sbx_wire_msg {
 	 * the end of stream 2 is told with that of stream 1 */
 	SBX_MSG_OUTPUT = 5,
 	/* [job, exit status or 128 + signal, signal or 0, duration_ms,
-	 *  printed u64 x 2]
+	 *  printed u64 x 2, snapshot]
 	 * after both streams' eof or 200 ms after the process ended if
 	 * another holds them open or there is no credit (output may then still
 	 * follow: up to so many bytes of each stream it certainly does; left
 	 * out: none); every change the job made before its end has been
-	 * announced */
+	 * announced.  snapshot: the name of one that the service took then
+	 * (never a helper's) */
 	SBX_MSG_EXIT = 6,
 	/* [port, open bool] */
 	SBX_MSG_PORT = 7,

@@ -95,6 +95,11 @@ TRANSCRIPT = (
 # the same where a command is a run of its own and nothing expires; None: of
 # what is not there, or of what must reach a command that runs
 WITH_RUNS = {
+    "jobs/last":
+        ("echo true >exec; n=$(readlink jobs/last); ls jobs/$n | "
+         "tr '\\n' ' '; cd jobs/last && cat command cwd exit_code",
+         "command cwd duration_ms env exit_code output pid signal snapshot "
+         "started status stderr stdin stdout true\n.\n0\n"),
     "control files have size 0":
         ("stat -c %s exec status ports events jobs/new | sort -u", "0\n"),
     "truncating one on opening means nothing":

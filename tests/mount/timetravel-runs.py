@@ -43,6 +43,21 @@ def case_exec_is_a_run_of_its_own():
                                  "env": {"V": "v"}})) == b"i\nv\n"
 
 
+def case_a_command_names_its_snapshot():
+    with Box() as b:
+        b.run("echo one > f")
+        job = b.top + "/jobs/last"
+        name = text_of(job + "/snapshot").strip()
+        info = json.loads(text_of(b.top + "/snapshots/" + name + "/info.json"))
+        assert info["command"] == "echo one > f", info
+        # whoever reads it waits for its end
+        put(b.top + "/exec", b"sleep 0.3; echo two > f; exit 1")
+        other = text_of(job + "/snapshot").strip()
+        assert other != name and get(b.here("f")) == b"two\n"
+        put(b.top + "/snapshots/restore", name.encode())
+        assert get(b.here("f")) == b"one\n"
+
+
 def case_a_command_of_words_can_be_read_in_its_record():
     with Box("--records") as b:
         for spec, text, out in (

@@ -127,13 +127,11 @@ static struct sbx_job *job_start(void)
 	return job_start_in(NULL);
 }
 
-static const uint64_t all_came[2];
-
 static void job_over(struct sbx_job *j)
 {
 	helper->on_output(job_arg, 1, NULL, 0, true);
 	helper->on_output(job_arg, 2, NULL, 0, true);
-	helper->on_exit(job_arg, 0, 0, 0, all_came);
+	helper->on_exit(job_arg, &(struct sbx_remote_exit){.code = 0});
 	sbx_job_unref(j);
 }
 
@@ -431,14 +429,16 @@ static void test_a_connection_that_fails_gives_no_exit_code(void **state)
 /* The end of the command is told; what it printed is under way. */
 static void test_what_was_printed_comes_after_the_end(void **state)
 {
-	static const uint64_t printed[2] = {3, 1};
+	static const struct sbx_remote_exit end = {.code = 5,
+						   .printed = {3, 1}};
 	struct sbx_job *j = job_start();
 	struct sbx_job_reader *out = sbx_job_reader_new(j, 1);
 	struct sbx_job_reader *err = sbx_job_reader_new(j, 2);
 	uint8_t data[8];
 
 	print(1, 'a');
-	helper->on_exit(job_arg, 5, 0, 0, printed);
+	helper->on_exit(job_arg, &end);
+	assert_int_equal(sbx_job_length(j, 3), 4);
 	assert_int_equal(sbx_job_exit_code(j), 5);
 	assert_int_equal(sbx_job_read(out, data, 8, NULL), 1);
 	assert_int_equal(sbx_job_read(out, data, 8, NULL), -EAGAIN);

@@ -188,8 +188,8 @@ static int maker_parse(struct sbx_maker *m, const char *options, json_t **ret)
 		obj = sbx_json_parse(options, strlen(options));
 	if (!json_is_object(obj))
 		return sbx_error_set(m->reterr, -EINVAL,
-				     "the options of a new sandbox must be one "
-				     "JSON object of at most 64 KiB");
+				     "one JSON object of at most 64 KiB is "
+				     "wanted");
 	*ret = SBX_TAKE(obj);
 	return 0;
 }

@@ -317,13 +317,13 @@ static int take_log(struct parse *p, const struct row *row, const char *v)
 /* ---- the table ---- */
 
 static const struct row rows[] = {
-	{"-h", NULL, "print this help", take_help},
+	{"-h", NULL, "print this help; also --help", take_help},
 	{"--help", NULL, NULL, take_help},
-	{"-V", NULL, "print the version", take_version},
+	{"-V", NULL, "print the version; also --version", take_version},
 	{"--version", NULL, NULL, take_version},
 	{"-f", NULL, "stay in the foreground, log to standard error",
 	 take_foreground},
-	{"-d", NULL, "as -f, with debug messages", take_debug},
+	{"-d", NULL, "as -f, with debug messages; also --debug", take_debug},
 	{"--debug", NULL, NULL, take_debug},
 	{"debug", NULL, NULL, take_debug},
 	{"-s", NULL, "accepted for compatibility: one thread is the rule",

@@ -126,7 +126,7 @@ struct sfs_job *sfs_terminals_start(struct sfs_sandbox *sb, const char *name,
 	if (terminals_make_room(sb) < 0) {
 		sbx_error_set(reterr, -EDQUOT,
 			      "terminals: there are %d already: end one, or "
-			      "rmdir it, before",
+			      "rmdir it, first",
 			      SFS_MAX_TERMINALS);
 		return NULL;
 	}

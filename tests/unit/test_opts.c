@@ -202,7 +202,7 @@ static void test_manual_page_shows_every_option_and_service(void **state)
 {
 	const struct sbx_service_type *t;
 	const char *path = getenv("SBXFS_MAN_PAGE");
-	char page[65536], want[128];
+	char page[131072], want[128];
 	const char *o;
 	size_t n;
 	FILE *f;

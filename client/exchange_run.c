@@ -420,7 +420,6 @@ static void on_run_done(struct sbx_run *run)
 	uint8_t *data = NULL;
 	size_t len = 0;
 
-	r->busy = false;
 	if (!stale)
 		x->current = NULL;
 	if (stale || x->closing) {
@@ -441,5 +440,6 @@ static void on_run_done(struct sbx_run *run)
 			exchange_said(x, r, said, &e);
 	}
 	sbx_run_release(run);
+	r->busy = false; /* not before: who hears of it may want another run */
 	exchange_run_over(x);
 }

@@ -188,12 +188,12 @@ void exchange_plan(struct sbx_exchange *x)
  * What wants no answer and changes nothing that anybody could see: it goes
  * along with the next run, and is not worth one.
  */
-static bool is_lazy(uint32_t id, const uint8_t *p, size_t len)
+static bool is_lazy(uint32_t id, const void *data, size_t len)
 {
-	/* an array of less than 16, an op below 128 */
-	return !id && len >= 2 &&
-	       (p[1] == SBX_OP_DIR || p[1] == SBX_OP_FORGET ||
-		p[1] == SBX_OP_CLOSE || p[1] == SBX_OP_CREDS);
+	uint32_t op = sbx_msg_op(data, len);
+
+	return !id && (op == SBX_OP_DIR || op == SBX_OP_FORGET ||
+		       op == SBX_OP_CLOSE || op == SBX_OP_CREDS);
 }
 
 /* There is something to be said: a run is on its way, or is begun soon. */

@@ -44,11 +44,9 @@ void exchange_asked_init(struct sbx_exchange *x)
 int exchange_asked_add(struct sbx_exchange *x, const void *data, size_t len)
 {
 	struct exchange_asked *q = &x->asked;
-	const uint8_t *p = data;
 	struct exchange_request *a;
 
-	/* an array of less than 16, and numbers below 128 */
-	if (len < 2 || p[1] < SBX_OP_EXEC || p[1] > SBX_OP_HANGUP)
+	if (!sbx_op_is_of_jobs(sbx_msg_op(data, len)))
 		return -EOPNOTSUPP;
 	if (q->bytes + len > MAX_ASKED)
 		return -EAGAIN;

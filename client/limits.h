@@ -39,9 +39,9 @@
 /* The name of a snapshot that a command left, with its NUL. */
 #define SBX_SNAPSHOT_SIZE 129
 
-/* JSON: text of one document, and how deep it may nest. */
-#define SBX_JSON_MAX_TEXT (4 * SBX_HTTP_MAX_BODY) /* as bodies may be told to  \
-						   */
+/* JSON: text of one document, which has a limit of its own where it comes from,
+ * and how deep it may nest. */
+#define SBX_JSON_MAX_TEXT  (4 * SBX_HTTP_MAX_BODY)
 #define SBX_JSON_MAX_DEPTH 32
 /* Values in one document: each costs some 60 bytes once it is parsed. */
 #define SBX_JSON_MAX_VALUES 500000

@@ -240,11 +240,6 @@ void sbx_remote_pending_fail_all(struct sbx_remote *r, int err)
 			sbx_remote_pending_fail_later(r, &r->slots[i], err);
 }
 
-static bool op_is_of_commands(uint32_t op)
-{
-	return op >= SBX_OP_EXEC && op <= SBX_OP_HANGUP;
-}
-
 void sbx_remote_restarted(struct sbx_remote *r)
 {
 	const struct sbx_remote_info *info = sbx_channel_info(r->channel);
@@ -254,12 +249,11 @@ void sbx_remote_restarted(struct sbx_remote *r)
 
 	for (i = 0; i < r->nr_slots; i++)
 		if (r->slots[i].id && !r->slots[i].fail &&
-		    !(runs && op_is_of_commands(r->slots[i].op)))
+		    !(runs && sbx_op_is_of_jobs(r->slots[i].op)))
 			sbx_remote_pending_fail_later(r, &r->slots[i],
 						      -ERESTART);
 	while ((h = *at)) {
-		/* an array of less than 16, an op below 128 */
-		if (runs && h->len >= 2 && op_is_of_commands(h->data[1])) {
+		if (runs && sbx_op_is_of_jobs(sbx_msg_op(h->data, h->len))) {
 			at = &h->next;
 			continue;
 		}

@@ -95,14 +95,12 @@ void timetravel_probe(struct sbx_work *w)
 
 /* ---- wipe ---- */
 
-static void wipe(struct sbx_work *w);
-
 static void on_unlinked(struct sbx_work *w, const struct sbx_run *run)
 {
 	if (run->error.err)
 		sbx_work_done(w, &run->error);
 	else
-		wipe(w);
+		timetravel_wipe_start(w);
 }
 
 /* An agent does not empty one in which a link to a folder lies. */
@@ -123,7 +121,7 @@ static void on_wiped(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, &answer->error);
 }
 
-static void wipe(struct sbx_work *w)
+void timetravel_wipe_start(struct sbx_work *w)
 {
 	/* empty is empty, however often */
 	sbx_work_request(w,
@@ -132,9 +130,4 @@ static void wipe(struct sbx_work *w)
 						   .id = w->call->id,
 						   .repeatable = true},
 			 on_wiped);
-}
-
-void timetravel_wipe_start(struct sbx_work *w)
-{
-	wipe(w);
 }

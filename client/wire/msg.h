@@ -60,6 +60,13 @@ struct sbx_msg {
 int sbx_msg_parse(struct sbx_msg *m, const void *data, size_t len);
 void sbx_msg_release(struct sbx_msg *m);
 
+/* What a request of our own asks for, as it was written: an array of less than
+ * 16, an op below 128.  0: too short. */
+static inline uint32_t sbx_msg_op(const void *data, size_t len)
+{
+	return len < 2 ? 0 : ((const uint8_t *)data)[1];
+}
+
 /*
  * A reader takes elements one after the other.  A wrong type, a number out
  * of range or a name that is none sets err to -EPROTO, which sticks; values

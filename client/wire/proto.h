@@ -109,6 +109,9 @@
 #ifndef SBX_WIRE_PROTO_H
 #define SBX_WIRE_PROTO_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define SBX_WIRE_VERSION 1
 #define SBX_FRAME_MAGIC	 0x53425846u /* "SBXF" */
 #define SBX_FRAME_MORE	 0x80000000u
@@ -401,6 +404,12 @@ enum sbx_exec_flag {
 		2, /* keep stdin open for SBX_OP_STDIN; else /dev/null */
 	SBX_EXEC_MERGE = 4, /* stderr into stdout's pipe: exact order */
 };
+
+/* About commands, which may be runs of their own. */
+static inline bool sbx_op_is_of_jobs(uint32_t op)
+{
+	return op >= SBX_OP_EXEC && op <= SBX_OP_HANGUP;
+}
 
 /* what the helper sends */
 enum sbx_wire_msg {

@@ -102,11 +102,12 @@ json_t *agent_sandbox_json(const struct agent_sandbox *s, int version,
 
 int agent_meta_save(const struct agent_sandbox *s)
 {
-	json_t *json = json_pack(
-		"{s:s,s:s,s:b,s:I,s:I,s:O?,s:O?,s:O?,s:O?}", "id", s->id,
-		"template", s->template, "claimed", s->claimed, "created_ms", s->created_ms,
-		"expires_ms", s->expires_ms, "metadata", s->metadata, "env",
-		s->env, "ports", s->ports, "capabilities", s->capabilities);
+	json_t *json =
+		json_pack("{s:s,s:s,s:b,s:I,s:I,s:O?,s:O?,s:O?,s:O?}", "id",
+			  s->id, "template", s->template, "claimed", s->claimed,
+			  "created_ms", s->created_ms, "expires_ms",
+			  s->expires_ms, "metadata", s->metadata, "env", s->env,
+			  "ports", s->ports, "capabilities", s->capabilities);
 	char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
 	int r = text ? agent_tree_write(s->dir_fd, "meta.json", text) : -ENOMEM;
 

@@ -18,6 +18,11 @@ def refused(t, err, fn, *args):
     t.assertEqual(errno.errorcode[e.exception.errno], errno.errorcode[err])
 
 
+def verbs_refused(t, err, *verbs):
+    for verb in verbs:
+        refused(t, err, t.put, verb, "status")
+
+
 def listen(t):
     """A server that stays in the background, as it is no part of a run then:
     its process and port."""
@@ -62,14 +67,12 @@ def row(t):
 
 @Runs.of("pause, resume")
 def row(t):
-    for verb in ("pause", "resume"):
-        refused(t, errno.EOPNOTSUPP, t.put, verb, "status")
+    verbs_refused(t, errno.EOPNOTSUPP, "pause", "resume")
 
 
 @Runs.of("stop, start, restart")
 def row(t):
-    for verb in ("stop", "start", "restart"):
-        refused(t, errno.EOPNOTSUPP, t.put, verb, "status")
+    verbs_refused(t, errno.EOPNOTSUPP, "stop", "start", "restart")
 
 
 @Runs.of("wipe")
@@ -82,8 +85,7 @@ def row(t):
 
 @Runs.of("update, configure")
 def row(t):
-    for verb in ("update", "configure"):
-        refused(t, errno.EINVAL, t.put, verb, "status")
+    verbs_refused(t, errno.EINVAL, "update", "configure")
 
 
 @Runs.of("snapshots, restore")

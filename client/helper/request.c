@@ -153,6 +153,9 @@ static int request_run(struct req *q)
 	if (changes)
 		watch_own_begin(h);
 	r = ops[q->op].fn(q);
+	/* what failed did nothing: others did what looks like it */
+	if (changes && r < 0)
+		watch_own_none(h);
 	if (changes)
 		watch_own_end(h);
 	/* an argument of a wrong type, whatever came of it */
@@ -184,8 +187,8 @@ int request_message(struct helper *h, const uint8_t *data, size_t len)
 		reply_head(&h->reply, q.id, 0, ops[q.op].results);
 		r = request_run(&q);
 	}
-	/* what took its place is told first */
-	if (r == -ESTALE)
+	/* what took its place, or was there before it, is told first */
+	if (r == -ESTALE || r == -EEXIST || r == -ENOTEMPTY)
 		watch_sync(h);
 	if (r < 0)
 		reply_error(h, q.id, r);

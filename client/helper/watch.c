@@ -143,6 +143,11 @@ void watch_expect(struct helper *h, const struct dir *d, const char *name,
 	snprintf(e->name, sizeof(e->name), "%s", name);
 }
 
+void watch_own_none(struct helper *h)
+{
+	h->watch.expects = 0;
+}
+
 static bool watch_is_own(const struct watch *w, const struct dir *d,
 			 const char *name, uint32_t mask)
 {

@@ -57,6 +57,7 @@ void watch_sync(struct helper *h);
 void watch_own_begin(struct helper *h);
 void watch_expect(struct helper *h, const struct dir *d, const char *name,
 		  uint32_t mask);
-void watch_own_end(struct helper *h); /* idempotent */
+void watch_own_none(struct helper *h); /* it causes nothing after all */
+void watch_own_end(struct helper *h);  /* idempotent */
 
 #endif

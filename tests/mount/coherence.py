@@ -95,6 +95,50 @@ class Coherence(FolderTest):
             self.run_("touch enough; rm -f fill.py")
             self.run_("rm enough")
 
+    def test_done_here_and_there_at_once(self):
+        """who comes second is told so, and what the first did is seen"""
+        rounds = int(os.environ.get("ROUNDS", "60"))
+        both = ("import os, random, time\n"
+                "def at_once(start, look):\n"
+                "    for k in range(%d):\n"
+                "        for j, (do, *names) in enumerate((\n"
+                "                (os.mkdir, 'm'), (os.rename, 'f', 'g'),\n"
+                "                (os.unlink, 'h'))):\n"
+                "            names = ['%%s%%d' %% (n, k) for n in names]\n"
+                "            at = start + k * 0.03 + j * 0.01\n"
+                "            if not look:\n"
+                "                at += random.uniform(0, 0.001)\n"
+                "            time.sleep(max(0, at - time.time() - 0.002))\n"
+                "            while time.time() < at:\n"
+                "                pass\n"
+                "            try:\n"
+                "                do(*names)\n"
+                "            except (FileExistsError, FileNotFoundError):\n"
+                "                pass\n"
+                "            if look and do == os.mkdir:\n"
+                "                os.listdir(names[0])\n" % rounds)
+        self.run_("mkdir at; cd at; touch $(seq -f f%%g 0 %d) "
+                  "$(seq -f h%%g 0 %d)" % (rounds - 1, rounds - 1))
+        want = sorted("%s%d" % (n, k) for n in "mg" for k in range(rounds))
+        top = self.path("at")
+        os.listdir(top)
+        start = time.time() + 0.5
+        self.run_("cat > at.py <<'E'\n%sat_once(%r, False)\nE\n"
+                  "(cd at; python3 ../at.py; touch ended) > at.out 2>&1 &"
+                  % (both, start))
+        here = subprocess.run(
+            ["/usr/bin/python3", "-c",
+             "%sat_once(%r, True)\n" % (both, start)], cwd=top,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wait_for(lambda: os.path.exists(top + "/ended"))
+        self.assertEqual(self.run_("rm at/ended; cat at.out"), b"")
+        self.assertEqual(here.stdout, b"")
+        self.assertEqual(sorted(n for n in want if os.path.exists(
+            os.path.join(top, n))), want)
+        self.assertEqual(sorted(os.listdir(top)), want)
+        self.assertEqual([n % k for n in ("f%d", "h%d") for k in range(rounds)
+                          if os.path.exists(os.path.join(top, n % k))], [])
+
     def test_opened_here_and_replaced_there(self):
         """an open file is what it was when it was opened"""
         for i in range(10):

@@ -47,6 +47,18 @@ unsigned int sbx_port_from_text(const char *text)
 	return text[0] == '0' || port > 65535 ? 0 : port;
 }
 
+int64_t sbx_number_from_text(const char *text, int64_t max)
+{
+	char *end;
+	long long v;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -1;
+	errno = 0;
+	v = strtoll(text, &end, 10);
+	return *end || errno || v > max ? -1 : v;
+}
+
 int64_t sbx_time_from_text(const char *text)
 {
 	struct tm tm = {0};

@@ -19,6 +19,8 @@ bool sbx_is_id(const char *id);
 bool sbx_is_file_name(const char *name);
 /* "PORT", 1 to 65535, without zeros before it; 0: it is none */
 unsigned int sbx_port_from_text(const char *text);
+/* Digits alone, at most max; -1: it is no such number. */
+int64_t sbx_number_from_text(const char *text, int64_t max);
 /* "2026-04-22T10:20:30.123456789+02:00" to milliseconds since 1970; 0 if it
  * is none, or NULL.  Without a zone it is UTC. */
 int64_t sbx_time_from_text(const char *text);

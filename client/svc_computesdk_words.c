@@ -4,7 +4,6 @@
  */
 #include "client/svc_computesdk_words.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 
 #include "client/cleanup.h"
 #include "client/json.h"
+#include "client/parse.h"
 
 #define MAX_TOKEN_S (366ll * 86400)
 
@@ -244,27 +244,15 @@ int csdk_words_watch(struct csdk_words *w, struct sbx_error *reterr)
 	return take_body(w, json_pack("{s:s}", "path", line), reterr);
 }
 
-static long long number_of(const char *text, long long max)
-{
-	char *end;
-	long long v;
-
-	if (!isdigit((unsigned char)text[0]))
-		return -1;
-	errno = 0;
-	v = strtoll(text, &end, 10);
-	return *end || errno || v > max ? -1 : v;
-}
-
 int csdk_words_size(const struct csdk_words *w, unsigned int *ret_cols,
 		    unsigned int *ret_rows, struct sbx_error *reterr)
 {
 	SBX_FREE char *line = line_of(w);
 	char *rest = line;
-	long long cols, rows;
+	int64_t cols, rows;
 
-	cols = line ? number_of(word_of(&rest), 65535) : 0;
-	rows = line ? number_of(rest, 65535) : 0;
+	cols = line ? sbx_number_from_text(word_of(&rest), 65535) : 0;
+	rows = line ? sbx_number_from_text(rest, 65535) : 0;
 	if (cols < 1 || rows < 1)
 		return wrong(reterr, "size takes COLS ROWS");
 	*ret_cols = (unsigned int)cols;
@@ -277,7 +265,7 @@ int csdk_words_token(struct csdk_words *w, struct sbx_error *reterr)
 {
 	SBX_FREE char *line = line_of(w);
 	char *rest = line, *word = line ? word_of(&rest) : NULL;
-	long long s = word ? number_of(word, MAX_TOKEN_S) : -1;
+	int64_t s = word ? sbx_number_from_text(word, MAX_TOKEN_S) : -1;
 
 	if (s < 1)
 		return wrong(reterr, "new takes a number of seconds, and what "
@@ -382,7 +370,7 @@ int csdk_words_emit(struct csdk_words *w, struct sbx_error *reterr)
 	if (!strcmp(verb, "error")) {
 		obj = json_pack("{s:s}", "message", rest);
 	} else if (!strcmp(verb, "port") || !strcmp(verb, "server-ready")) {
-		port = number_of(word_of(&rest), 65535);
+		port = sbx_number_from_text(word_of(&rest), 65535);
 		type = !strcmp(verb, "port") ? word_of(&rest) : NULL;
 		if (port < 1 || !*rest ||
 		    (type && strcmp(type, "open") && strcmp(type, "close")))

@@ -114,6 +114,7 @@ struct osb_errand {
 	char *query, *body; /* taken over; or NULL */
 	sbx_answer_fn *fn;  /* ends the call, or asks more */
 };
+#define OSB_MAX_LIFE_S	(10ll * 366 * 86400) /* longer is taken for this */
 #define OSB_EGRESS_PORT 18080
 #define OSB_EGRESS_PATH "/sandboxes/%s/endpoints/18080"
 /* Uses the work's state and drop; what was there before is dropped. */

@@ -12,9 +12,8 @@
 #include "client/life.h"
 #include "client/svc_opensandbox.h"
 
-#define PAGE	   200 /* most that the service gives at once */
-#define LIFE_S	   3600
-#define MAX_LIFE_S (10ll * 366 * 86400)
+#define PAGE   200 /* most that the service gives at once */
+#define LIFE_S 3600
 /* Kubernetes takes its time; longer is not waited for. */
 #define GONE_MS	 10000
 #define SEEK_MS	 60000 /* for what became of a lost request */
@@ -56,7 +55,7 @@ static int64_t keep_until_ms(const struct sbx_work *w)
 	int64_t s = w->call->seconds ? w->call->seconds : LIFE_S;
 
 	return sbx_rest_now_ms(w->rest) +
-	       (s < MAX_LIFE_S ? s : MAX_LIFE_S) * 1000;
+	       (s < OSB_MAX_LIFE_S ? s : OSB_MAX_LIFE_S) * 1000;
 }
 
 static char *keep_body(int64_t until_ms)

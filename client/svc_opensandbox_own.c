@@ -2,7 +2,9 @@
  * The files that OpenSandbox alone has, in each sandbox's folder:
  *
  *	contexts/		where code is run, with what it remembers
- *	endpoints/PORT		where a port is reached, whatever the port
+ *	endpoints/PORT		where a port is reached, whatever the port;
+ *				seconds: by whoever has the address, for that
+ *				long
  *	metadata.json		all labels; what is written is merged
  *	metadata/KEY		one of them
  *	metrics/now.json	of the machine that it is on
@@ -21,6 +23,7 @@
 #include "client/cleanup.h"
 #include "client/json.h"
 #include "client/own.h"
+#include "client/parse.h"
 #include "client/svc_opensandbox.h"
 #include "client/svc_opensandbox_text.h"
 
@@ -34,7 +37,7 @@ const struct sbx_own osb_own[] = {
 	{"contexts/+/exec",
 	 SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_FLUSH | SBX_OWN_TEXT},
 	{"contexts/+/info.json", SBX_OWN_READ},
-	{"endpoints/+", SBX_OWN_READ | SBX_OWN_ANY},
+	{"endpoints/+", SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_ANY},
 	{"metadata.json", SBX_OWN_READ | SBX_OWN_WRITE},
 	{"metadata/+",
 	 SBX_OWN_READ | SBX_OWN_WRITE | SBX_OWN_MAKE | SBX_OWN_REMOVE},
@@ -124,30 +127,68 @@ static void on_endpoint(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_give_text(w, text);
 }
 
-static void endpoint_read(struct sbx_work *w)
+struct endpoint_ask {
+	char path[40], query[40];
+};
+
+/* expires: seconds since 1970, until when the address is good for whoever has
+ * it (which the server's proxy cannot do); 0: the one that is used here */
+static void endpoint_ask(struct sbx_work *w, int64_t expires)
 {
 	struct osb_reach *r = osb_reach_of((struct osb *)w->rest, w->call->id);
 	unsigned int port = sbx_port_from_text(name_of(w->call->path));
-	char *path = NULL;
+	struct endpoint_ask *a;
 
 	if (!port) {
 		osb_give_missing(w);
 		return;
 	}
-	if (!r || asprintf(&path, "/sandboxes/%%s/endpoints/%u", port) < 0) {
+	a = r ? malloc(sizeof(*a)) : NULL;
+	if (!a) {
 		sbx_work_no_memory(w);
 		return;
 	}
-	w->state = path;
+	snprintf(a->path, sizeof(a->path), "/sandboxes/%%s/endpoints/%u", port);
+	snprintf(a->query, sizeof(a->query), "expires=%lld",
+		 (long long)expires);
+	w->state = a;
 	w->drop = free;
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = path,
-						   .id = w->call->id,
-						   .query = osb_reach_query(r),
-						   .repeatable = true,
-						   .wants_json = true},
-			 on_endpoint);
+	sbx_work_request(
+		w,
+		(struct sbx_request_conf){.method = "GET",
+					  .path = a->path,
+					  .id = w->call->id,
+					  .query = expires ? a->query
+							   : osb_reach_query(r),
+					  .repeatable = true,
+					  .wants_json = true},
+		on_endpoint);
+}
+
+static void endpoint_read(struct sbx_work *w)
+{
+	endpoint_ask(w, 0);
+}
+
+static void endpoint_write(struct sbx_work *w)
+{
+	char *text = w->call->input;
+	size_t len = w->call->input_len;
+	struct sbx_error e;
+	int64_t s;
+
+	if (len && text[len - 1] == '\n')
+		text[--len] = '\0';
+	s = strlen(text) == len ? sbx_number_from_text(text, OSB_MAX_LIFE_S)
+				: -1;
+	if (s > 0) {
+		endpoint_ask(w, sbx_rest_now_ms(w->rest) / 1000 + s);
+		return;
+	}
+	sbx_error_set(&e, -EINVAL,
+		      "%s takes for how many seconds its address is to be good",
+		      w->call->path);
+	sbx_work_done(w, &e);
 }
 
 /* ---- metadata ---- */
@@ -415,7 +456,8 @@ static const struct {
 } files[] = {
 	{"contexts", .read = osb_contexts_read, .write = osb_contexts_write,
 	 .list = osb_contexts_list, .remove = osb_contexts_remove},
-	{"endpoints", .read = endpoint_read, .list = list_none},
+	{"endpoints", .read = endpoint_read, .write = endpoint_write,
+	 .list = list_none},
 	{"metadata.json", .read = all_metadata_read,
 	 .write = all_metadata_write},
 	{"metadata", .read = metadata_read, .write = metadata_write,

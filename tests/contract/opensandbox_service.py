@@ -5,6 +5,7 @@ usage: opensandbox_service.py DRIVE [CASE ...]     see service_lib.py
 """
 import json
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -475,6 +476,22 @@ def case_endpoints():
         assert good(d.ask('own list', box, 'endpoints'))['names'] == []
         for name in ('0', '65536', '08', 'x', '1x'):
             bad(d.ask('own read', box, 'endpoints/' + name), ENOENT)
+    with Standin('endpoint-signed', 'endpoint-dead', 'skew') as s, \
+            Drive(source(s)) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'true'))
+        r = good(d.ask('own write', box, 'endpoints/8080', '600'))['data']
+        at = re.fullmatch(
+            'http://%s-8080.gateway.example/([0-9]+)\n' % box, r)
+        # by the server's clock
+        assert abs(int(at[1]) - time.time() - 690) < 60, r
+        for text in ('0', '-1', '1.5', 'x', '', '9' * 20):
+            bad(d.ask('own write', box, 'endpoints/8080', text), EINVAL,
+                'seconds')
+        bad(d.ask('own write', box, 'endpoints/0', '600'), ENOENT)
+    with Standin() as s, Drive(source(s)) as d:
+        box = made(d)['id']
+        bad(d.ask('own write', box, 'endpoints/8080', '600'), EINVAL, 'signed')
     for trait in ('bad-endpoint', 'bad-headers'):
         with Standin() as s, Drive(source(s)) as d:
             box = made(d)['id']

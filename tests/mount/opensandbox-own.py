@@ -16,7 +16,7 @@ TRANSCRIPT = (
     ("size 0, 0600, or 0400 if read-only",
      "stat -c '%s %a' metadata.json metadata/team metrics/now.json "
      "metrics/stream network/policy.json endpoints/80",
-     "0 600\n0 600\n0 400\n0 400\n0 600\n0 400\n"),
+     "0 600\n0 600\n0 400\n0 400\n0 600\n0 600\n"),
     ("metadata: one file for each",
      "ls metadata | grep -v sbxfs; cat metadata/team; echo blue >metadata/team;"
      " cat metadata/team; echo x >metadata/new; cat metadata/new; "
@@ -49,6 +49,9 @@ TRANSCRIPT = (
      "grep -c '^http://127.0.0.1:' endpoints/8080 endpoints/9; ls endpoints; "
      "ls endpoints/none 2>&1 | grep -c 'No such'",
      "endpoints/8080:1\nendpoints/9:1\n1\n"),
+    ("an address for whoever has it, where there is a gateway",
+     "echo 60 >endpoints/8080; grep -c 'last_error:.*signed' status",
+     "sh: 1: echo: echo: I/O error\n1\n"),
     ("metrics", "jq -r '.cpu_count > 0' metrics/now.json", "true\n"),
     ("metrics as a stream",
      "head -n 2 metrics/stream 2>/dev/null | jq -r '.mem_total_mib > 0'",

@@ -18,6 +18,7 @@ TRAITs:
   endpoint-path      execd is behind a path, as with Docker's bridge
   endpoint-header    execd is behind a gateway that goes by a header
   endpoint-dead      execd is to be reached by the server's proxy only
+  endpoint-signed    a gateway that signs addresses for a time
   no-policy          no egress image: a networkPolicy is refused
   no-snapshots       501
   no-bash            no PTY can be started
@@ -354,7 +355,16 @@ class Server:
         if port == EGRESS and ident in self.policies:
             return 200, {'endpoint': '%s/_egress/%s' % (me, ident),
                          'headers': {'OPENSANDBOX-EGRESS-AUTH': 'egress-key'}}
-        if request.query.get('use_server_proxy') == 'true':
+        by_server = request.query.get('use_server_proxy') == 'true'
+        if 'expires' in request.query:
+            until = request.query['expires']
+            if by_server or not self.has('endpoint-signed') or (
+                    int(until) <= self.now()):
+                raise Refusal(400, 'GENERAL::INVALID_PARAMETER',
+                              'no signed route')
+            return 200, {'endpoint': '%s-%d.gateway.example/%s'
+                         % (ident, port, until)}
+        if by_server:
             return 200, {'endpoint': '%s/sandboxes/%s/proxy/%d'
                          % (me, ident, port)}
         if self.has('bad-endpoint'):

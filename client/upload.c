@@ -20,7 +20,9 @@
  * have.  The folder is made private and must be ours; a file gets its final
  * name only when complete and able to run there (/tmp may be noexec).  Some
  * services keep a command and its stdin when its connection is lost: no
- * piece is waited for longer than it could take.
+ * piece is waited for longer than it could take.  busybox's timeout(1) is
+ * survived by a process that holds what it wrote to, which cannot be run then:
+ * so a copy is.
  */
 static const char script[] =
 	"u=$(umask)\n"
@@ -47,8 +49,10 @@ static const char script[] =
 	"      size=$((size - n)); printf K\n"
 	"    done\n"
 	"    size=${w%%:*}\n"
-	"    chmod 700 \"$t\" && \"$t\" --version >/dev/null 2>&1 && "
-	"mv \"$t\" \"$f\" || { rm -f \"$t\"; continue; }\n"
+	"    cat \"$t\" >\"$t.x\" && chmod 700 \"$t.x\" && "
+	"\"$t.x\" --version >/dev/null 2>&1 && mv \"$t.x\" \"$f\"\n"
+	"    rm -f \"$t\" \"$t.x\"\n"
+	"    [ -x \"$f\" ] || continue\n"
 	"  fi\n"
 	"  echo start\n"
 	"  umask \"$u\"\n" /* commands inherit it */

@@ -15,9 +15,11 @@
 
 #define PIECE 4096
 #define SHORT "#!/bin/sh\nshift\nexec /usr/bin/timeout 1 \"$@\"\n"
+/* as busybox's, which a process of its own survives for up to a second */
+#define WATCHED "#!/bin/sh\nsleep 9 &\nshift\nexec \"$@\"\n"
 
-/* A home of its own, and a timeout(1) to which every time is one second. */
-static void make_home(char *home)
+/* A home of its own, with this as timeout(1). */
+static void make_home(char *home, const char *timeout)
 {
 	char path[256];
 	int fd;
@@ -27,7 +29,7 @@ static void make_home(char *home)
 	snprintf(path, sizeof(path), "%s/timeout", home);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
 	assert_true(fd >= 0);
-	assert_int_equal(write(fd, SHORT, strlen(SHORT)), strlen(SHORT));
+	assert_int_equal(write(fd, timeout, strlen(timeout)), strlen(timeout));
 	close(fd);
 }
 
@@ -97,32 +99,66 @@ static unsigned int files_in_cache(const char *home)
 	return n;
 }
 
+/* Takes part in the script until it asks for a piece, and sends that; false:
+ * it starts the helper. */
+static bool send_piece(struct sbx_upload *u, int in, int out)
+{
+	struct sbx_error e;
+	const void *piece;
+	char data[64];
+	size_t used, len;
+	ssize_t n;
+	int r;
+
+	do {
+		n = read(out, data, sizeof(data));
+		assert_true(n > 0);
+		r = sbx_upload_input(u, data, (size_t)n, &used, &e);
+		assert_true(r >= 0);
+		piece = r ? NULL : sbx_upload_piece(u, &len);
+	} while (!r && !piece);
+	if (piece)
+		assert_int_equal(write(in, piece, len), len);
+	return piece;
+}
+
 /* A service may keep the input of a lost command open for ever. */
 static void what_is_heard_of_no_more_ends(void **state)
 {
 	struct sbx_upload *u =
 		sbx_upload_new("0123456789abcdef0123456789abcdef", PIECE);
-	char home[64], data[64];
-	struct sbx_error e;
-	const void *piece;
-	size_t used, len;
+	char home[64];
 	int in, out;
-	ssize_t n;
 	pid_t pid;
 
-	make_home(home);
+	make_home(home, SHORT);
 	pid = shell_start(u, home, &in, &out);
-	do {
-		n = read(out, data, sizeof(data));
-		assert_true(n > 0);
-		assert_int_equal(
-			sbx_upload_input(u, data, (size_t)n, &used, &e), 0);
-		piece = sbx_upload_piece(u, &len);
-	} while (!piece);
-	assert_int_equal(write(in, piece, len), len);
+	assert_true(send_piece(u, in, out));
 	/* and no more */
 	assert_int_equal(wait_for_end(pid), 91);
 	assert_int_equal(files_in_cache(home), 0);
+	close(in);
+	close(out);
+	sbx_upload_free(u);
+	remove_home(home);
+}
+
+/* A program that somebody may still write to cannot be run. */
+static void who_holds_what_came_hinders_nobody(void **state)
+{
+	struct sbx_upload *u =
+		sbx_upload_new("0123456789abcdef0123456789abcdef", 64 << 20);
+	char home[64];
+	int in, out;
+	pid_t pid;
+
+	make_home(home, WATCHED);
+	pid = shell_start(u, home, &in, &out);
+	assert_true(send_piece(u, in, out));
+	assert_false(send_piece(u, in, out));
+	assert_int_equal(files_in_cache(home), 1);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 	close(in);
 	close(out);
 	sbx_upload_free(u);
@@ -133,6 +169,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_heard_of_no_more_ends),
+		cmocka_unit_test(who_holds_what_came_hinders_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

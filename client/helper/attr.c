@@ -43,7 +43,9 @@ static uint32_t type_flag(enum fstype type)
 	return type == FSTYPE_VOLATILE ? SBX_ATTR_VOLATILE : 0;
 }
 
-int attr_of_entry(struct helper *h, const char *name, struct sbx_attr *ret)
+/* In the current directory, without a check. */
+static int attr_of_entry(struct helper *h, const char *name,
+			 struct sbx_attr *ret)
 {
 	struct stat st;
 
@@ -83,8 +85,9 @@ int attr_of_name(struct helper *h, struct dir *d, const char *name,
 	} else {
 		r = dirs_enter(h, d);
 		if (!r)
-			r = recent_is_on(h) ? attr_and_keep(h, d, name, ret)
-					    : attr_of_entry(h, name, ret);
+			r = recent_is_on(h, name)
+				    ? attr_and_keep(h, d, name, ret)
+				    : attr_of_entry(h, name, ret);
 	}
 	if (r < 0)
 		return r;

@@ -14,8 +14,6 @@ struct helper;
 /* An entry of a directory, or itself if name is empty; ino 0: any. */
 int attr_of_name(struct helper *h, struct dir *d, const char *name,
 		 uint64_t ino, struct sbx_attr *ret);
-/* The same in the current directory, without a check. */
-int attr_of_entry(struct helper *h, const char *name, struct sbx_attr *ret);
 int attr_of_fd(struct helper *h, int fd, struct sbx_attr *ret);
 
 #endif

@@ -282,7 +282,7 @@ static int open_found(struct helper *h, struct at *at, int flags)
 		fd = at->handle || !at->ino ? fd : -ESTALE;
 	/* (nothing does: it is gone, or about to be there again) */
 	if (fd == -ENOENT && at->ino)
-		recent_begin(h);
+		recent_begin(h, at->name);
 	return fd == -ESTALE && at->dir && at->name[0]
 		       ? open_recent(h, at, flags)
 		       : fd;

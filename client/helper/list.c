@@ -33,11 +33,12 @@ static void listing_free(struct helper *h, struct task *t)
 }
 
 /* false: it is gone by now */
-static bool put_entry(struct helper *h, struct listing *l, const char *name)
+static bool put_entry(struct helper *h, struct listing *l, struct dir *d,
+		      const char *name)
 {
 	struct sbx_buf *b = &l->entries;
 	struct sbx_attr attr;
-	int r = l->shut ? -EACCES : attr_of_entry(h, name, &attr);
+	int r = l->shut ? -EACCES : attr_of_name(h, d, name, 0, &attr);
 	bool is_link;
 
 	if (r == -ENOENT)
@@ -95,7 +96,7 @@ static int listing_step(struct helper *h, struct task *t)
 		r = dirread_next(&l->read, &name, &refill);
 		if (r <= 0)
 			break;
-		n += put_entry(h, l, name);
+		n += put_entry(h, l, d, name);
 	}
 	listing_send(h, l, n);
 	if (r < 0)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,18 +15,22 @@
 
 static void recent_drop(struct recent *r, unsigned int i)
 {
-	if (r->files[i].fd)
-		close(r->files[i].fd - 1);
-	r->files[i].fd = 0;
+	struct recent_file *f = &r->files[i];
+
+	if (f->fd)
+		close(f->fd - 1);
+	r->bytes -= f->bytes;
+	f->fd = 0;
+	f->bytes = 0;
 }
 
-/* RECENT_MAX: it is not among them. */
+/* r->max: it is not among them. */
 static unsigned int recent_find(const struct recent *r, uint64_t dir,
 				const char *name, ino_t ino)
 {
 	unsigned int i;
 
-	for (i = 0; i < RECENT_MAX; i++)
+	for (i = 0; i < r->max; i++)
 		if (r->files[i].fd && r->files[i].ino == ino &&
 		    r->files[i].dir == dir && !strcmp(r->files[i].name, name))
 			break;
@@ -40,7 +45,7 @@ static void on_time(void *arg)
 	bool any = false;
 	unsigned int i;
 
-	for (i = 0; i < RECENT_MAX; i++) {
+	for (i = 0; i < r->max; i++) {
 		if (r->files[i].until_ms <= now)
 			recent_drop(r, i);
 		any |= r->files[i].fd != 0;
@@ -49,9 +54,23 @@ static void on_time(void *arg)
 		loop_timer_set(&h->loop, &r->timer, RECENT_MS / 2);
 }
 
+/* Open files come first. */
+static unsigned int recent_max(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 &&
+	    lim.rlim_cur / 8 < RECENT_MAX)
+		return (unsigned int)lim.rlim_cur / 8 + 1;
+	return RECENT_MAX;
+}
+
 void recent_init(struct helper *h)
 {
-	h->recent = (struct recent){.timer = {.fn = on_time, .arg = h}};
+	h->recent = (struct recent){
+		.max = recent_max(),
+		.timer = {.fn = on_time, .arg = h},
+	};
 }
 
 void recent_release(struct helper *h)
@@ -59,18 +78,39 @@ void recent_release(struct helper *h)
 	unsigned int i;
 
 	loop_timer_del(&h->loop, &h->recent.timer);
-	for (i = 0; i < RECENT_MAX; i++)
+	for (i = 0; i < h->recent.max; i++)
 		recent_drop(&h->recent, i);
 }
 
-bool recent_is_on(const struct helper *h)
+static unsigned int name_slot(const char *name)
 {
-	return h->recent.on_until_ms > h->loop.now_ms;
+	uint32_t hash = 0x811c9dc5u;
+
+	while (*name)
+		hash = (hash ^ (unsigned char)*name++) * 0x01000193u;
+	return (hash ^ hash >> 16) % RECENT_NAMES;
 }
 
-void recent_begin(struct helper *h)
+bool recent_is_on(const struct helper *h, const char *name)
 {
-	h->recent.on_until_ms = loop_clock_ms() + RECENT_ON_MS;
+	return h->recent.on_until_ms[name_slot(name)] > h->loop.now_ms;
+}
+
+void recent_begin(struct helper *h, const char *name)
+{
+	h->recent.on_until_ms[name_slot(name)] = loop_clock_ms() + RECENT_ON_MS;
+}
+
+/* Drops the oldest. */
+static void recent_trim(struct recent *r, unsigned int newest)
+{
+	unsigned int n, i;
+
+	for (n = 0; n < r->max && r->bytes > RECENT_BYTES; n++) {
+		i = (r->next + n) % r->max;
+		if (i != newest)
+			recent_drop(r, i);
+	}
 }
 
 void recent_keep(struct helper *h, const struct dir *d, const char *name,
@@ -84,16 +124,19 @@ void recent_keep(struct helper *h, const struct dir *d, const char *name,
 		return;
 	}
 	i = recent_find(r, d->number, name, attr->ino);
-	if (i == RECENT_MAX) {
+	if (i == r->max) {
 		i = r->next;
-		r->next = (i + 1) % RECENT_MAX;
+		r->next = (i + 1) % r->max;
 	}
 	recent_drop(r, i);
 	r->files[i].fd = fd + 1;
 	r->files[i].ino = attr->ino;
 	r->files[i].dir = d->number;
+	r->files[i].bytes = attr->blocks * 512;
+	r->bytes += r->files[i].bytes;
 	snprintf(r->files[i].name, sizeof(r->files[i].name), "%s", name);
 	r->files[i].until_ms = loop_clock_ms() + RECENT_MS;
+	recent_trim(r, i);
 	if (!r->timer.at_ms)
 		loop_timer_set(&h->loop, &r->timer, RECENT_MS / 2);
 }
@@ -106,8 +149,8 @@ int recent_open(struct helper *h, const struct dir *d, const char *name,
 	char path[32];
 	int fd;
 
-	recent_begin(h);
-	if (i == RECENT_MAX)
+	recent_begin(h, name);
+	if (i == r->max)
 		return -ESTALE;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->files[i].fd - 1);
 	fd = creds_begin(h);

@@ -7,8 +7,8 @@
  * They are known by name and number: a number alone is given to another file
  * as soon as nobody holds it, and that may be held here, too.  What is held
  * takes space though its name is gone, and keeps file systems in use, so
- * nothing is until an OPEN has come too late; whoever sent it looks the name up
- * again.
+ * nothing is until an OPEN has come too late, and then only what has its name,
+ * in any directory: whoever sent it looks the name up again.
  */
 #ifndef HELPER_RECENT_H
 #define HELPER_RECENT_H
@@ -23,29 +23,33 @@ struct dir;
 struct helper;
 struct sbx_attr;
 
-#define RECENT_MAX 64
-#define RECENT_MS  2000 /* each is held: more than an OPEN takes to come */
+#define RECENT_MAX   512
+#define RECENT_BYTES (128u << 20) /* of all of them but the newest */
+#define RECENT_MS    5000	  /* each is held: more than an OPEN takes */
 /* ... and after the last OPEN that was too late, or would have been */
 #define RECENT_ON_MS 10000
+#define RECENT_NAMES 256 /* told apart by their hashes */
 
 struct recent {
-	struct {
+	struct recent_file {
 		int fd; /* one more; 0: none */
 		ino_t ino;
-		uint64_t dir;
+		uint64_t dir, bytes;
 		char name[256];
 		int64_t until_ms;
 	} files[RECENT_MAX];
-	unsigned int next;
-	int64_t on_until_ms; /* 0: nothing is held */
+	unsigned int max, next;
+	uint64_t bytes;			   /* of all of them */
+	int64_t on_until_ms[RECENT_NAMES]; /* 0: none of that name is held */
 	struct loop_timer timer;
 };
 
 void recent_init(struct helper *h);
 void recent_release(struct helper *h);
-bool recent_is_on(const struct helper *h);
-/* An OPEN came too late: what is told is held from now on. */
-void recent_begin(struct helper *h);
+/* Whether what is told to have this name is to be held. */
+bool recent_is_on(const struct helper *h, const char *name);
+/* An OPEN of that name came too late: what has it is held from now on. */
+void recent_begin(struct helper *h, const char *name);
 /* The name leads to what is open at fd, which is taken, and this is told. */
 void recent_keep(struct helper *h, const struct dir *d, const char *name,
 		 int fd, const struct sbx_attr *attr);

@@ -107,14 +107,14 @@ static uint32_t put_entry(struct helper *h, struct tree *tr, struct dir *d,
 	uint64_t number = 0;
 	int r;
 
-	r = attr_of_entry(h, name, &attr);
+	r = attr_of_name(h, d, name, 0, &attr);
 	if (!r && S_ISDIR(attr.mode)) {
 		number = tree_number(h, tr, d, name);
 		/* watching left it for a moment */
 		r = dirs_enter(h, d);
 		/* what is sent must be as of after the watch began */
 		if (!r && number)
-			r = attr_of_entry(h, name, &attr);
+			r = attr_of_name(h, d, name, 0, &attr);
 	}
 	if (r == -ENOENT)
 		return 0;

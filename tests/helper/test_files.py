@@ -80,22 +80,73 @@ class Files(HelperTest):
         self.h.open(5, WORKSPACE, "v", ino)
         self.assertEqual(self.h.read(5, 0, 10)[0], b"two")
 
-    def test_few_are_held(self):
-        self.make("f")
-        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "f", 12345)
-        first = None
+    def told(self, name, data=b"x"):
+        """The number of a file that is another's name as soon as told."""
+        self.make(name, data)
+        ino = Attr(self.h.call(LOOKUP, WORKSPACE, name, 0)[0]).ino
+        self.make("new")
+        os.rename(self.path("new"), self.path(name))
+        return ino
+
+    def held(self):
+        return len(os.listdir("/proc/%d/fd" % self.h.hello["pid"]))
+
+    def too_late(self, name):
+        self.make(name)
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, name, 12345)
+
+    def test_what_was_listed_can_be_opened(self):
+        for i, ask in enumerate((
+                (LIST, WORKSPACE, 0),
+                (TREE, WORKSPACE, 1000, 10, 10, 1000, 0, False))):
+            self.too_late("v")
+            self.replace(b"one")
+            ino = os.stat(self.path("v")).st_ino
+            self.h.call_parts(*ask)
+            self.replace(b"two")
+            self.h.open(20 + i, WORKSPACE, "v", ino)
+            self.assertEqual(self.h.read(20 + i, 0, 100)[0], b"one")
+
+    def test_others_do_not_crowd_out_what_was_asked_for(self):
+        """what is held is what has the name that an OPEN was too late for"""
+        self.too_late("v")
+        ino = self.told("v", b"one")
+        held = self.held()
         for i in range(100):
-            self.make("f%d" % i, b"x")
-            ino = Attr(self.h.call(LOOKUP, WORKSPACE, "f%d" % i, 0)[0]).ino
-            first = first or ino
-            self.make("new")
-            os.rename(self.path("new"), self.path("f%d" % i))
-        fds = "/proc/%d/fd" % self.h.hello["pid"]
-        held = len(os.listdir(fds))
-        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "f0", first)
-        self.h.open(5, WORKSPACE, "f99", ino)
-        self.h.call(CLOSE, 5)
-        wait_for(lambda: len(os.listdir(fds)) <= held - 64, "them to be closed")
+            self.told("f%d" % i)
+        self.assertLess(self.held(), held + 10)  # names of the same hash
+        self.h.open(5, WORKSPACE, "v", ino)
+        self.assertEqual(self.h.read(5, 0, 100)[0], b"one")
+
+    def test_not_too_many_are_held(self):
+        none = self.held()
+        self.too_late("v")
+        self.make("v")
+        keep = os.open(self.path("v"), os.O_RDONLY)  # the number is not free
+        self.addCleanup(os.close, keep)
+        inos = [self.told("v") for _ in range(600)]
+        self.assertEqual(inos[0], os.fstat(keep).st_ino)
+        self.assertGreater(self.held(), none + 100)
+        self.assertLess(self.held(), none + 550)
+        self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "v", inos[0])
+        for ino in inos[-20:]:
+            self.h.open(5, WORKSPACE, "v", ino)
+            self.h.call(CLOSE, 5)
+        wait_for(lambda: self.held() == none, "them to be closed")
+
+    def test_not_too_much_space_is_held(self):
+        """but for the newest whatever its size"""
+        self.too_late("v")
+        inos = []
+        for size in (40, 40, 40, 40, 140):
+            with open(self.path("v"), "wb") as f:
+                os.posix_fallocate(f.fileno(), 0, size << 20)
+            inos.append(Attr(self.h.call(LOOKUP, WORKSPACE, "v", 0)[0]).ino)
+            os.rename(self.path("v"), self.path("was%d" % len(inos)))
+        self.make("v")
+        for ino in inos[:-1]:
+            self.fails(errno.ESTALE, self.h.open, 5, WORKSPACE, "v", ino)
+        self.h.open(5, WORKSPACE, "v", inos[-1])
 
     def test_parts_are_small(self):
         self.make("f", b"x" * 300000)

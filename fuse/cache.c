@@ -95,7 +95,7 @@ void sfs_cache_changed(struct sfs_inode *i, unsigned int diff)
 	if (data && sfs_shown_is_on(i))
 		sfs_shown_begin(i);
 	else if (diff)
-		tell_inode(i, data);
+		tell_inode(i, data || S_ISLNK(i->mode));
 }
 
 void sfs_cache_drop_pages(struct sfs_inode *i)
@@ -174,8 +174,10 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
 	i->attr_ms = sfs_told_ms(i->files);
-	if (i->flags & SFS_INODE_VOLATILE)
-		target_drop(i); /* that may be another, too */
+	/* that may be another, too: where it leads never changes, but its
+	 * number may be another link's by now */
+	if (i->flags & SFS_INODE_VOLATILE || (diff && !(how & SFS_PUT_OWN)))
+		target_drop(i);
 	if (!i->refresh)
 		i->attr_gen = i->files->gen;
 	/* events tell it, too, but only where it has looked */

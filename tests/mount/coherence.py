@@ -258,6 +258,14 @@ class Coherence(FolderTest):
                 os.close(fd)
                 os.unlink(self.path(new))
 
+    def test_link_with_the_inode_number_of_one_that_is_gone(self):
+        self.run_("ln -s 0 l")
+        for i in range(1, 20):
+            self.assertEqual(os.readlink(self.path("l")), "%d" % (i - 1))
+            self.run_("rm l; ln -s %d n; mv n l" % i)
+        self.assertEqual(os.listdir(self.top).count("l"), 1)
+        self.assertEqual(os.readlink(self.path("l")), "19")
+
     def test_open_here_and_given_another_name_there(self):
         def here(name):
             self.put(name, b"a" * 5000)

@@ -52,9 +52,10 @@ struct csdk_box {
 	bool gone;	    /* freed when nobody holds it any more */
 
 	/* svc_computesdk_reach.c */
-	bool ready;	    /* there can be used, as far as we know */
-	bool old;	    /* its daemon is of a generation before the last */
-	bool first;	    /* ... and of the first */
+	bool ready; /* there can be used, as far as we know */
+	bool old;   /* its daemon is of a generation before the last */
+	bool first; /* ... and of the first */
+	unsigned int generation; /* as it was last seen; 0: never */
 	char *runner;	    /* a terminal there that commands are run beside */
 	bool runner_is_new; /* made in this look for it */
 	unsigned int deaf;  /* terminals in a row that took no input */
@@ -132,6 +133,8 @@ struct csdk_at {
 	sbx_work_fn *then;
 	sbx_work_fn *looked; /* svc_computesdk_direct.c */
 	uint64_t since;
+	sbx_answer_fn *fn;
+	bool again; /* with what the gateway says now */
 };
 /* Zeroed state for w, which is freed with it; NULL: the call has failed. */
 void *csdk_work_state(struct sbx_work *w, size_t size);
@@ -140,6 +143,11 @@ void *csdk_work_state(struct sbx_work *w, size_t size);
  * May call then at once.
  */
 void csdk_work_place(struct sbx_work *w, sbx_work_fn *then);
+
+/* Asks the daemon there; one that refuses the token once more, by then(w), with
+ * the one that the gateway tells now. */
+void csdk_work_ask(struct sbx_work *w, struct sbx_request_conf conf,
+		   sbx_answer_fn *fn);
 
 /* Without a gateway: knows all there are, and then(w), whose state begins with
  * struct csdk_at; or it has failed. */

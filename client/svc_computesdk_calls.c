@@ -351,6 +351,31 @@ void csdk_work_place(struct sbx_work *w, sbx_work_fn *then)
 		ask_for(w, w->call->id, on_placed);
 }
 
+static void on_asked(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	struct csdk_at *at = w->state;
+
+	if (answer->error.status != 401 || at->again ||
+	    csdk_is_direct(csdk_of(w))) {
+		at->fn(w, answer);
+		return;
+	}
+	at->again = true;
+	csdk_box_let_go(at->box);
+	at->box = NULL;
+	ask_for(w, w->call->id, on_placed);
+}
+
+void csdk_work_ask(struct sbx_work *w, struct sbx_request_conf conf,
+		   sbx_answer_fn *fn)
+{
+	struct csdk_at *at = w->state;
+
+	conf.to = at->box;
+	at->fn = fn;
+	sbx_work_request(w, conf, on_asked);
+}
+
 /* ---- destroy ---- */
 
 static void on_destroyed(struct sbx_work *w, const struct sbx_answer *answer)

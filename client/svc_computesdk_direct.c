@@ -91,7 +91,7 @@ static void on_info(struct sbx_work *w, const struct sbx_answer *answer)
 static void on_sandboxes(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	const json_t *list =
-		sbx_json_array(sbx_csdk_data(answer->json), "sandboxes");
+		json_object_get(sbx_csdk_data(answer->json), "sandboxes");
 	struct sbx_sandbox s;
 	size_t i;
 
@@ -108,7 +108,7 @@ static void on_sandboxes(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, &answer->error);
 		return;
 	}
-	if (!list) {
+	if (!json_is_array(list) && !json_is_null(list)) {
 		direct_nonsense(w, -EPROTO);
 		return;
 	}

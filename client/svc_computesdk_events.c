@@ -11,6 +11,7 @@
 #include "client/cleanup.h"
 #include "client/json.h"
 #include "client/svc_computesdk.h"
+#include "client/wire/base64.h"
 
 #define PATIENCE_MS 30000
 #define PING_MS	    20000
@@ -23,7 +24,10 @@ struct csdk_events {
 	struct csdk_box *box;
 	struct csdk_wait wait;
 	char channel[160];
+	const char *id; /* in it, of a terminal or watcher */
 	bool is_terminal, is_signals;
+	bool is_base64; /* what is printed, where it does not say so itself */
+	bool again;	/* with what the gateway says now */
 	struct sbx_buf input; /* for a terminal, until it can be sent */
 };
 
@@ -52,26 +56,49 @@ static void events_fail(struct csdk_events *s, int err, const char *text)
 
 /* ---- what comes ---- */
 
-static void events_give(struct csdk_events *s, const struct sbx_csdk_message *m)
+static void terminal_give(struct csdk_events *s, struct sbx_csdk_message *m)
 {
-	SBX_FREE char *line = NULL;
+	uint8_t *p = sbx_buf_at(&m->text);
+	size_t n = sbx_buf_len(&m->text);
+	long r;
 
-	if (s->is_terminal) {
-		if (m->kind == SBX_CSDK_OUTPUT && sbx_buf_len(&m->text))
-			s->base.handler->on_data(s->base.arg, 1,
-						 sbx_buf_at(&m->text),
-						 sbx_buf_len(&m->text));
-		else if (m->kind == SBX_CSDK_ERROR ||
-			 m->kind == SBX_CSDK_DESTROYED)
-			sbx_rest_stream_done(&s->base, 0);
+	if (m->kind == SBX_CSDK_ERROR || m->kind == SBX_CSDK_DESTROYED)
+		sbx_rest_stream_done(&s->base, 0);
+	if (m->kind != SBX_CSDK_OUTPUT || !n)
 		return;
+	if (s->is_base64 && m->is_plain) {
+		r = sbx_base64_get(p, (char *)p, n);
+		if (r < 0) {
+			events_fail(s, -EPROTO,
+				    "what the terminal printed is not encoded "
+				    "as it should be");
+			return;
+		}
+		n = (size_t)r;
 	}
-	line = m->event ? sbx_json_text(m->event, false) : NULL;
+	s->base.handler->on_data(s->base.arg, 1, p, n);
+}
+
+static void line_give(struct csdk_events *s, struct sbx_csdk_message *m)
+{
+	const char *type = sbx_json_str(m->event, "type");
+	SBX_FREE char *line = m->event ? sbx_json_text(m->event, false) : NULL;
+
 	if (!line)
 		return;
 	s->base.handler->on_data(s->base.arg, 1, line, strlen(line));
 	if (!is_over(s))
 		s->base.handler->on_data(s->base.arg, 1, "\n", 1);
+	if (!is_over(s) && type && !strcmp(type, "watcher:destroyed"))
+		sbx_rest_stream_done(&s->base, 0);
+}
+
+/* Anybody may speak on a channel, in some generations. */
+static bool is_ours(const struct csdk_events *s,
+		    const struct sbx_csdk_message *m)
+{
+	return !strcmp(m->channel, s->channel) && !m->of_command &&
+	       (!s->id || !m->terminal[0] || !strcmp(m->terminal, s->id));
 }
 
 static void on_ws_message(void *arg, const void *data, size_t len)
@@ -84,8 +111,8 @@ static void on_ws_message(void *arg, const void *data, size_t len)
 	if (sbx_csdk_read(&m, data, len) < 0)
 		events_fail(s, -EPROTO,
 			    "the daemon sent a message that makes no sense");
-	else if (!strcmp(m.channel, s->channel))
-		events_give(s, &m);
+	else if (is_ours(s, &m))
+		(s->is_terminal ? terminal_give : line_give)(s, &m);
 	sbx_csdk_message_release(&m);
 }
 
@@ -96,7 +123,7 @@ static int say(struct csdk_events *s, bool input)
 
 	sbx_buf_init(&b, 512 * 1024);
 	if (input)
-		sbx_csdk_put_input(&b, s->channel + 9, sbx_buf_at(&s->input),
+		sbx_csdk_put_input(&b, s->id, sbx_buf_at(&s->input),
 				   sbx_buf_len(&s->input));
 	else
 		sbx_csdk_put_subscribe(&b, s->channel);
@@ -160,7 +187,24 @@ static void events_connect(struct csdk_events *s)
 		uv_timer_start(&s->base.timer, on_late, PATIENCE_MS, 0);
 }
 
-/* ---- the signal service ---- */
+/* ---- what it is about ---- */
+
+static void events_reach(struct csdk_events *s)
+{
+	csdk_reach(s->box, &s->wait, s->base.give_up);
+}
+
+/* The gateway may have another token by now. */
+static void events_refused(struct csdk_events *s, const struct sbx_error *e)
+{
+	if (e->status != 401 || s->again) {
+		sbx_rest_stream_end(&s->base, e);
+		return;
+	}
+	s->again = true;
+	csdk_reach_forget(s->box);
+	events_reach(s);
+}
 
 static void on_signals(void *arg, const struct sbx_answer *answer)
 {
@@ -168,30 +212,53 @@ static void on_signals(void *arg, const struct sbx_answer *answer)
 
 	/* 500: it is active already */
 	if (answer->error.err && answer->error.status != 500)
-		sbx_rest_stream_end(&s->base, &answer->error);
+		events_refused(s, &answer->error);
 	else
 		events_connect(s);
+}
+
+/* Nobody would ever say on its channel that it is not there. */
+static void on_there(void *arg, const struct sbx_answer *answer)
+{
+	struct csdk_events *s = arg;
+	const json_t *data = sbx_csdk_data(answer->json);
+	const char *encoding = sbx_json_str(data, "encoding");
+
+	if (answer->error.err) {
+		events_refused(s, &answer->error);
+		return;
+	}
+	if (s->is_terminal && json_is_false(json_object_get(data, "pty"))) {
+		events_fail(s, -EOPNOTSUPP,
+			    "it runs commands, which have their own output");
+		return;
+	}
+	s->is_base64 = encoding && !strcmp(encoding, "base64");
+	events_connect(s);
 }
 
 static void on_reached(void *arg, const struct sbx_error *error)
 {
 	struct csdk_events *s = arg;
 	struct sbx_request_conf conf = {
-		.method = "POST",
-		.path = "/signals/start",
+		.method = s->is_signals ? "POST" : "GET",
+		.path = s->is_signals	 ? "/signals/start"
+			: s->is_terminal ? "/terminals/%s"
+					 : "/watchers/%s",
+		.id = s->id,
+		.repeatable = !s->is_signals,
+		.wants_json = !s->is_signals,
 		.deadline = uv_now(s->base.rest->loop) + PATIENCE_MS,
 		.to = s->box,
 	};
 
 	if (is_over(s))
 		return;
-	if (error->err) {
+	if (error->err)
 		sbx_rest_stream_end(&s->base, error);
-	} else if (!s->is_signals) {
-		events_connect(s);
-	} else {
-		sbx_rest_stream_request(&s->base, &conf, on_signals);
-	}
+	else
+		sbx_rest_stream_request(&s->base, &conf,
+					s->is_signals ? on_signals : on_there);
 }
 
 /* ---- opening ---- */
@@ -213,7 +280,16 @@ static bool events_of(struct csdk_events *s, const char *path)
 	s->is_terminal = !strncmp(path, "term/", 5);
 	snprintf(s->channel, sizeof(s->channel), "%s:%s",
 		 s->is_terminal ? "terminal" : "watcher", name);
+	s->id = strchr(s->channel, ':') + 1;
 	return sbx_csdk_thing_is_valid(name);
+}
+
+/* Nothing else can be said to the daemon. */
+static bool is_text(const char *input, size_t len)
+{
+	SBX_JSON json_t *text = json_stringn(input, len);
+
+	return text;
 }
 
 struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
@@ -232,6 +308,12 @@ struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
 			     arg);
 	s->box = csdk_box_hold(b);
 	sbx_buf_init(&s->input, MAX_TYPED);
+	if (len && !is_text(input, len)) {
+		events_fail(s, -EILSEQ,
+			    "what is typed at a terminal of the daemon's must "
+			    "be text in UTF-8");
+		return &s->base.base;
+	}
 	if (len && sbx_buf_add(&s->input, input, len) < 0) {
 		events_fail(s, s->input.err,
 			    "it is too much for a terminal at once");
@@ -243,7 +325,7 @@ struct sbx_stream *csdk_events_open(struct sbx_service *svc, const char *id,
 	}
 	s->wait.fn = on_reached;
 	s->wait.arg = s;
-	csdk_reach(s->box, &s->wait, s->base.give_up);
+	events_reach(s);
 	return &s->base.base;
 }
 

@@ -20,7 +20,8 @@ static void files_fail(struct sbx_work *w, int r)
 	if (r == -EILSEQ)
 		sbx_error_set(&e, r,
 			      "the daemon can bring text only, and this file "
-			      "is none");
+			      "is none, or has a U+FFFD, which stands for "
+			      "what is none");
 	else if (r == -EFBIG || r == -E2BIG)
 		sbx_error_set(&e, -EFBIG,
 			      "it is more than can be shown without a command "
@@ -63,7 +64,6 @@ static void on_files(struct sbx_work *w, const struct sbx_answer *answer)
 
 static void files_ask(struct sbx_work *w)
 {
-	const struct csdk_at *at = w->state;
 	SBX_FREE char *word = sbx_csdk_encode_query(path_of(w));
 	SBX_FREE char *query = NULL;
 
@@ -72,14 +72,13 @@ static void files_ask(struct sbx_work *w)
 		sbx_work_no_memory(w);
 		return;
 	}
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/files",
-						   .query = query,
-						   .repeatable = true,
-						   .wants_json = true,
-						   .to = at->box},
-			 on_files);
+	csdk_work_ask(w,
+		      (struct sbx_request_conf){.method = "GET",
+						.path = "/files",
+						.query = query,
+						.repeatable = true,
+						.wants_json = true},
+		      on_files);
 }
 
 void csdk_files_start(struct sbx_work *w)
@@ -111,21 +110,19 @@ static void on_file(struct sbx_work *w, const struct sbx_answer *answer)
 
 static void file_ask(struct sbx_work *w)
 {
-	const struct csdk_at *at = w->state;
 	SBX_FREE char *path = sbx_csdk_encode_path(path_of(w));
 
 	if (!path) {
 		sbx_work_no_memory(w);
 		return;
 	}
-	sbx_work_request(w,
-			 (struct sbx_request_conf){.method = "GET",
-						   .path = "/files/%s",
-						   .id = path,
-						   .query = "content=true",
-						   .repeatable = true,
-						   .to = at->box},
-			 on_file);
+	csdk_work_ask(w,
+		      (struct sbx_request_conf){.method = "GET",
+						.path = "/files/%s",
+						.id = path,
+						.query = "content=true",
+						.repeatable = true},
+		      on_file);
 }
 
 void csdk_file_start(struct sbx_work *w)

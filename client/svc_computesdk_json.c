@@ -426,12 +426,12 @@ static int file_from_json(struct sbx_file *ret, const json_t *obj)
 int sbx_csdk_files_from_json(struct sbx_file **ret, size_t *ret_nr,
 			     const json_t *obj, size_t max)
 {
-	const json_t *list = sbx_json_array(sbx_csdk_data(obj), "files");
+	const json_t *list = json_object_get(sbx_csdk_data(obj), "files");
 	size_t i, n = json_array_size(list), nr = 0;
 	struct sbx_file *files;
 	int r = 0;
 
-	if (!list)
+	if (!json_is_array(list) && !json_is_null(list))
 		return -EPROTO;
 	if (n > max)
 		return -E2BIG;
@@ -465,7 +465,9 @@ int sbx_csdk_file_from_json(uint8_t **ret, size_t *ret_len, const json_t *obj,
 		return -EPROTO;
 	if (len > max)
 		return -EFBIG;
-	if (len != size_of(sbx_csdk_member(file, "size")))
+	/* several bytes may have become one sign of as many */
+	if (len != size_of(sbx_csdk_member(file, "size")) ||
+	    (len && memmem(json_string_value(text), len, "\xef\xbf\xbd", 3)))
 		return -EILSEQ;
 	*ret = malloc(len + 1);
 	if (!*ret)

@@ -97,7 +97,8 @@ int sbx_csdk_files_from_json(struct sbx_file **ret, size_t *ret_nr,
 			     const json_t *obj, size_t max);
 /*
  * The content of a file, if it came unharmed: what is no UTF-8 has been
- * replaced on its way, which its size tells: -EILSEQ.  The caller frees.
+ * replaced on its way, which its size tells, or the sign that stands for it:
+ * -EILSEQ.  The caller frees.
  */
 int sbx_csdk_file_from_json(uint8_t **ret, size_t *ret_len, const json_t *obj,
 			    size_t max);

@@ -85,6 +85,7 @@ struct own_state {
 	const struct csdk_row *row;
 	struct csdk_names names;
 	sbx_answer_fn *fn;
+	bool is_untold; /* which variables were removed */
 };
 
 /* text with its "%s" filled in, or as it is; NULL without memory. */
@@ -112,8 +113,16 @@ static void own_ask(struct sbx_work *w)
 	struct csdk_words words = {.input = w->call->input,
 				   .len = w->call->input_len,
 				   .names = &o->names,
-				   .sandbox = w->call->id};
+				   .sandbox = w->call->id,
+				   .dir = o->at.box ? o->at.box->there.dir
+						    : NULL};
 	bool changes = strcmp(row->method, "GET") != 0;
+	struct sbx_request_conf conf = {
+		.method = row->method,
+		.path = "%s",
+		.repeatable = !changes,
+		.wants_json = !changes,
+	};
 	SBX_FREE char *first = NULL, *second = NULL, *query = NULL,
 		      *path = NULL;
 
@@ -131,20 +140,15 @@ static void own_ask(struct sbx_work *w)
 		path = csdk_words_path(&words, row->path,
 				       (char *const[]){first, second});
 	query = first ? filled(row->query, first) : NULL;
-	if (path && (query || !row->query))
-		sbx_work_request(
-			w,
-			(struct sbx_request_conf){.method = row->method,
-						  .path = "%s",
-						  .id = path,
-						  .query = query,
-						  .body = words.body,
-						  .repeatable = !changes,
-						  .wants_json = !changes,
-						  .to = o->at.box},
-			o->fn);
-	else
+	conf.id = path;
+	conf.query = query;
+	conf.body = words.body;
+	if (!path || (!query && row->query))
 		sbx_work_no_memory(w);
+	else if (row->is_gateways)
+		sbx_work_request(w, conf, o->fn);
+	else
+		csdk_work_ask(w, conf, o->fn);
 	csdk_words_release(&words);
 }
 
@@ -253,6 +257,35 @@ static void url_give(struct sbx_work *w)
 	sbx_work_give_text(w, text);
 }
 
+/* A server that listens there may have been told another. */
+static void on_servers(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const json_t *list = member_at(answer->json, "servers"), *one;
+	unsigned int port = sbx_port_from_text(w->call->path + strlen("url/"));
+	size_t i;
+
+	for (i = 0; !answer->error.err && i < json_array_size(list); i++) {
+		one = json_array_get(list, i);
+		if (json_number_value(json_object_get(one, "port")) == port &&
+		    sbx_json_str(one, "url")) {
+			sbx_work_give_text(
+				w, value_text(json_object_get(one, "url")));
+			return;
+		}
+	}
+	url_give(w);
+}
+
+static void url_ask(struct sbx_work *w)
+{
+	csdk_work_ask(w,
+		      (struct sbx_request_conf){.method = "GET",
+						.path = "/servers",
+						.repeatable = true,
+						.wants_json = true},
+		      on_servers);
+}
+
 static void url_read(struct sbx_work *w)
 {
 	if (!sbx_port_from_text(w->call->path + strlen("url/"))) {
@@ -261,7 +294,7 @@ static void url_read(struct sbx_work *w)
 		sbx_error_set(&e, -ENOENT, "that is no port");
 		sbx_work_done(w, &e);
 	} else if (csdk_work_state(w, sizeof(struct own_state))) {
-		csdk_work_place(w, url_give);
+		csdk_work_place(w, url_ask);
 	}
 }
 
@@ -363,7 +396,7 @@ void csdk_own_make_start(struct sbx_work *w)
 	own_start(w, csdk_makes, on_done);
 }
 
-/* Is it still there, which was not removed? */
+/* Is it still there, which was not said to be removed? */
 static void on_key_left(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	const struct own_state *o = w->state;
@@ -377,7 +410,7 @@ static void on_key_left(struct sbx_work *w, const struct sbx_answer *answer)
 			      "have dropped what was asked; the file itself "
 			      "is in workspace/",
 			      key);
-	else if (!e.err)
+	else if (!e.err && !o->is_untold)
 		sbx_error_set(&e, -ENOENT, "there is no such variable");
 	sbx_work_done(w, &e);
 }
@@ -396,11 +429,11 @@ static void on_key_removed(struct sbx_work *w, const struct sbx_answer *answer)
 		if (one && !strcmp(one, key))
 			break;
 	}
-	if (answer->error.err || i < json_array_size(keys) ||
-	    !json_is_array(keys)) {
+	if (answer->error.err || i < json_array_size(keys)) {
 		sbx_work_done(w, &answer->error);
 		return;
 	}
+	o->is_untold = !json_is_array(keys);
 	o->row = variable;
 	o->fn = on_key_left;
 	own_ask(w);
@@ -502,8 +535,9 @@ static void on_list(struct sbx_work *w, const struct sbx_answer *answer)
 		sbx_work_done(w, NULL);
 		return;
 	}
-	/* an env file that is not there has no variables */
-	if (!e.err && !json_is_array(list) && !json_is_object(list))
+	/* an empty one may be null */
+	if (!e.err && !json_is_array(list) && !json_is_object(list) &&
+	    !json_is_null(list))
 		sbx_rest_wonder(w->rest, &e, "no list in it");
 	if (!e.err && list_take(w, list, !strcmp(o->row->pattern, "env")) < 0)
 		sbx_error_set(&e, -ENOMEM, "out of memory");

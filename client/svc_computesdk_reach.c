@@ -166,6 +166,7 @@ static void reach_ready(struct csdk_box *b)
 	static const struct sbx_error none;
 
 	b->ready = true;
+	b->generation = b->first ? 1 : b->old ? 2 : 3;
 	sbx_log(SBX_LOG_DEBUG, "computesdk", "%s: workspace %s, %s", b->id,
 		b->there.dir, b->there.helper ? b->there.helper : b->there.why);
 	reach_tell(b, &none);
@@ -199,6 +200,18 @@ static void reach_send_piece(struct csdk_box *b)
 	reach_run(b, &text);
 }
 
+/* Who is between takes no piece of this size: a smaller one, if it was one. */
+static bool reach_smaller(struct csdk_box *b, const struct sbx_error *e)
+{
+	struct sbx_csdk_upload *u = &b->upload;
+	size_t piece = u->piece ? u->piece : SBX_CSDK_PIECE;
+
+	if (e->status != 413 || !u->plant.blob || piece < SBX_CSDK_SMALL)
+		return false;
+	u->piece = piece / 2;
+	return true;
+}
+
 static void reach_take(struct csdk_box *b, const char *out)
 {
 	switch (sbx_csdk_read_look(out, b->mark, &b->there, &b->upload)) {
@@ -223,6 +236,8 @@ static void on_ran(void *arg, const struct sbx_answer *answer)
 	b->request = NULL;
 	if (!answer->error.err) {
 		reach_take(b, sbx_csdk_command_output(answer->json));
+	} else if (reach_smaller(b, &answer->error)) {
+		reach_send_piece(b);
 	} else if (answer->error.err == -EOPNOTSUPP && !b->old) {
 		b->old = true;
 		reach_look(b);
@@ -263,6 +278,7 @@ static void on_runner(void *arg, const struct sbx_answer *answer)
 static void reach_first(struct csdk_box *b)
 {
 	b->first = true;
+	b->generation = 1;
 	if (b->runner)
 		reach_look(b);
 	else

@@ -26,14 +26,16 @@ const struct sbx_secret *csdk_token_of(const struct csdk_box *b)
 	return conf->key ? conf->key : conf->token;
 }
 
-/* The token is part of the address: there is no other way for it. */
+/* The token is part of the address: there is no other way for it.  For a while
+ * the second generation had another name for it. */
 static char *ws_url(const struct csdk_box *b)
 {
 	const char *token = sbx_secret_text(csdk_token_of(b));
 	char *word = sbx_csdk_encode_query(token), *url = NULL;
 
-	if (word && asprintf(&url, "%s/ws?token=%s&protocol=json", b->place.url,
-			     word) < 0)
+	if (word &&
+	    asprintf(&url, "%s/ws?token=%s&access_token=%s&protocol=json",
+		     b->place.url, word, word) < 0)
 		url = NULL;
 	sbx_wipe(word);
 	return url;
@@ -53,15 +55,25 @@ struct sbx_ws *csdk_box_socket(const struct csdk_box *b,
 	return ws;
 }
 
+/* The edge cuts what takes longer than half a minute unless told, and waits
+ * five at most. */
+static unsigned int edge_patience(unsigned int timeout_ms)
+{
+	unsigned int s = timeout_ms / 1000 + 1;
+
+	return s < 60 ? 60 : s < 300 ? s : 300;
+}
+
 static bool prepare(struct sbx_request *r, struct sbx_http_request *http,
 		    char **ret_url)
 {
-	/* the edge cuts what takes longer than half a minute unless told */
-	static char line[] = "X-Request-Timeout: 60";
+	static char line[sizeof("X-Request-Timeout: ") + 8];
 	static char *const patient[] = {line, NULL};
 	const struct csdk_box *to = r->to;
 	struct csdk *x = csdk_of(r);
 
+	snprintf(line, sizeof(line), "X-Request-Timeout: %u",
+		 edge_patience(http->timeout_ms));
 	http->body = r->body;
 	/* some of its proxies wait for ever for a body that is none */
 	if (!http->body && !strcmp(r->method, "POST"))

@@ -90,8 +90,26 @@ const struct sbx_own csdk_own[] = {
 	{NULL, 0},
 };
 
-/* Generations before the last have none of it, but for the daemon's word; and
- * only a gateway has snapshots. */
+/* What the second generation has, by how their paths begin. */
+static bool second_has(const char *path)
+{
+	static const char *const all[] = {
+		"daemon/health", "daemon/info", "daemon/auth", "auth",
+		"term/",	 "watch/",	"signals/",    "tokens/",
+		"magiclink",	 "children/",	"url/",
+	};
+	size_t i;
+
+	if (!strncmp(path, "term/+/commands", 15))
+		return false;
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (!strncmp(path, all[i], strlen(all[i])))
+			return true;
+	return false;
+}
+
+/* The first generation has none of it, but for the daemon's word; and only a
+ * gateway has snapshots. */
 bool csdk_own_has(struct sbx_service *svc, const char *id,
 		  const struct sbx_own *row, const char *path)
 {
@@ -102,7 +120,10 @@ bool csdk_own_has(struct sbx_service *svc, const char *id,
 		return false;
 	if (!strncmp(row->path, "snapshot", 8))
 		return !csdk_is_direct((struct csdk *)svc);
-	return !b || !b->old || !strcmp(row->path, "daemon/health.json");
+	if (b && b->generation == 2)
+		return second_has(row->path);
+	return !b || b->generation != 1 ||
+	       !strcmp(row->path, "daemon/health.json");
 }
 
 /* ---- what is asked for each ---- */

@@ -202,8 +202,8 @@ void sbx_csdk_put_piece(struct sbx_buf *b, const char *mark,
 	size_t n = p->size - p->sent;
 	uint8_t *room;
 
-	if (n > SBX_CSDK_PIECE)
-		n = SBX_CSDK_PIECE;
+	if (n > (u->piece ? u->piece : SBX_CSDK_PIECE))
+		n = u->piece ? u->piece : SBX_CSDK_PIECE;
 	sbx_sh_printf(b, "k=%s x=%s d=", mark, mark);
 	sbx_sh_quote(b, u->folder);
 	/* a word of a builtin: it need not fit into a pipe */

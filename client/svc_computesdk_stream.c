@@ -264,9 +264,17 @@ static void stream_terminal_ended(struct csdk_stream *s)
 			"ended");
 }
 
-static bool is_ours(const struct csdk_stream *s, const char *channel)
+/* Who may speak on a channel is anybody, in some generations: so what is said
+ * there to be another's is not ours. */
+static bool is_ours(const struct csdk_stream *s,
+		    const struct sbx_csdk_message *m)
 {
-	return s->channel && !strcmp(channel, s->channel);
+	const char *about = s->piped ? m->command : m->terminal;
+	const char *own = s->piped ? s->streamed : s->terminal;
+
+	return s->channel && m->of_command == s->piped &&
+	       !strcmp(m->channel, s->channel) &&
+	       (!*about || !strcmp(about, own));
 }
 
 static void on_ws_message(void *arg, const void *data, size_t len)
@@ -282,7 +290,7 @@ static void on_ws_message(void *arg, const void *data, size_t len)
 		sbx_rest_stream_fail(&s->base, r, SBX_RETRY_CONNECTION,
 				     "the daemon sent a message that makes no "
 				     "sense");
-	else if (m.kind != SBX_CSDK_OTHER && is_ours(s, m.channel)) {
+	else if (m.kind != SBX_CSDK_OTHER && is_ours(s, &m)) {
 		if (m.kind == SBX_CSDK_OUTPUT)
 			csdk_carry_input(s, sbx_buf_at(&m.text),
 					 sbx_buf_len(&m.text));

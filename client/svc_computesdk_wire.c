@@ -17,7 +17,7 @@ struct slice {
 	size_t len;
 };
 struct words {
-	struct slice type, channel, terminal, output, encoding;
+	struct slice type, channel, terminal, cmd, output, encoding;
 	bool has_command;
 	json_t *event; /* all of it */
 };
@@ -36,6 +36,8 @@ static void words_take(struct words *w, const struct slice *key,
 		w->encoding = *value;
 	else if (slice_is(key, "terminal_id") || slice_is(key, "id"))
 		w->terminal = *value;
+	else if (slice_is(key, "cmd_id"))
+		w->cmd = *value;
 	else if (slice_is(key, "command"))
 		w->has_command = true;
 }
@@ -78,15 +80,20 @@ static enum sbx_csdk_kind kind_of(const struct words *w)
 	return SBX_CSDK_OTHER;
 }
 
+static void slice_text(char to[160], const struct slice *s)
+{
+	snprintf(to, 160, "%.*s", (int)(s->len < 160 ? s->len : 0),
+		 s->len ? s->p : "");
+}
+
 static void message_channel(struct sbx_csdk_message *m, const struct words *w)
 {
+	slice_text(m->terminal, &w->terminal);
+	slice_text(m->command, &w->cmd);
+	slice_text(m->channel, &w->channel);
 	if (w->channel.len)
-		snprintf(m->channel, sizeof(m->channel), "%.*s",
-			 (int)(w->channel.len < sizeof(m->channel)
-				       ? w->channel.len
-				       : 0),
-			 w->channel.p);
-	else if (w->terminal.len && w->terminal.len < sizeof(m->channel) - 9)
+		return;
+	if (w->terminal.len && w->terminal.len < sizeof(m->channel) - 9)
 		snprintf(m->channel, sizeof(m->channel), "terminal:%.*s",
 			 (int)w->terminal.len, w->terminal.p);
 }
@@ -97,6 +104,7 @@ static int message_from_words(struct sbx_csdk_message *m, const struct words *w)
 	long n;
 
 	m->kind = kind_of(w);
+	m->of_command = w->type.len > 8 && !memcmp(w->type.p, "command:", 8);
 	message_channel(m, w);
 	if (m->kind == SBX_CSDK_OTHER && w->type.p) {
 		/* some have a type of their own */
@@ -108,6 +116,7 @@ static int message_from_words(struct sbx_csdk_message *m, const struct words *w)
 	}
 	if (m->kind != SBX_CSDK_OUTPUT || !w->output.len)
 		return 0;
+	m->is_plain = !w->encoding.len;
 	if (!slice_is(&w->encoding, "base64"))
 		return sbx_buf_add(&m->text, w->output.p, w->output.len);
 	room = sbx_buf_room(&m->text, w->output.len);

@@ -25,6 +25,10 @@ enum sbx_csdk_kind {
 struct sbx_csdk_message {
 	enum sbx_csdk_kind kind;
 	char channel[160]; /* "terminal:ID"; "" if none is said, or too long */
+	/* what it says that it is about, likewise */
+	char terminal[160], command[160];
+	bool of_command; /* it is about a streamed command */
+	bool is_plain;	 /* of text: no encoding was said, nor undone */
 	struct sbx_buf text;
 	json_t *event; /* of SBX_CSDK_OTHER: its data and its type; or NULL */
 };
@@ -63,6 +67,7 @@ void sbx_csdk_there_release(struct sbx_csdk_there *t);
 struct sbx_csdk_upload {
 	struct sbx_plant plant;
 	char folder[256];
+	size_t piece; /* bytes in one command; 0: SBX_CSDK_PIECE */
 };
 
 /* The line that starts what carries a command on a terminal, with its end. */
@@ -93,6 +98,7 @@ void sbx_csdk_put_tick_program(struct sbx_buf *b,
 void sbx_csdk_put_look(struct sbx_buf *b, const char *mark, const char *dir);
 /* The next piece; also asks how much there is. */
 #define SBX_CSDK_PIECE 73728 /* becomes 96 KiB: a command has less than 128 */
+#define SBX_CSDK_SMALL 4096  /* who takes less takes no helper */
 void sbx_csdk_put_piece(struct sbx_buf *b, const char *mark,
 			const struct sbx_csdk_upload *u);
 

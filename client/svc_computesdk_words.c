@@ -160,29 +160,36 @@ int csdk_words_signal_ctl(struct csdk_words *w, struct sbx_error *reterr)
 	return take_verb(w, verbs, "ctl takes start or stop", reterr);
 }
 
-/*
- * Takes obj as the body if it has no members but these.  The daemon takes
- * others, too, and does what is asked without them.
- */
-static int take_known(struct csdk_words *w, json_t *obj,
-		      const char *const *known, const char *why,
-		      struct sbx_error *reterr)
+/* Has obj no members but these?  The daemon takes others, too, and does what
+ * is asked without them. */
+static int check_known(const json_t *obj, const char *const *known,
+		       const char *why, struct sbx_error *reterr)
 {
 	const char *const *one;
 	const char *key;
 	json_t *v;
 
-	json_object_foreach(obj, key, v)
+	json_object_foreach((json_t *)(uintptr_t)obj, key, v)
 	{
 		for (one = known; *one && strcmp(key, *one) != 0; one++)
 			continue;
 		if (*one)
 			continue;
-		sbx_error_set(reterr, -EINVAL, "%s, not \"%.40s\"", why, key);
-		json_decref(obj);
-		return -EINVAL;
+		return sbx_error_set(reterr, -EINVAL, "%s, not \"%.40s\"", why,
+				     key);
 	}
-	return take_body(w, obj, reterr);
+	return 0;
+}
+
+/* Takes obj as the body if it has no others. */
+static int take_known(struct csdk_words *w, json_t *obj,
+		      const char *const *known, const char *why,
+		      struct sbx_error *reterr)
+{
+	if (check_known(obj, known, why, reterr) == 0)
+		return take_body(w, obj, reterr);
+	json_decref(obj);
+	return -EINVAL;
 }
 
 int csdk_words_child(struct csdk_words *w, struct sbx_error *reterr)
@@ -207,6 +214,9 @@ int csdk_words_terminal(struct csdk_words *w, struct sbx_error *reterr)
 	if (line_or_none(w, &line, reterr) < 0)
 		return -EINVAL;
 	obj = object_of(w);
+	/* the generations do not agree on what they are if nothing is said */
+	if (obj && !json_object_get(obj, "pty"))
+		json_object_set_new(obj, "pty", json_true());
 	if (obj)
 		return take_known(w, obj, known,
 				  "new takes shell, pty and encoding", reterr);
@@ -216,32 +226,49 @@ int csdk_words_terminal(struct csdk_words *w, struct sbx_error *reterr)
 			 reterr);
 }
 
-/* JSON, or the command alone. */
+/* JSON, or the command alone; "async" is what the second generation calls
+ * "background". */
 int csdk_words_command(struct csdk_words *w, struct sbx_error *reterr)
 {
 	static const char *const known[] = {"command", "background", NULL};
+	static const char why[] = "exec takes command and background";
 	SBX_FREE char *line = line_of(w);
 	json_t *obj = object_of(w);
 
+	if (json_object_get(obj, "background") &&
+	    check_known(obj, known, why, reterr) == 0) {
+		json_object_set(obj, "async",
+				json_object_get(obj, "background"));
+		return take_body(w, obj, reterr);
+	}
 	if (obj)
-		return take_known(w, obj, known,
-				  "exec takes command and background", reterr);
+		return take_known(w, obj, known, why, reterr);
 	if (!line)
 		return wrong(reterr, "exec takes a command");
 	return take_body(w, json_pack("{s:s}", "command", line), reterr);
 }
 
-/* JSON, or the path alone. */
+/* JSON, or the path alone.  There are daemons that take a relative one for
+ * below wherever they were started. */
 int csdk_words_watch(struct csdk_words *w, struct sbx_error *reterr)
 {
-	SBX_FREE char *line = line_of(w);
+	SBX_FREE char *line = line_of(w), *whole = NULL;
 	json_t *obj = object_of(w);
+	const char *path;
 
-	if (obj)
-		return take_body(w, obj, reterr);
-	if (!line)
+	if (!obj && !line)
 		return wrong(reterr, "new takes a path, or a JSON object");
-	return take_body(w, json_pack("{s:s}", "path", line), reterr);
+	if (!obj)
+		obj = json_pack("{s:s}", "path", line);
+	path = sbx_json_str(obj, "path");
+	if (!path || !*path || *path == '/' || !w->dir)
+		return take_body(w, obj, reterr);
+	if (asprintf(&whole, "%s/%s", w->dir, path) < 0)
+		whole = NULL;
+	if (whole && json_object_set_new(obj, "path", json_string(whole)) == 0)
+		return take_body(w, obj, reterr);
+	json_decref(obj);
+	return sbx_error_set(reterr, -ENOMEM, "out of memory");
 }
 
 int csdk_words_size(const struct csdk_words *w, unsigned int *ret_cols,

@@ -21,6 +21,7 @@ struct csdk_words {
 	size_t len;
 	const struct csdk_names *names;
 	const char *sandbox; /* its id, or NULL */
+	const char *dir;     /* its workspace; NULL: not known */
 	/* what comes of it */
 	char *body;
 	char verb[16]; /* the last part of the path, where the input chooses */

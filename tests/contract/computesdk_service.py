@@ -16,7 +16,7 @@ from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EINVAL, EIO,
 import service_lib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-EEXIST = -17
+EEXIST, EMSGSIZE = -17, -90
 
 
 class Standin(service_lib.FolderStandin):
@@ -754,6 +754,165 @@ def case_numbers_that_are_written_as_others():
         r = good(d.ask('own read', box, 'term/%s/commands/%s/exit_code' % (
             ident, ran)))
         assert r['data'] == '4\n', r
+
+
+def case_what_is_said_on_our_channel_of_others():
+    for traits in (['forged'], ['forged', 'no-pty'], ['forged', 'mixed']):
+        with Standin(*traits) as s, Drive(s) as d:
+            r = good(d.ask('exec', made(d)['id'], 'echo hi; exit 3'))
+            assert (r['out'], r['exit']) == ('hi\n', 3), (traits, r)
+
+
+def case_the_other_name_of_a_token():
+    with Standin('g2', 'access-token-name') as s, Drive(s) as d:
+        good(d.ask('exec', made(d)['id'], 'true'))
+
+
+def case_a_proxy_that_takes_little_at_once():
+    with Standin('body-max=20000') as s, Drive(s) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'ls ~/.cache/sbxfs/helper-*'))
+    # less than any piece
+    with Standin('body-max=4000') as s, Drive(s) as d:
+        bad(d.ask('exec', made(d)['id'], 'true'), EMSGSIZE)
+
+
+def case_a_token_that_ended_meanwhile():
+    """after the daemon was found"""
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        ident = new_terminal(d, box, 'cat')
+        s.ask('/_standin/expire', '')
+        assert good(d.ask('own list', box, 'term'))['names'] == [ident]
+        s.ask('/_standin/expire', '')
+        good(d.ask('files', box))
+        s.ask('/_standin/expire', '')
+        good(d.ask('own write', box, 'signals/ctl', 'start'))
+        s.ask('/_standin/expire', '')
+        stream_of(s, d, box, 'term/%s/data' % ident)
+        s.daemon('publish', channel='terminal:' + ident,
+                 type='terminal:destroyed', data={'id': ident})
+        assert good(d.answer())['got'] == 0
+
+
+def new_terminal(d, box, options):
+    return good(d.ask('own write', box, 'term/new', options))['data'].strip()
+
+
+def stream_of(s, d, box, path, pieces=1):
+    """Until so much of it came; returns once it is listened to."""
+    d.tell('own stream', box, path, pieces)
+    wait_until(lambda: any(j.get('ws') == 'subscribe' for j in s.journal()))
+
+
+def case_terminals_that_are_none():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        bad(d.ask('own stream', box, 'term/none/data', 1), ENOENT)
+        bad(d.ask('own stream', box, 'watch/none/events', 1), ENOENT)
+        ident = new_terminal(d, box, '{"pty":false}')
+        bad(d.ask('own stream', box, 'term/%s/data' % ident, 1), EOPNOTSUPP,
+            'commands')
+
+
+def case_new_terminals_have_a_shell():
+    """unless it is said that they shall not"""
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        for options in ('', '/bin/cat', '{"shell":"/bin/cat"}',
+                        '{"encoding":"base64"}'):
+            ident = new_terminal(d, box, options)
+            r = good(d.ask('own read', box, 'term/%s/info.json' % ident))
+            assert json.loads(r['data'])['pty'] is True, (options, r)
+
+
+def case_what_a_terminal_prints_in_base64():
+    """and says so once, when it is made"""
+    for traits in ([], ['bare-messages'], ['bare-messages', 'mixed']):
+        with Standin(*traits) as s, Drive(s) as d:
+            box = made(d)['id']
+            ident = new_terminal(d, box, json.dumps({
+                'encoding': 'base64', 'shell': '/bin/cat'}))
+            stream_of(s, d, box, 'term/%s/data' % ident)
+            channel = 'terminal:' + ident
+            s.daemon('publish', channel=channel, type='terminal:output',
+                     data={'output': 'b3RoZXI=', 'terminal_id': 'other'})
+            s.daemon('publish', channel=channel, type='terminal:error',
+                     data={'error': 'x', 'terminal_id': 'other'})
+            s.daemon('publish', channel=channel, type='terminal:output',
+                     data={'output': 'bWluZQ=='} if traits else
+                     {'output': 'bWluZQ==', 'encoding': 'base64'})
+            r = d.answer()  # it was closed then
+            assert r['out'] == 'mine', (traits, r)
+
+
+def case_a_watcher_that_is_removed():
+    with Standin('kernel-paths') as s, Drive(s) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'mkdir sub'))
+        ident = good(d.ask('own write', box, 'watch/new', 'sub'))[
+            'data'].strip()
+        stream_of(s, d, box, 'watch/%s/events' % ident, 9)
+        s.daemon('publish', channel='watcher:' + ident,
+                 type='watcher:destroyed', data={'id': 'other'})
+        s.daemon('publish', channel='watcher:' + ident,
+                 type='watcher:destroyed', data={'id': ident})
+        r = good(d.answer())
+        assert 'destroyed' in r['out'].splitlines()[-1], r
+
+
+def case_lists_that_are_null():
+    with Standin('null-lists', 'delete-loses-body') as s, Drive(s) as d:
+        box = made(d)['id']
+        for kind in ('servers', 'overlays', 'term', 'watch', 'tokens'):
+            assert good(d.ask('own list', box, kind))['names'] == [], kind
+        assert good(d.ask('files', box))['files'] == []
+        good(d.ask('own write', box, 'env/.env/KEY', 'x'))
+        # it does not say which were removed
+        bad(d.ask('own remove', box, 'env/.env/KEY'), EIO, 'not removed')
+
+
+def case_several_bytes_become_one_sign():
+    """and the size is right by chance"""
+    with Standin('few-signs') as s, Drive(s) as d:
+        box = made(d)['id']
+        with open('%s/%s/workspace/cut' % (s.folder, box), 'wb') as f:
+            f.write(b'a\xf0\x9f\x98')
+        bad(d.ask('file', box, 'cut'), -84, 'text')
+
+
+def case_the_second_generation_runs_aside():
+    with Standin('g2') as s, Drive(s) as d:
+        box = made(d)['id']
+        ident = new_terminal(d, box, 'cat')
+        began = time.monotonic()
+        r = good(d.ask('own write', box, 'term/%s/exec' % ident, json.dumps(
+            {'command': 'sleep 5', 'background': True})))
+        assert json.loads(r['data'])['status'] == 'running', r
+        assert time.monotonic() - began < 4
+
+
+def case_how_long_the_edge_waits():
+    with Standin() as s, Drive(s) as d:
+        box = made(d)['id']
+        s.journal()
+        for ms, wanted in ((1000, '60'), (100000, '101'), (900000, '300')):
+            d.tell('timeout', ms)
+            good(d.ask('own write', box, 'code/sh', 'true'))
+            said, = [j['timeout'] for j in s.journal()
+                     if j.get('path') == '/run/code']
+            assert said == wanted, (ms, said)
+
+
+def case_the_url_that_a_server_was_told():
+    with Standin('hosts', 'preview') as s, Drive(s) as d:
+        box = made(d)['id']
+        r = good(d.ask('own write', box, 'servers/new', json.dumps(
+            {'slug': 'web', 'start': 'exec sleep 100'})))
+        port = good(d.ask('own read', box, 'servers/web/port'))['data']
+        r = good(d.ask('own read', box, 'url/' + port.strip()))['data']
+        assert '.preview.localhost' in r, r
+        good(d.ask('own remove', box, 'servers/web'))
 
 
 def case_not_a_gateway():

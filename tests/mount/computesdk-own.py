@@ -387,6 +387,53 @@ class OwnFiles(unittest.TestCase):
         self.assertEqual(before, {d: sorted(os.listdir(path(d)))
                                   for d in before})
 
+    def test_what_is_typed_is_text(self):
+        ident = tell("/bin/cat", "term", "new").strip()
+        shows(ident, "term")
+        fd = os.open(path("term", ident, "data"), os.O_RDWR)
+        self.addCleanup(os.close, fd)
+        os.write(fd, b"\xff\n")
+        self.fails(84, os.read, fd, 10)
+        os.rmdir(path("term", ident))
+
+
+class SecondGeneration(unittest.TestCase):
+    """It has some of it, under other names."""
+
+    def test_what_it_has(self):
+        os.environ["STANDIN_TRAITS"] = "g2"
+        self.addCleanup(os.environ.pop, "STANDIN_TRAITS")
+        m = sbxmount.Mount()
+        self.addCleanup(m.close)
+        m.create("old")
+        m.run("old", "true")
+
+        def get(*parts):
+            with open(m.path("old", *parts)) as f:
+                return f.read()
+        there = set(os.listdir(m.path("old")))
+        self.assertLessEqual({"auth", "children", "magiclink", "signals",
+                              "term", "tokens", "watch", "url"}, there)
+        self.assertFalse({"batch", "code", "env", "overlays",
+                          "servers"} & there)
+        self.assertEqual(sorted(os.listdir(m.path("old", "daemon"))),
+                         ["auth.json", "health.json", "info.json"])
+        self.assertEqual(json.loads(get("daemon", "info.json"))["version"],
+                         "1.0.0")
+        with open(m.path("old", "term", "new"), "r+b", 0) as f:
+            f.write(b"\n")
+            ident = f.read(100).decode().strip()
+        self.assertEqual(sorted(os.listdir(m.path("old", "term", ident))),
+                         ["data", "exec", "info.json", "size"])
+        with open(m.path("old", "term", ident, "exec"), "r+b", 0) as f:
+            f.write(b"echo beside\n")
+            self.assertEqual(json.loads(f.read(10000))["stdout"],
+                             "beside\n")
+        os.rmdir(m.path("old", "term", ident))
+        with open(m.path("old", "tokens", "new"), "r+b", 0) as f:
+            f.write(b"3600 for a friend\n")
+            self.assertIn(b"token: st_", f.read(1000))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -49,8 +49,8 @@ TRAITs of the daemon:
   hybrid           X-Forward-To-Port leads to a port
   access-token-name    the query parameter is access_token
   plain-errors message-errors    other bodies of errors
-  offsets floats strange-members all-flat all-wrapped
-                   other ways to write the same JSON
+  offsets floats strange-members all-flat all-wrapped null-lists
+                   other ways to write the same JSON; an empty list is null
   delete-200       with JSON, not 204
  files
   absolute-as-relative  absolute paths are below the sandbox's directory
@@ -58,6 +58,7 @@ TRAITs of the daemon:
   delete-nothing   204 for what was not there (of g1, always)
   put-404          PUT finds nothing, ever
   no-empty-content an empty file has no content member
+  few-signs        several bytes that are no text become one U+FFFD
  commands
   env-replaces     env is all the environment
   no-stream        stream is ignored
@@ -87,6 +88,8 @@ TRAITs of the daemon:
   pong=S           seconds until a client without pong is dropped, 60
  the rest
   old-watchers     do not see new directories; patterns match anywhere (of
+                   g1, always)
+  kernel-paths     relative ones are below where the daemon was started (of
                    g1, always)
   python-events    create, modify, delete, rename
   double-events    each comes twice

@@ -94,7 +94,9 @@ async def file_get(call, path):
     if wants_content:
         if stat.S_ISDIR(st.st_mode):
             raise Refusal(400, 'cannot read directory: ' + full)
-        data['content'] = go_text(await call.aside(read_whole, full))
+        raw = await call.aside(read_whole, full)
+        data['content'] = raw.decode('utf-8', 'replace') if \
+            call.daemon.has('few-signs') else go_text(raw)
         if not data['content'] and call.daemon.has('no-empty-content'):
             del data['content']
     return Answer(data)

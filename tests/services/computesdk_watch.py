@@ -164,7 +164,7 @@ async def create(call):
     """POST /watchers; G1 hands the path to the kernel as it is."""
     daemon, body = call.daemon, await call.body()
     path = field(body, 'path', str, True)
-    if daemon.gen > 1:
+    if daemon.gen > 1 and not daemon.has('kernel-paths'):
         path = os.path.join(call.space.directory, path)
     w = Watcher(daemon, daemon.ident('watcher'), path, body)
     try:

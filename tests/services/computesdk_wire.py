@@ -25,6 +25,8 @@ class Answer:
         data = without_none(self.data)
         if 'floats' in traits:
             data = with_floats(data)
+        if 'null-lists' in traits:
+            data = with_null(data)
         if 'strange-members' in traits:
             data = {'x_new': {'data': [None, 1e300]}, **data}
         flat = self.flat and 'all-wrapped' not in traits
@@ -40,6 +42,13 @@ def without_none(value):
     if isinstance(value, list):
         return [without_none(v) for v in value]
     return value
+
+
+def with_null(value):
+    """As Go has a list that nothing was ever put in"""
+    if isinstance(value, dict):
+        return {k: with_null(v) for k, v in value.items()}
+    return None if value == [] else value
 
 
 def with_floats(value):

@@ -97,7 +97,10 @@ struct sfs_files {
 	struct sfs_dir *ending; /* nobody refers to them any more: life.c */
 	bool ends;
 	size_t nr_dirs;
-	size_t bytes;				/* of fs->cache_bytes */
+	size_t bytes; /* of fs->cache_bytes */
+	/* trim.c: of these the kernel will let go; when that was halved */
+	size_t leaving;
+	uint64_t leaving_ms;
 	size_t max_dirs;			/* limits.h; less in tests */
 	struct sfs_dir *compare, **compare_end; /* to be listed anew */
 	unsigned int comparing;

@@ -2,9 +2,12 @@
  * Keeps what is remembered within its bound (option cache=): what was used
  * longest ago goes first.  What the kernel holds cannot be dropped, but the
  * kernel can be asked to let go of it; it answers with FORGETs, in its time,
- * so this works in passes, with a pause between them.
+ * so this works in passes, with a pause between them.  What it was asked for
+ * counts as gone until then, or more would go than has to; it may be in use and
+ * stay, so it counts for half after a while.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "fuse/cache.h"
 #include "fuse/call.h"
@@ -14,6 +17,7 @@
  * that could go. */
 #define PAUSE_MIN_MS 20
 #define PAUSE_MAX_MS 2000
+#define HALF_MS	     2000
 /* Directories looked at in one pass: each costs a look at its entries. */
 #define PASS_DIRS 2000
 /* Names that the kernel is asked for in one pass: the queue of what it is told
@@ -23,7 +27,6 @@
 struct pass {
 	struct sfs_files *f;
 	size_t bytes, dirs; /* to be freed */
-	size_t asked;	    /* bytes that the kernel will let go of */
 	unsigned int nr_asked;
 	bool with_dirs; /* files were not enough */
 };
@@ -33,7 +36,7 @@ static bool pass_is_done(const struct pass *p)
 	const struct sfs_files *f = p->f;
 
 	return p->nr_asked >= PASS_ASKS ||
-	       (f->bytes <= p->asked + p->bytes && f->nr_dirs <= p->dirs);
+	       (f->bytes <= f->leaving + p->bytes && f->nr_dirs <= p->dirs);
 }
 
 static bool dir_is_idle(const struct sfs_dir *d)
@@ -55,16 +58,26 @@ static void dir_is_partial(struct sfs_dir *d)
 				 sfs_node_ino(i->files->fs, &i->node), true);
 }
 
-static void entry_drop(struct sfs_dir *d, struct sfs_entry *e)
-{
-	dir_is_partial(d);
-	sfs_cache_remove_entry(d, e, SFS_PUT_OWN | SFS_PUT_MOVED);
-}
-
 /* Somewhere below it something is in use, or not looked at yet. */
 static bool has_part(const struct sfs_inode *i)
 {
 	return sfs_inode_is_dir(i) && i->dir;
+}
+
+/* What goes with this name. */
+static size_t entry_cost(const struct sfs_inode *i, const struct sfs_entry *e)
+{
+	size_t cost = SFS_COST_INODE + SFS_COST_ENTRY(e->len);
+
+	if (S_ISLNK(i->mode) && i->target)
+		cost += strlen(i->target) + SFS_COST_TARGET;
+	return has_part(i) ? cost + SFS_COST_DIR : cost;
+}
+
+static void entry_drop(struct sfs_dir *d, struct sfs_entry *e)
+{
+	dir_is_partial(d);
+	sfs_cache_remove_entry(d, e, SFS_PUT_OWN | SFS_PUT_MOVED);
 }
 
 /*
@@ -89,7 +102,7 @@ static void entry_trim(struct pass *p, struct sfs_dir *d, struct sfs_entry *e)
 	} else if (may_ask(p, i)) {
 		i->flags |= SFS_INODE_ASKED;
 		p->nr_asked++;
-		p->asked += SFS_COST_INODE + SFS_COST_ENTRY(e->len);
+		p->f->leaving += entry_cost(i, e);
 		sfs_dir_tell_entry(d, e->name, e->len);
 	}
 }
@@ -138,13 +151,17 @@ static void trim(struct sfs_files *f, size_t bytes)
 	size_t before = f->bytes;
 	struct pass p = {.f = f, .bytes = bytes};
 
+	if (files_now(f) - f->leaving_ms >= HALF_MS) {
+		f->leaving /= 2;
+		f->leaving_ms = files_now(f);
+	}
 	p.dirs = f->nr_dirs > f->max_dirs ? f->max_dirs / 8 * 7 : f->nr_dirs;
 	pass_run(&p);
 	if (!pass_is_done(&p)) {
 		p.with_dirs = true;
 		pass_run(&p);
 	}
-	if (p.asked || f->bytes < before)
+	if (p.nr_asked || f->bytes < before)
 		fs->trim_pause = PAUSE_MIN_MS;
 	else if (fs->trim_pause < PAUSE_MAX_MS)
 		fs->trim_pause *= 2;
@@ -182,9 +199,12 @@ bool sfs_cache_trim(struct sfs_files *f)
 
 void sfs_cache_forgotten(struct sfs_inode *i)
 {
+	struct sfs_files *f = i->files;
 	struct sfs_entry *e = i->names;
+	size_t cost = e ? entry_cost(i, e) : SFS_COST_INODE;
 
 	i->flags &= (uint8_t)~SFS_INODE_ASKED;
+	f->leaving -= cost < f->leaving ? cost : f->leaving;
 	/* one reference is the kernel's, which goes next; a listing that is
 	 * under way or being read needs every entry, at its place */
 	if (!e || i->refs != 2 || !dir_is_idle(e->dir) ||

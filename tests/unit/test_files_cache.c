@@ -138,6 +138,90 @@ static void test_open_folder_is_not_trimmed(void **state)
 	assert_int_equal(all->nr, 0);
 }
 
+static void trim_once(void)
+{
+	f->fs.trim_at = 0;
+	sfs_cache_trim(f->files);
+}
+
+/* Links, of which the targets take most; the kernel holds all of them. */
+static struct sfs_entries *list_links(size_t target_len)
+{
+	static char text[100][8], target[1000];
+	const char *names[100];
+	struct sfs_node *top = rig_root();
+	struct sfs_entries *all = &sfs_inode_of(top)->dir->entries;
+	struct sfs_entry *e;
+	uint64_t at = 0;
+	size_t k;
+
+	for (k = 0; k < 100; k++) {
+		snprintf(text[k], sizeof(text[k]), "%zu", 100 + k);
+		names[k] = text[k];
+	}
+	rig_list(top, rig_req());
+	fake_answer_list(f, names, 100, 1000);
+	memset(target, 'x', target_len);
+	for (; (e = sfs_entries_after(all, at)); at = e->cookie) {
+		e->inode->mode = S_IFLNK | 0777;
+		sfs_cache_target(e->inode, (const uint8_t *)target, target_len);
+	}
+	f->told_len = 0;
+	return all;
+}
+
+/* The kernel lets go of the first ones. */
+static void let_go(struct sfs_entries *all, size_t n)
+{
+	struct sfs_entry *e;
+	uint64_t at = 0;
+
+	while (n-- && (e = sfs_entries_after(all, at))) {
+		at = e->cookie;
+		sfs_node_forget(&f->fs, (uintptr_t)e->inode, 1000);
+	}
+}
+
+/* The kernel takes its time: what it was asked for is not asked for again, nor
+ * anything in its place. */
+static void test_no_more_goes_than_must(void **state)
+{
+	struct sfs_entries *all = list_links(900);
+
+	f->fs.cache_max = f->fs.cache_bytes / 2;
+	trim_once();
+	/* an eighth more than must */
+	assert_in_range(times_told("entry 1"), 50, 60);
+	trim_once();
+	assert_in_range(times_told("entry 1"), 50, 60);
+	let_go(all, 20);
+	trim_once();
+	assert_in_range(times_told("entry 1"), 50, 60);
+	let_go(all, 40);
+	trim_once();
+	assert_in_range(times_told("entry 1"), 50, 60);
+	assert_in_range(f->fs.cache_bytes, f->fs.cache_max / 4 * 3,
+			f->fs.cache_max);
+	assert_int_equal(f->files->leaving, 0);
+}
+
+static void test_what_the_kernel_keeps_is_made_up_for(void **state)
+{
+	struct sfs_entries *all = list_links(900);
+	int k;
+
+	f->fs.cache_max = f->fs.cache_bytes / 2;
+	for (k = 0; k < 20; k++) {
+		trim_once();
+		f->files->leaving_ms -= 60000;
+	}
+	assert_int_equal(times_told("entry 1"), 100);
+	let_go(all, 100);
+	trim_once();
+	assert_true(f->fs.cache_bytes <= f->fs.cache_max);
+	assert_int_equal(f->files->leaving, 0);
+}
+
 static void test_hostile_listing_is_refused(void **state)
 {
 	static char text[300][8];
@@ -164,6 +248,8 @@ int main(void)
 		T(test_cache_is_bounded),
 		T(test_what_was_lost_is_told_once),
 		T(test_open_folder_is_not_trimmed),
+		T(test_no_more_goes_than_must),
+		T(test_what_the_kernel_keeps_is_made_up_for),
 		T(test_numbers_that_failed_are_forgotten),
 		T(test_hostile_listing_is_refused),
 	};

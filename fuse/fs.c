@@ -13,6 +13,7 @@
 
 #include "client/log.h"
 #include "fuse/limits.h"
+#include "fuse/shown.h"
 
 struct sfs_node *sfs_node(struct sfs *fs, fuse_ino_t ino)
 {
@@ -486,7 +487,7 @@ static void request_seen(struct sfs *fs)
 {
 	const struct fuse_in_header *h = fs->buf.mem;
 
-	sfs_answers_asks(&fs->answers, (pid_t)h->pid);
+	sfs_shown_asks(fs, (pid_t)h->pid);
 }
 
 static void on_readable(uv_poll_t *p, int status, int events)

@@ -84,12 +84,16 @@
 
 /* Listings compared at once after events were lost. */
 #define SFS_MAX_COMPARE 8
-/* An answer is taken up within this, or, on a busy machine, this often, or
- * this at the latest; and how many are remembered.  See shown.c. */
-#define SFS_SHOWN_MS	20
-#define SFS_SHOWN_TRIES 4
-#define SFS_ANSWER_MS	100
-#define SFS_MAX_ANSWERS 32
+/* Whether an answer has been taken up is looked at this often, and pages are
+ * dropped so often for one change; it is taken up when the thread has run for
+ * so long, whatever it did, or at the latest after this (where the thread
+ * cannot be seen: after that); and so many are remembered.  See shown.c. */
+#define SFS_SHOWN_MS	  20
+#define SFS_SHOWN_TRIES	  5
+#define SFS_ANSWER_RUN_NS 5000000u
+#define SFS_ANSWER_MS	  2000
+#define SFS_UNSEEN_MS	  100
+#define SFS_MAX_ANSWERS	  64
 /* Requests of the kernel taken in one turn of the loop. */
 #define SFS_REQUESTS_PER_TURN 32
 /* Invalidations waiting for the kernel, about 100 bytes each.  Beyond this they

@@ -12,6 +12,7 @@
 #include "fuse/fresh.h"
 #include "fuse/making.h"
 #include "fuse/on.h"
+#include "fuse/shown.h"
 #include "fuse/tell.h"
 
 #define STATFS_MS 1000
@@ -232,6 +233,7 @@ static void setattr_go(struct sfs_call *c)
 	sfs_inode_attr(c->inode, &st);
 	c->req = NULL;
 	c->inode->attr_gen = 0;
+	sfs_shown_given(c->inode, fuse_req_ctx(req)->pid);
 	sfs_call_go(c);
 	fuse_reply_attr(req, &st, 0);
 }

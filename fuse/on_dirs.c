@@ -5,6 +5,7 @@
 
 #include "fuse/cache.h"
 #include "fuse/fresh.h"
+#include "fuse/handle.h"
 #include "fuse/list.h"
 #include "fuse/on.h"
 #include "fuse/shown.h"
@@ -124,6 +125,8 @@ static bool add_entry(struct sfs_dirbuf *buf, struct sfs_dir *d,
 			       (off_t)e->cookie);
 	if (with && !i->node.nlookup)
 		sfs_inode_forget(&i->node);
+	else if (with && added && sfs_file_is_open(i))
+		sfs_shown_given(i, fuse_req_ctx(buf->req)->pid);
 	return added;
 }
 

@@ -5,7 +5,7 @@
  * that the kernel was given cuts off any of those read since.  It passes over
  * attributes that it asked for before it was told to drop pages, unless it is
  * just applying them (answers.h).  Others cut off nothing if it had the same
- * before: those that are given once more while nothing else is done are such.
+ * before.
  */
 #include "fuse/shown.h"
 
@@ -30,15 +30,20 @@ struct sfs_shown {
 	uint64_t since;	   /* the moment of the first change not shown */
 	uint64_t more_since;
 	uint64_t held_since;
-	uint64_t due_ms; /* when they are dropped once more; 0: not */
-	bool begun;
+	uint64_t due_ms; /* when it is looked whether they can be dropped once
+			    more; 0: they are being dropped */
+	uint64_t until;	 /* so many answers are applied then */
+	uint64_t again;	 /* ... and these, of which the last was the second to
+			    one thread; 0: there was none */
+	pid_t asker;	 /* that was the first, while it is due; -1: none */
 	uint8_t tries;
-	uint8_t asked; /* for attributes, while it is due */
-	bool late;     /* some may not be applied that were given before */
-	bool given;    /* to the kernel, since it was told to drop them */
-	bool more;     /* changed again since then */
-	bool own;      /* ... by ourselves */
-	bool held;     /* it will begin (again): sfs_shown_hold */
+	bool begun;
+	bool late;  /* some may not be applied that were given before */
+	bool given; /* to the kernel, since it was told to drop them */
+	bool had;   /* it has these attributes: giving them does nothing */
+	bool more;  /* changed again since the pages are being dropped */
+	bool own;   /* ... by ourselves */
+	bool held;  /* it will begin (again): sfs_shown_hold */
 };
 
 static struct times times_of(const struct sfs_inode *i)
@@ -77,6 +82,7 @@ void sfs_shown_keep(struct sfs_inode *i)
 	s->inode = sfs_inode_ref(i);
 	s->as = times_of(i);
 	s->since = files->moment;
+	s->asker = -1;
 	s->at = files->shown_end;
 	*s->at = s;
 	files->shown_end = &s->next;
@@ -102,8 +108,9 @@ static void shown_end(struct sfs_shown *s)
 }
 
 static void on_dropped(void *arg);
+static void on_due(uv_timer_t *t);
 
-/* The kernel can be held up only by a page that is being read. */
+/* What holds up the kernel is a page that is being read. */
 static bool is_being_read(const struct sfs_inode *i, uint64_t now)
 {
 	const struct sfs_handle *h;
@@ -114,28 +121,71 @@ static bool is_being_read(const struct sfs_inode *i, uint64_t now)
 	return i->file->read_ms && now - i->file->read_ms < SFS_SHOWN_MS;
 }
 
-static bool some_are_late(const struct sfs_shown *s)
+/* Of the first so many answers. */
+static bool some_wait(const struct sfs_shown *s, uint64_t number)
 {
 	struct sfs_files *f = s->inode->files;
 	uint64_t now = files_now(f);
 
-	return is_being_read(s->inode, now) &&
-	       sfs_answers_wait(&f->fs->answers, s->inode,
-				s->due_ms ? s->due_ms - SFS_SHOWN_MS : now,
-				now);
+	return sfs_answers_wait(&f->fs->answers, s->inode, number,
+				is_being_read(s->inode, now), now);
 }
 
 static void drop(struct sfs_shown *s)
 {
 	struct sfs_files *f = s->inode->files;
 
-	s->late = some_are_late(s);
+	s->late = !s->had && some_wait(s, f->fs->answers.number);
 	s->begun = true;
 	s->then = times_of(s->inode);
 	s->given = s->more = s->own = false;
 	s->due_ms = 0;
 	sfs_cache_drop_pages(s->inode);
 	sfs_notify_after(f->notify, on_dropped, s);
+}
+
+/* Other attributes are shown from now on. */
+static void shows_others(struct sfs_shown *s)
+{
+	s->had = false;
+	s->again = 0;
+	s->asker = -1;
+	s->tries = 0;
+}
+
+static void look_in(struct sfs_shown *s, unsigned int ms)
+{
+	uv_timer_t *t = s->inode->files->shown_timer;
+
+	s->due_ms = files_now(s->inode->files) + ms;
+	if (!ms || !uv_is_active((uv_handle_t *)t))
+		uv_timer_start(t, on_due, ms, 0);
+}
+
+/* Whether all that may cut off pages has been applied. */
+static void look(struct sfs_shown *s)
+{
+	bool all = !some_wait(s, s->until);
+
+	s->had = s->tries >= SFS_SHOWN_TRIES ||
+		 (s->again && !some_wait(s, s->again));
+	if (all && (s->had || !s->again))
+		drop(s);
+	else
+		look_in(s, SFS_SHOWN_MS);
+}
+
+/* Those who ask without a break will have done so twice by then. */
+static void look_again(struct sfs_shown *s)
+{
+	s->until = s->inode->files->fs->answers.number;
+	s->again = 0;
+	s->asker = -1;
+	s->tries++;
+	if (s->given)
+		look_in(s, SFS_SHOWN_MS);
+	else
+		look(s);
 }
 
 static void on_due(uv_timer_t *t)
@@ -146,28 +196,14 @@ static void on_due(uv_timer_t *t)
 
 	for (s = f->shown; s; s = after) {
 		after = s->next;
-		if (!s->due_ms)
-			continue;
-		if (s->due_ms <= now) {
-			drop(s);
-		} else if (s->due_ms < next) {
-			next = s->due_ms;
-		}
+		if (s->due_ms && s->due_ms <= now)
+			look(s);
 	}
+	for (s = f->shown; s; s = s->next)
+		if (s->due_ms && s->due_ms < next)
+			next = s->due_ms;
 	if (next != UINT64_MAX)
 		uv_timer_start(t, on_due, next - now, 0);
-}
-
-/* Those that were given may not have been taken up yet. */
-static void drop_again_later(struct sfs_shown *s)
-{
-	uv_timer_t *t = s->inode->files->shown_timer;
-
-	s->tries++;
-	s->asked = 0;
-	s->due_ms = files_now(s->inode->files) + SFS_SHOWN_MS;
-	if (!uv_is_active((uv_handle_t *)t))
-		uv_timer_start(t, on_due, SFS_SHOWN_MS, 0);
 }
 
 static void on_dropped(void *arg)
@@ -177,21 +213,20 @@ static void on_dropped(void *arg)
 
 	if (!f) {
 		free(s);
-	} else if ((s->late || (s->given && s->asked < 2)) &&
-		   s->tries < SFS_SHOWN_TRIES) {
-		drop_again_later(s);
+	} else if (!s->had && (s->late || s->given)) {
+		look_again(s);
 	} else if (s->more) {
 		if (!s->own)
 			s->as = s->then;
 		s->since = s->more_since;
-		s->asked = s->tries = 0;
+		shows_others(s);
 		drop(s);
 		sfs_settlers_run(f);
 	} else if (s->held) {
 		if (!s->own)
 			s->as = s->then;
 		s->since = s->held_since;
-		s->asked = s->tries = 0;
+		shows_others(s);
 		s->begun = false;
 		sfs_settlers_run(f);
 	} else {
@@ -235,7 +270,7 @@ void sfs_shown_own(struct sfs_inode *i)
 		return;
 	s->as = times_of(i);
 	s->own = true;
-	s->asked = 0;
+	shows_others(s);
 }
 
 void sfs_shown_attr(const struct sfs_inode *i, struct stat *st)
@@ -252,18 +287,45 @@ void sfs_shown_attr(const struct sfs_inode *i, struct stat *st)
 	st->st_ctim.tv_nsec = s->as.ctime_ns;
 }
 
+/*
+ * What one thread is given a second time, it asked for after it had been told
+ * to drop pages, and does not pass over.
+ */
+static void given_again(struct sfs_shown *s, pid_t asker)
+{
+	if (s->asker < 0) {
+		s->asker = asker;
+	} else if (s->asker == asker && !s->again) {
+		s->again = s->inode->files->fs->answers.number;
+		look_in(s, 0);
+	}
+}
+
 void sfs_shown_given(struct sfs_inode *i, pid_t asker)
 {
 	struct sfs_shown *s = shown_of(i);
 	struct sfs *fs = i->files->fs;
 
-	if (sfs_file_is_open(i))
+	if (sfs_inode_is_file(i) && (asker > 0 || sfs_file_is_open(i)))
 		sfs_answers_add(&fs->answers, i, asker, uv_now(fs->loop));
 	if (!s)
 		return;
 	s->given = true;
-	if (s->due_ms && s->asked < 2)
-		s->asked++;
+	if (s->due_ms)
+		given_again(s, asker);
+}
+
+void sfs_shown_asks(struct sfs *fs, pid_t asker)
+{
+	struct sfs_files *f;
+	struct sfs_shown *s;
+
+	if (!sfs_answers_asks(&fs->answers, asker))
+		return;
+	for (f = fs->files; f; f = f->next)
+		for (s = f->shown; s; s = s->next)
+			if (s->due_ms)
+				look_in(s, 0);
 }
 
 bool sfs_shown_is_on(const struct sfs_inode *i)
@@ -287,7 +349,8 @@ void sfs_shown_leave(struct sfs_files *f)
 	bool waits;
 
 	while ((s = f->shown)) {
-		waits = s->due_ms; /* for nobody but the timer */
+		/* for nobody but the timer, or what calls no more */
+		waits = s->due_ms || !s->begun;
 		shown_end(s);
 		if (waits)
 			free(s);

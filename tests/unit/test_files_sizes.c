@@ -1,8 +1,12 @@
 /* fuse/files: a size that the kernel is shown, and the pages that belong to it
  */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fuse/shown.h"
 #include "tests/lib/files_rig.h"
 
 /* by a thread of this number; 0: of no certain one */
@@ -132,36 +136,211 @@ static void log_is_read(struct sfs_node *n, struct fuse_file_info *fi)
 	f->told_len = 0;
 }
 
-/* The kernel's thread is applying what it was given, but is held up. */
+/* Waits until it is. */
+static void is_in_state(pid_t pid, char state)
+{
+	char path[32], text[256], *end = NULL;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+	while (!end || end[2] != state) {
+		usleep(1000);
+		fd = open(path, O_RDONLY);
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		assert_true(n > 0);
+		text[n] = '\0';
+		end = strrchr(text, ')');
+		assert_non_null(end);
+	}
+}
+
+/* ... if a test fails */
+static void ends_with_us(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+/* A process that waits in the kernel, not to be interrupted, as one does that
+ * waits for a page; until "let_go" is closed. */
+static pid_t held_up(int *ret_let_go)
+{
+	char byte;
+	int fds[2];
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (!pid) {
+		ends_with_us();
+		close(fds[1]);
+		if (!vfork()) /* the other one waits for its end */
+			_exit(read(fds[0], &byte, 1) != 0);
+		_exit(0);
+	}
+	close(fds[0]);
+	*ret_let_go = fds[1];
+	is_in_state(pid, 'D');
+	return pid;
+}
+
+static void let_go(pid_t pid, int let_go)
+{
+	close(let_go);
+	waitpid(pid, NULL, 0);
+}
+
+static void on_later(uv_timer_t *t)
+{
+	*(bool *)t->data = true;
+}
+
+/* Runs the loop for a while, in which the kernel is told nothing. */
+static void told_nothing_for(unsigned int ms)
+{
+	bool done = false;
+	uv_timer_t t;
+
+	uv_timer_init(&f->loop, &t);
+	t.data = &done;
+	uv_timer_start(&t, on_later, ms, 0);
+	while (!done)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&t, NULL);
+	uv_run(&f->loop, UV_RUN_NOWAIT);
+	rig_told_is("");
+}
+
+/* The kernel's thread is applying what it was given, but is held up, however
+ * long: it would cut off a page that was read meanwhile. */
 static void test_pages_go_once_more_behind_a_late_one(void **state)
 {
 	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	int end;
+	pid_t late = held_up(&end);
+
+	shows(stat_by(n, late), 10, true);
+	log_grows(1000);
+	rig_told_is("child log data;");
+	fake_kernel_done(f);
+	told_nothing_for(300);
+	shows(stat_of(n), 10, false);
+	let_go(late, end);
+	told_later("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 1000, true);
+}
+
+/* ... or one that read the folder */
+static void test_pages_go_once_more_behind_a_late_listing(void **state)
+{
+	static const char *const names[] = {"log"};
+	struct sfs_node *top = rig_root(), *n;
 	struct fuse_file_info fi = {0};
-	pid_t here = getpid(), gone = fork();
+	fuse_req_t r = rig_req();
+	int end;
+	pid_t late = held_up(&end);
+
+	n = rig_found(top, "log", S_IFREG | 0644, 10);
+	log_is_read(n, &fi);
+	r->ctx.pid = late;
+	rig_list(top, r);
+	fake_answer_read(f);
+	fake_answer_read(f);
+	fake_answer_list(f, names, 1, 10);
+	assert_true(r->len > 0);
+	f->told_len = 0;
+	log_grows(1000);
+	rig_told_is("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 10, false);
+	let_go(late, end);
+	told_later("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 1000, true);
+	n->ops->release(rig_req(), n, &fi);
+}
+
+/* One that asks for something else has done it, and so has one that sleeps,
+ * or that is gone: for none of them anybody waits. */
+static void test_pages_do_not_wait_for_those_who_are_done(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	pid_t here = getpid(), gone = fork(), sleeps;
 
 	if (!gone)
 		_exit(0);
 	waitpid(gone, NULL, 0);
-	log_is_read(n, &fi);
+	sleeps = fork();
+	if (!sleeps) {
+		ends_with_us();
+		for (;;)
+			pause();
+	}
 	shows(stat_by(n, gone), 10, true);
+	shows(stat_by(n, here), 10, true);
+	sfs_shown_asks(&f->fs, here);
 	log_grows(1000);
 	rig_told_is("child log data;");
 	fake_kernel_done(f);
-	shows(stat_by(n, here), 1000, true);
-	sfs_answers_asks(&f->fs.answers, here);
+	shows(stat_by(n, sleeps), 1000, true);
+	is_in_state(sleeps, 'S');
 	log_grows(2000);
 	rig_told_is("child log data;");
 	fake_kernel_done(f);
 	shows(stat_by(n, here), 2000, true);
-	log_grows(3000);
+	kill(sleeps, SIGKILL);
+	waitpid(sleeps, NULL, 0);
+}
+
+/* Nor, for long, for one that has much to do and asks for nothing. */
+static void test_pages_do_not_wait_for_one_that_runs(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	pid_t runs = fork();
+
+	if (!runs) {
+		ends_with_us();
+		for (;;)
+			getppid();
+	}
+	shows(stat_by(n, runs), 10, true);
+	log_grows(1000);
 	rig_told_is("child log data;");
-	fake_kernel_step(f);
-	shows(stat_by(n, gone), 2000, false);
-	sfs_answers_asks(&f->fs.answers, here);
+	fake_kernel_done(f);
+	shows(stat_of(n), 10, false);
 	told_later("child log data;");
 	fake_kernel_done(f);
-	shows(stat_by(n, gone), 3000, true);
-	n->ops->release(rig_req(), n, &fi);
+	shows(stat_of(n), 1000, true);
+	kill(runs, SIGKILL);
+	waitpid(runs, NULL, 0);
+}
+
+/* A thread that asks without a break is waited for no longer than until it has
+ * certainly applied what it was given. */
+static void test_pages_go_behind_one_that_asks_all_the_time(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	pid_t here = getpid();
+	int k;
+
+	log_grows(1000);
+	rig_told_is("child log data;");
+	shows(stat_by(n, here), 10, false);
+	fake_kernel_step(f);
+	for (k = 0; k < 3; k++) {
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+		rig_told_is("");
+		sfs_shown_asks(&f->fs, here);
+		shows(stat_by(n, here), 10, false);
+	}
+	sfs_shown_asks(&f->fs, here);
+	shows(stat_by(n, here), 10, false);
+	told_later("child log data;");
+	shows(stat_by(n, here), 10, false); /* it has it now */
+	fake_kernel_step(f);
+	shows(stat_by(n, here), 1000, true);
 }
 
 /* Nobody waits without end for somebody else to be done with asking. */
@@ -358,6 +537,10 @@ int main(void)
 		T(test_pages_go_once_more_behind_an_older_size),
 		T(test_pages_go_again_until_all_is_certain),
 		T(test_pages_go_once_more_behind_a_late_one),
+		T(test_pages_go_once_more_behind_a_late_listing),
+		T(test_pages_do_not_wait_for_those_who_are_done),
+		T(test_pages_do_not_wait_for_one_that_runs),
+		T(test_pages_go_behind_one_that_asks_all_the_time),
 		T(test_pages_do_not_go_for_ever),
 		T(test_pages_go_once_more_behind_a_lookup),
 		T(test_size_of_what_never_stops_growing),

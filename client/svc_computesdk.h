@@ -60,6 +60,8 @@ struct csdk_box {
 	bool runner_is_new; /* made in this look for it */
 	unsigned int deaf;  /* terminals in a row that took no input */
 	uint64_t deaf_ms;   /* when the last of them was given up */
+	bool hears;	    /* one took input without printing all the time */
+	char *left;	    /* one to be ended when that is so; or NULL */
 	uint64_t pipes_ms;  /* when terminals were of no use; 0: they are */
 	uint64_t ticks_ms;  /* when they were but for one that prints; or 0 */
 	bool no_ticks;	    /* that was of no use either */
@@ -235,6 +237,7 @@ struct csdk_stream {
 	unsigned int attempts, refusals;
 	bool turned_down;     /* the attempt at hand, by the daemon itself */
 	bool deaf;	      /* the terminal takes no input */
+	bool is_dead;	      /* nobody is on it any more */
 	struct sbx_error why; /* the attempt at hand fails */
 
 	/* svc_computesdk_pipe.c */

@@ -166,6 +166,7 @@ static void box_free(struct csdk_box *b)
 	sbx_csdk_place_release(&b->place);
 	sbx_csdk_there_release(&b->there);
 	sbx_sandbox_release(&b->told);
+	free(b->left);
 	free(b->id);
 	free(b);
 }

@@ -439,9 +439,39 @@ static void on_key_removed(struct sbx_work *w, const struct sbx_answer *answer)
 	own_ask(w);
 }
 
+/* Of a daemon that would wait for a word there for ever, and keep all other
+ * terminals waiting. */
+static void on_doomed(struct sbx_work *w, const struct sbx_answer *answer)
+{
+	const json_t *pty = json_object_get(sbx_csdk_data(answer->json), "pty");
+	struct own_state *o = w->state;
+	struct sbx_error e = answer->error;
+
+	if (!e.err && !json_is_false(pty) && o->at.box->deaf)
+		sbx_error_set(&e, -EOPNOTSUPP,
+			      "this daemon cannot end a terminal whose program "
+			      "says nothing; end the program");
+	if (e.err) {
+		sbx_work_done(w, &e);
+		return;
+	}
+	o->row = csdk_row_of(csdk_removes, w->call->path, &o->names);
+	o->fn = on_done;
+	own_ask(w);
+}
+
 void csdk_own_remove_start(struct sbx_work *w)
 {
+	static const struct csdk_row terminal[] = {
+		{"term/+", "GET", "/terminals/%s"}, {NULL}};
+	const struct csdk_box *b =
+		csdk_box_find((struct csdk *)w->rest, w->call->id);
 	struct csdk_names names;
+
+	if (b && b->deaf && csdk_row_of(terminal, w->call->path, &names)) {
+		own_start(w, terminal, on_doomed);
+		return;
+	}
 
 	own_start(w, csdk_removes,
 		  csdk_row_of(variable, w->call->path, &names) ? on_key_removed

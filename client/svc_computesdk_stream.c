@@ -27,6 +27,7 @@
 #define DEAF_FOR_MS 300000 /* then one more terminal is tried */
 #define FAREWELL_MS 20000
 #define HURRY_MS    1500 /* when everything is being closed */
+#define TALKS_MS    2000 /* who ticks does so four times a second */
 /* The edge drops what is idle for a minute, and the daemon who answers no
  * ping for as long. */
 #define PING_MS	    20000
@@ -47,36 +48,60 @@ static void on_farewell(void *arg, const struct sbx_answer *answer)
 	sbx_rest_let_go(rest);
 }
 
-/* The terminal stays until it is told to go.  Where it takes no input that
- * would block all others; what was typed there ends it if it arrives. */
-static void farewell_send(struct csdk_stream *s, struct sbx_request_conf conf)
+/* The terminal stays until it is told to go. */
+static void farewell_send(struct csdk_box *b, struct sbx_request_conf conf)
 {
-	struct sbx_rest *rest = s->base.rest;
+	struct sbx_rest *rest = &b->x->rest;
 
 	conf.deadline =
 		uv_now(rest->loop) + (rest->closing ? HURRY_MS : FAREWELL_MS);
 	conf.repeatable = true;
-	conf.to = s->box;
-	if (s->box->place.url &&
-	    sbx_request_start(rest, &conf, on_farewell, s->box)) {
-		csdk_box_hold(s->box);
+	conf.to = b;
+	if (b->place.url && sbx_request_start(rest, &conf, on_farewell, b)) {
+		csdk_box_hold(b);
 		sbx_rest_hold(rest);
 	}
+}
+
+static void terminal_end(struct csdk_box *b, const char *id)
+{
+	farewell_send(b, (struct sbx_request_conf){.method = "DELETE",
+						   .path = "/terminals/%s",
+						   .id = id});
+}
+
+/*
+ * There are daemons that, told to end a terminal on which all are silent, wait
+ * for a word there for ever, and keep all others waiting.  What was typed there
+ * ends it if it arrives, and that nobody is here any more, in the end.
+ */
+static bool may_end_terminal(const struct csdk_stream *s)
+{
+	if (s->piped || s->is_dead)
+		return true;
+	if (s->ticked)
+		return uv_now(s->base.rest->loop) - s->heard_ms < TALKS_MS;
+	return s->box->hears && !s->deaf;
+}
+
+static void terminal_leave(struct csdk_stream *s)
+{
+	if (may_end_terminal(s))
+		terminal_end(s->box, s->terminal);
+	else if (!s->deaf && !s->ticked && !s->box->left)
+		s->box->left = SBX_TAKE(s->terminal);
 }
 
 static void stream_farewell(struct csdk_stream *s)
 {
 	SBX_FREE char *body = NULL;
 
-	if (s->terminal && !s->deaf)
-		farewell_send(s,
-			      (struct sbx_request_conf){.method = "DELETE",
-							.path = "/terminals/%s",
-							.id = s->terminal});
+	if (s->terminal)
+		terminal_leave(s);
 	if (s->pipe)
 		body = csdk_pipe_remove_body(s);
 	if (body)
-		farewell_send(s,
+		farewell_send(s->box,
 			      (struct sbx_request_conf){.method = "POST",
 							.path = "/run/command",
 							.body = body});
@@ -87,7 +112,8 @@ static void stream_farewell(struct csdk_stream *s)
 	free(s->program);
 	s->terminal = s->channel = s->pipe = s->streamed = s->program = NULL;
 	sbx_buf_clear(&s->post);
-	s->deaf = false;
+	s->deaf = s->is_dead = false;
+	s->heard_ms = 0;
 }
 
 static void stream_release(struct sbx_rest_stream *base)
@@ -238,6 +264,12 @@ void csdk_stream_heard(struct csdk_stream *s)
 	uv_timer_stop(&s->base.timer);
 	if (!s->piped && (!s->ticked || s->box->first))
 		s->box->deaf = 0;
+	if (s->piped || s->ticked)
+		return;
+	s->box->hears = true;
+	if (s->box->left)
+		terminal_end(s->box, s->box->left);
+	free(SBX_TAKE(s->box->left));
 }
 
 void csdk_stream_started(struct csdk_stream *s)
@@ -252,6 +284,7 @@ void csdk_stream_started(struct csdk_stream *s)
 /* The terminal, or who listens on it, is gone. */
 static void stream_terminal_ended(struct csdk_stream *s)
 {
+	s->is_dead = true;
 	if (s->base.phase == CSDK_LAUNCH) {
 		s->turned_down = true;
 		stream_give_up_attempt(s, -EIO,

@@ -589,6 +589,52 @@ def case_the_first_generation_without_a_helper():
         assert len(made_there) == 1, made_there
 
 
+def case_a_helper_that_says_nothing_more():
+    """whose terminal this generation could not end without an end of all"""
+    with Standin('g1', 'alone') as s, Drive(s) as d:
+        box = made(d)['id']
+        good(d.ask('exec', box, 'true'))
+        s.journal()
+        d.tell('exec', box, 'kill -STOP $PPID; sleep 60')
+        time.sleep(3)  # it speaks four times a second
+        s.daemon('cut')
+        bad(d.answer(), ETIMEDOUT)
+        good(d.ask('exec', box, 'true'))
+        asked = [j.get('method') for j in s.journal()
+                 if j.get('path', '').startswith('/terminals')]
+        assert asked.count('DELETE') < asked.count('POST'), asked
+
+
+def a_terminal_that_was_not_heard_of(trait):
+    """ends when it is known that this blocks nobody"""
+    with Standin(trait) as s, Drive(s) as d:
+        box = made(d)['id']
+        s.daemon('traits', traits=['mute', trait])
+        d.tell('exec', box, 'true')
+        seen = []
+        wait_until(lambda: seen.extend(s.journal()) or any(
+            j.get('ws') == 'stdin' for j in seen))
+        s.daemon('cut')
+        s.daemon('traits', traits=[trait])
+        began = time.monotonic()
+        r = d.answer()
+        while r['err'] == ETIMEDOUT and time.monotonic() - began < 50:
+            r = d.ask('exec', box, 'true')
+        good(r)
+        if trait != 'coupled':
+            good(d.ask('exec', box, 'true'))
+            wait_until(lambda: seen.extend(s.journal()) or sum(
+                j.get('method') == 'DELETE' for j in seen) >= 2)
+
+
+def case_a_terminal_that_was_not_heard_of():
+    a_terminal_that_was_not_heard_of('all-flat')
+
+
+def silent_terminals_that_block_all_others():
+    a_terminal_that_was_not_heard_of('coupled')
+
+
 def carried(d, box):
     """What terminals carry, all of it in another way"""
     r = good(d.ask('exec', box, 'echo hi; echo no >&2; exit 3'))
@@ -620,6 +666,11 @@ def pipes_for_terminals_that_take_no_input():
         # the first two may have been the network
         wait_until(lambda: not d.ask('exec', box, 'true')['err'])
         piped(d, box)
+        # nor can one of the user's be ended, but one that has none on it
+        ident = new_terminal(d, box, '/bin/cat')
+        bad(d.ask('own remove', box, 'term/' + ident), EOPNOTSUPP, 'end the')
+        ident = new_terminal(d, box, '{"pty":false}')
+        good(d.ask('own remove', box, 'term/' + ident))
 
 
 def ticks_for_terminals_that_take_no_input():
@@ -674,6 +725,7 @@ def case_terminals_that_take_no_input():
         for done in [pool.submit(f) for f in (
                 pipes_for_terminals_that_take_no_input,
                 ticks_for_terminals_that_take_no_input,
+                silent_terminals_that_block_all_others,
                 nothing_for_terminals_that_take_no_input)]:
             done.result()
 

@@ -19,6 +19,8 @@ struct sbx_channel_handler {
 	void (*on_up)(void *arg, bool fresh);
 	/* it is lost, or could not be had; retrying: it is tried again */
 	void (*on_down)(void *arg, const struct sbx_error *why, bool retrying);
+	/* whether something would be lost with the helper; may be NULL: no */
+	bool (*holds)(void *arg);
 };
 
 /* Borrows all but id.  Nothing is connected before sbx_channel_start. */

@@ -7,6 +7,7 @@
 
 #include "client/exchange_int.h"
 #include "client/random.h"
+#include "client/wire/proto.h"
 
 #define QUIT_MS	     1000
 #define RETRY_MIN_MS 200
@@ -14,6 +15,7 @@
 #define POLL_MIN_MS  250 /* for what is waited for, and not pushed */
 #define POLL_MAX_MS  4000
 #define LAZY_MAX     16384
+#define STAY_MS	     (SBX_BATCH_LINGER_S / 3 * 1000)
 #define RESENDS	     3 /* what is opened anew is written to, and so on */
 
 void exchange_reset(struct sbx_exchange *x)
@@ -146,7 +148,7 @@ static bool exchange_take_turn(struct sbx_exchange *x)
 			       : exchange_jobs_run(x);
 	if (turn == EXCHANGE_TURN_BEFORE ||
 	    (turn == EXCHANGE_TURN_NONE &&
-	     (!x->up || x->more || exchange_wants(x)))) {
+	     (!x->up || x->more || x->stays || exchange_wants(x)))) {
 		x->hasty = exchange_is_soon(x);
 		exchange_call(x, false, false);
 	} else if (turn == EXCHANGE_TURN_NONE) {
@@ -169,7 +171,7 @@ void exchange_plan(struct sbx_exchange *x)
 	/* nobody wants anything of what cannot be reached; but what is pushed
 	 * is waited for by who asks nothing */
 	if (!x->up && x->told_down && !x->expecting && !x->lim->parks &&
-	    !exchange_unsent(&x->base)) {
+	    !x->stays && !exchange_unsent(&x->base)) {
 		x->started = false;
 		return;
 	}
@@ -225,6 +227,31 @@ static void on_hurry(uv_timer_t *t)
 	}
 	exchange_queue_hasten(&x->queue, false);
 	exchange_stir(x);
+}
+
+/*
+ * The helper ends when it is not called for long (SBX_BATCH_LINGER_S), and with
+ * it what it holds for us.  Nobody can call it while a command of the user's
+ * runs, so it is tried well before.
+ */
+static void on_stay(uv_timer_t *t)
+{
+	struct sbx_exchange *x = t->data;
+	uint64_t ms = x->lim->stay_ms ? x->lim->stay_ms : STAY_MS;
+	uint64_t silence = uv_now(x->loop) - x->answered_ms;
+	bool calls = silence >= ms;
+
+	uv_timer_start(t, on_stay, calls ? ms : ms - silence, 0);
+	if (calls && x->h->holds && x->h->holds(x->arg)) {
+		x->stays = true;
+		exchange_stir(x);
+	}
+}
+
+void exchange_stay(struct sbx_exchange *x)
+{
+	if (!x->closing && !uv_is_active((uv_handle_t *)&x->stay))
+		on_stay(&x->stay);
 }
 
 static void exchange_defer(struct sbx_carrier *c, unsigned int ms)
@@ -386,6 +413,7 @@ void exchange_run_over(struct sbx_exchange *x)
 	uv_close((uv_handle_t *)&x->due, on_freed);
 	uv_close((uv_handle_t *)&x->asked.late, on_freed);
 	uv_close((uv_handle_t *)&x->hurry, on_freed);
+	uv_close((uv_handle_t *)&x->stay, on_freed);
 }
 
 static void exchange_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
@@ -399,6 +427,7 @@ static void exchange_close(struct sbx_carrier *c, void (*on_closed)(void *arg),
 	x->closing = true;
 	uv_timer_stop(&x->due);
 	uv_timer_stop(&x->asked.late);
+	uv_timer_stop(&x->stay);
 	exchange_jobs_close(x);
 	exchange_cancel(x);
 	exchange_run_over(x);
@@ -517,8 +546,9 @@ struct sbx_carrier *sbx_exchange_new(uv_loop_t *loop, struct sbx_service *svc,
 	uv_timer_init(loop, &x->due);
 	exchange_asked_init(x);
 	uv_timer_init(loop, &x->hurry);
-	x->due.data = x->hurry.data = x;
-	x->open_handles = 3;
+	uv_timer_init(loop, &x->stay);
+	x->due.data = x->hurry.data = x->stay.data = x;
+	x->open_handles = 4;
 	return &x->base;
 }
 

@@ -136,6 +136,7 @@ struct sbx_exchange {
 	bool quits;	     /* the helper is to be told that it shall end */
 	bool greeted, ended; /* by the answer at hand */
 	bool more;	     /* there is more to be had at once */
+	bool stays;	     /* the helper is to be told to, once */
 	unsigned int failures, nonsense, polls;
 	unsigned int
 		empty; /* answers in a row that brought nothing but "more" */
@@ -148,6 +149,7 @@ struct sbx_exchange {
 	struct sbx_error error;
 	uv_timer_t due;
 	uv_timer_t hurry;		  /* for what has been in no hurry */
+	uv_timer_t stay;		  /* the helper is to */
 	bool gathering, pausing, polling; /* why it runs */
 	/* answers until what the helper before was told has been said again,
 	 * before any command begins: all that was queued until then */
@@ -169,6 +171,8 @@ void exchange_poll_later(struct sbx_exchange *x);
 void exchange_plan(struct sbx_exchange *x);
 /* Another helper is there: commands wait for what it is told again. */
 void exchange_resend(struct sbx_exchange *x);
+/* The helper is there, and is to stay while it holds something. */
+void exchange_stay(struct sbx_exchange *x);
 /* A run failed: another is made later, if that makes sense. */
 void exchange_failed(struct sbx_exchange *x, const struct sbx_error *why);
 /* Tells the owner, once. */

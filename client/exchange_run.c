@@ -227,6 +227,7 @@ bool exchange_call(struct sbx_exchange *x, bool parks, bool quits)
 	if (!r)
 		return false;
 	c = exchange_call_of(x, r, parks ? PARK_MS : 0);
+	x->stays = false;
 	exchange_put_call(&r->command, &c);
 	err = exchange_attach(x);
 	if (!err && quits) {
@@ -336,6 +337,7 @@ static void exchange_answer(struct sbx_exchange *x,
 	x->answered_ms = uv_now(x->loop);
 	x->asked_ms = 0;
 	x->lazy_sent = 0;
+	exchange_stay(x);
 	x->upload.plant.blob = NULL;
 	x->upload.plant.rounds = 0;
 	if (x->closing)

@@ -104,10 +104,19 @@ static void on_channel_down(void *arg, const struct sbx_error *why,
 	}
 }
 
+static bool remote_holds(void *arg)
+{
+	const struct sbx_remote *r = arg;
+
+	return r->state != SBX_LINK_DEAD && r->files && r->files->holds &&
+	       r->files->holds(r->files_arg);
+}
+
 static const struct sbx_channel_handler channel_handler = {
 	.on_message = sbx_remote_message,
 	.on_up = on_channel_up,
 	.on_down = on_channel_down,
+	.holds = remote_holds,
 };
 
 /* ---- life ---- */

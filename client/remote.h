@@ -53,6 +53,10 @@ struct sbx_remote_handler {
 	 * told to the old one are unknown to it. */
 	void (*on_doubt)(void *arg, bool new_epoch);
 	void (*on_unwatched)(void *arg, uint64_t dir, int err);
+	/* Whether something would be lost with the helper, such as a lock:
+	 * then one that ends when nothing is asked of it for long is called
+	 * before.  May be NULL: no. */
+	bool (*holds)(void *arg);
 };
 struct sbx_remote_listener {
 	void (*on_state)(void *arg, enum sbx_link_state state);

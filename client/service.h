@@ -213,6 +213,9 @@ struct sbx_run_limits {
 	bool parks;		/* a run that waits hinders no others */
 	/* commands of the user are runs of their own, not the helper's */
 	bool commands;
+	/* of silence, before the helper is called so that it stays, with what
+	 * it holds; 0: what suits it (less in tests) */
+	unsigned int stay_ms;
 };
 
 #define SBX_UNIT_MIN 16384

@@ -203,8 +203,26 @@ static void on_unwatched(void *arg, uint64_t dir, int err)
 	d->gen = 0;
 }
 
+/* Locks, and what is open and could not be opened by a name again. */
+static bool on_asked_what_is_held(void *arg)
+{
+	const struct sfs_files *f = arg;
+	const struct sfs_inode *i;
+	size_t slot;
+
+	if (f->nr_locks)
+		return true;
+	for (slot = 0; f->nr_handles && slot < f->inodes.nr_slots; slot++)
+		for (i = f->inodes.slots[slot]; i; i = i->hash_next)
+			if (sfs_file_is_open(i) && !i->names &&
+			    sfs_handle_any(i))
+				return true;
+	return false;
+}
+
 const struct sbx_remote_handler sfs_events = {
 	.on_change = on_change,
 	.on_doubt = on_doubt,
 	.on_unwatched = on_unwatched,
+	.holds = on_asked_what_is_held,
 };

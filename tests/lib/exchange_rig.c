@@ -58,9 +58,17 @@ static void on_change(void *arg, uint64_t dir, const char *name, size_t len,
 	f->changes++;
 }
 
+static bool on_holds(void *arg)
+{
+	const struct exchange_rig *f = arg;
+
+	return f->holds;
+}
+
 static const struct sbx_remote_handler handler = {
 	.on_change = on_change,
 	.on_doubt = on_doubt,
+	.holds = on_holds,
 };
 
 static struct exchange_rig *fixture_new(size_t input, size_t output, bool parks,

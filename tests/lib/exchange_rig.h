@@ -22,6 +22,7 @@ struct exchange_rig {
 	char folder[64];
 	struct sbx_service *svc;
 	struct sbx_remote *r;
+	bool holds; /* something that would be lost with the helper */
 	unsigned int doubts, epochs, changes;
 };
 

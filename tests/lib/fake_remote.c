@@ -584,6 +584,11 @@ void fake_restart(struct fake *f)
 	}
 }
 
+bool fake_holds(struct fake *f)
+{
+	return handler->holds(handler_arg);
+}
+
 void fake_change(struct fake *f, uint64_t dir, const char *name,
 		 unsigned int what, const struct sbx_attr *attr)
 {

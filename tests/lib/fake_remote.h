@@ -96,6 +96,8 @@ void fake_kernel_done(struct fake *f);
 bool fake_is_idle(const struct fake *f);
 /* A new helper: everything under way fails, everything is in doubt. */
 void fake_restart(struct fake *f);
+/* Whether something would be lost with the helper. */
+bool fake_holds(struct fake *f);
 void fake_change(struct fake *f, uint64_t dir, const char *name,
 		 unsigned int what, const struct sbx_attr *attr);
 /* Directories are too large to be listed with the first name. */

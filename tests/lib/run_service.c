@@ -315,6 +315,11 @@ struct sbx_service *run_service_new(uv_loop_t *loop, const char *folder,
 	return &svc->base;
 }
 
+void run_service_stay(struct sbx_service *base, unsigned int ms)
+{
+	((struct run_service *)base)->limits.stay_ms = ms;
+}
+
 void run_service_cap(struct sbx_service *base, size_t bytes)
 {
 	((struct run_service *)base)->cap = bytes;

@@ -29,6 +29,8 @@ void run_service_free(struct sbx_service *svc);
 /* What happens to the next n runs. */
 void run_service_fault(struct sbx_service *svc, enum run_fault fault,
 		       unsigned int n);
+/* Of silence, before the helper is called so that it stays. */
+void run_service_stay(struct sbx_service *svc, unsigned int ms);
 /* No more of what a run prints is told; 0: all of it. */
 void run_service_cap(struct sbx_service *svc, size_t bytes);
 #define RUN_SOON_MS 20

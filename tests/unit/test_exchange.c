@@ -90,6 +90,38 @@ static void nothing_runs_while_nobody_asks(void **state)
 	assert_int_equal(run_service_runs(f->svc), runs);
 }
 
+static bool is_down(const struct exchange_rig *f)
+{
+	return sbx_remote_state(f->r) != SBX_LINK_UP;
+}
+
+/* The helper would end some day, with what it holds. */
+static void it_is_called_now_and_then_while_it_holds_something(void **state)
+{
+	struct exchange_rig *f = *state;
+	unsigned int runs, i;
+
+	run_service_stay(f->svc, 300);
+	rig_use(f);
+	f->holds = true;
+	runs = run_service_runs(f->svc);
+	rig_rest(f, 1600);
+	assert_in_range(run_service_runs(f->svc) - runs, 2, 5);
+	/* when the service was away, too */
+	run_service_fault(f->svc, RUN_REFUSED, 4);
+	for (i = 0; i < 100 && !is_down(f); i++)
+		rig_rest(f, 100);
+	assert_true(is_down(f));
+	for (i = 0; i < 100 && is_down(f); i++)
+		rig_rest(f, 100);
+	assert_false(is_down(f));
+	f->holds = false;
+	rig_rest(f, 50);
+	runs = run_service_runs(f->svc);
+	rig_rest(f, 1000);
+	assert_int_equal(run_service_runs(f->svc), runs);
+}
+
 /* One that never brings what it says it has. */
 static void more_that_does_not_come_is_asked_for_with_pauses(void **state)
 {
@@ -404,6 +436,7 @@ int main(void)
 		T(brings_the_helper_once),
 		T(many_requests_are_one_run),
 		T(nothing_runs_while_nobody_asks),
+		T(it_is_called_now_and_then_while_it_holds_something),
 		T(more_that_does_not_come_is_asked_for_with_pauses),
 		T(a_fault_loses_and_doubles_nothing),
 		T(faults_while_the_helper_is_brought),

@@ -239,6 +239,35 @@ static void test_read_in_many_pieces(void **state)
 }
 
 /* One of those that are not known may be the file's, which may not read it. */
+/* With the helper locks are lost, and what has no name any more. */
+static void test_what_would_be_lost_with_the_helper(void **state)
+{
+	struct sfs_node *top = rig_root(), *n;
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 300);
+	fuse_req_t r = rig_req();
+
+	top->ops->create(r, top, "f", 0644, &fi);
+	fake_answer_flag(f, SBX_OP_CREATE, &a, true);
+	fake_answer(f, SBX_OP_GETATTR, 0, NULL);
+	n = rig_node_of(r);
+	fi = r->fi;
+	assert_false(fake_holds(f));
+	fi.lock_owner = 7;
+	n->ops->setlk(rig_req(), n, &fi, &lock, 0);
+	assert_false(fake_holds(f));
+	fake_answer(f, SBX_OP_LOCK, 0, NULL);
+	assert_true(fake_holds(f));
+	lock.l_type = F_UNLCK;
+	n->ops->setlk(rig_req(), n, &fi, &lock, 0);
+	assert_false(fake_holds(f));
+	fake_change(f, SBX_DIR_WORKSPACE, "f", SBX_CHANGE_DELETED, NULL);
+	assert_true(fake_holds(f));
+	n->ops->release(rig_req(), n, &fi);
+	assert_false(fake_holds(f));
+}
+
 static void test_rights_where_not_all_groups_are_known(void **state)
 {
 	struct sfs_node *n = rig_found(rig_root(), "f", S_IFREG | 0604, 50);
@@ -262,6 +291,7 @@ int main(void)
 		T(test_a_file_that_is_made_is_another),
 		T(test_content_is_not_older_than_a_change),
 		T(test_read_in_many_pieces),
+		T(test_what_would_be_lost_with_the_helper),
 		T(test_rights_where_not_all_groups_are_known),
 	};
 

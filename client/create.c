@@ -185,6 +185,26 @@ static const json_t *create_find(const struct sbx_create *c,
 	return NULL;
 }
 
+/* It was not on this page: is there another? */
+static bool create_turn_page(struct sbx_create *c,
+			     const struct sbx_answer *answer)
+{
+	const struct sbx_rest *rest = c->work->rest;
+	const struct sbx_calls_type *t = rest->type->calls;
+	size_t n;
+
+	if (!answer->error.err && !c->type->seek && t->more) {
+		n = json_array_size(sbx_calls_list(rest, answer->json));
+		c->page.answer = answer->json;
+		c->page.nr++;
+		c->page.items += n;
+		if (n && t->more(&c->page))
+			return true;
+	}
+	c->page = (struct sbx_page){0};
+	return false;
+}
+
 static void on_sought(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct sbx_create *c = w->state;
@@ -194,6 +214,8 @@ static void on_sought(struct sbx_work *w, const struct sbx_answer *answer)
 		obj = create_find(c, answer->json);
 	if (obj)
 		create_found(c, obj);
+	else if (create_turn_page(c, answer))
+		create_seek(w);
 	else if (!answer->error.err && c->asked < c->type->asks)
 		create_ask(c);
 	else if (answer->error.err || uv_now(w->rest->loop) >= c->look_until ||
@@ -212,6 +234,8 @@ static void create_seek(struct sbx_work *w)
 
 	if (c->type->seek)
 		c->type->seek(c, &conf, text);
+	else if (w->rest->type->calls->page)
+		w->rest->type->calls->page(&c->page, &conf);
 	sbx_work_request(w, conf, on_sought);
 }
 

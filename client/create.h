@@ -20,6 +20,7 @@ struct sbx_create {
 	const struct sbx_create_type *type;
 	unsigned int asked;
 	uint64_t poll_ms, look_until;
+	struct sbx_page page; /* of the list in which it is sought */
 	struct sbx_error why; /* the answer was lost, or it is given up */
 };
 
@@ -40,7 +41,7 @@ struct sbx_create_type {
 	 * answer was lost; NULL: it cannot be. */
 	const char *labels;
 	/* Changes the request that lists all of them for this; text has room
-	 * for a query or a body.  May be absent. */
+	 * for a query or a body.  Absent: all pages of the list are read. */
 	void (*seek)(const struct sbx_create *c, struct sbx_request_conf *conf,
 		     char text[128]);
 	/* It runs, and this ends in sbx_create_done or sbx_create_give_up; may

@@ -145,6 +145,7 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 	struct sbx_request *r = arg;
 	const struct sbx_rest_type *t = r->rest->type;
 	struct sbx_answer answer = {.body = resp->body, .len = resp->len};
+	struct sbx_http_response said = *resp;
 	SBX_JSON json_t *json = NULL;
 
 	r->call = NULL;
@@ -155,6 +156,10 @@ static void on_answer(void *arg, const struct sbx_http_response *resp)
 	if (resp->len && !r->raw)
 		answer.json = json = sbx_json_parse(resp->body, resp->len);
 	if (json && t->unwrap && !t->unwrap(r, &answer.json, &answer.error)) {
+		/* some say in there what HTTP has a status for */
+		said.status = answer.error.status;
+		if (said.status && request_retry(r, &said, &answer.error))
+			return;
 		answer.json = NULL;
 	} else if (r->wants_json && !answer.json) {
 		sbx_rest_wonder(r->rest, &answer.error,

@@ -50,6 +50,7 @@ struct vtrix {
 	struct sbx_rest rest;
 	char *headers[2]; /* of every request: the project, or none */
 	enum vtrix_dialect dialect;
+	bool is_doubted; /* it may be another by now */
 	/* finding it out, for those who wait */
 	struct sbx_request *asking;
 	struct vtrix_wait *waiting;

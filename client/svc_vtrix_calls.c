@@ -201,13 +201,6 @@ static void create_release(struct sbx_create *base)
 	sbx_wipe(c->body);
 }
 
-static void create_seek(const struct sbx_create *c,
-			struct sbx_request_conf *conf, char text[128])
-{
-	conf->query = "limit=100";
-	conf->body = "{\"limit\":100}";
-}
-
 static void create_start(struct sbx_work *w)
 {
 	static const struct sbx_create_type type = {
@@ -217,7 +210,6 @@ static void create_start(struct sbx_work *w)
 		.path = VTRIX_CREATE,
 		.made = sbx_vtrix_created,
 		.labels = "labels",
-		.seek = create_seek,
 		.poll_first_ms = 100,
 		.poll_max_ms = 2000,
 		.seek_ms = SEEK_MS,

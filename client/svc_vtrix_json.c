@@ -50,6 +50,13 @@ static int status_of(int status, const json_t *obj, const char *text)
 	return status;
 }
 
+bool sbx_vtrix_is_envelope(const char *body, size_t len)
+{
+	SBX_JSON json_t *obj = sbx_json_parse(body, len);
+
+	return json_is_integer(json_object_get(obj, "code"));
+}
+
 int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 		    size_t len, const char *url)
 {

@@ -22,6 +22,8 @@
  */
 int sbx_vtrix_open(const json_t *answer, json_t **ret_data);
 
+/* An answer of the gateway itself, and of nothing before it. */
+bool sbx_vtrix_is_envelope(const char *body, size_t len);
 /* What a failure means, whatever status it came with.  url: who said so. */
 int sbx_vtrix_error(struct sbx_error *e, int status, const char *body,
 		    size_t len, const char *url);

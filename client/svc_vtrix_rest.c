@@ -120,13 +120,15 @@ static void on_asked(struct vtrix *x, const struct sbx_answer *answer,
 	x->asking = NULL;
 	if (!e.err && !sbx_vtrix_list(answer->json, NULL))
 		sbx_rest_wonder(&x->rest, &e, "no list in it");
-	if (!e.err)
+	if (!e.err) {
 		x->dialect = dialect;
-	else if (is_another_path(&e) && dialect == VTRIX_G1B &&
-		 dialect_ask(x, VTRIX_G1A))
+		x->is_doubted = false;
+	} else if (is_another_path(&e) && dialect == VTRIX_G1B &&
+		   dialect_ask(x, VTRIX_G1A)) {
 		return;
-	else if (is_another_path(&e))
+	} else if (is_another_path(&e)) {
 		sbx_rest_wonder(&x->rest, &e, "it has no list of sandboxes");
+	}
 	dialect_tell(x, &e);
 }
 
@@ -167,7 +169,7 @@ static bool dialect_is_known(struct vtrix *x, struct sbx_request *r)
 	struct vtrix_wait *w;
 	struct sbx_error e;
 
-	if (x->dialect != VTRIX_UNKNOWN || r->to)
+	if ((x->dialect != VTRIX_UNKNOWN && !x->is_doubted) || r->to)
 		return true;
 	w = malloc(sizeof(*w));
 	if (w && (x->asking || dialect_ask(x, VTRIX_G1B))) {
@@ -181,6 +183,24 @@ static bool dialect_is_known(struct vtrix *x, struct sbx_request *r)
 	sbx_error_set(&e, -ENOMEM, "out of memory");
 	sbx_request_fail(r, &e, false);
 	return false;
+}
+
+/* No such path: the gateway may have been replaced by one of the other dialect.
+ * Nothing was done then, whatever it was. */
+static bool once_more(struct sbx_request *r,
+		      const struct sbx_http_response *resp)
+{
+	struct vtrix *x = vtrix_of(r->rest);
+
+	if (r->to || r->version || (resp->status != 404 && resp->status != 405))
+		return false;
+	/* no sandbox was found, it says; but a list is always there */
+	if (strcmp(r->path, VTRIX_LIST) != 0 &&
+	    sbx_vtrix_is_envelope(resp->body, resp->len))
+		return false;
+	r->version = 1;
+	x->is_doubted = true;
+	return true;
 }
 
 /* ---- requests ---- */
@@ -256,6 +276,7 @@ const struct sbx_rest_type vtrix_rest_type = {
 	.prepare = prepare,
 	.explain = explain,
 	.unwrap = unwrap,
+	.once_more = once_more,
 	.proved = proved,
 	.unwait = unwait,
 	.cancel = cancel_runs,

@@ -368,6 +368,38 @@ def case_lost_answer_creates_once():
             assert len(good(d.ask("list"))["list"]) == 2
 
 
+def case_lost_answer_on_a_later_page():
+    for dialect, what in (("g1a", "/create"), ("g1b", "POST /api/v1/sandboxes")):
+        with Standin(dialect, "pages=1") as s, Drive(s.source) as d:
+            for _ in range(3):
+                made(d)
+            s.fault("lost-after", what)
+            assert made(d, '{"name":"last"}')["name"] == "last"
+            assert len(good(d.ask("list"))["list"]) == 4
+
+
+def said_hi(d, box):
+    assert good(d.ask("run", box["id"], "echo hi"))["out"] == "hi\n"
+
+
+def case_a_gateway_that_is_replaced():
+    """by one of the other dialect, while it is in use"""
+    for first, second in (("g1a", "g1b"), ("g1b", "g1a")):
+        with Standin(first) as s, Drive(s.source) as d:
+            box = made(d)
+            said_hi(d, box)
+            s.traits(second)
+            assert good(d.ask("get", box["id"]))["list"]
+            said_hi(d, box)
+            s.traits(first)
+            assert good(d.ask("list"))["list"]
+            s.traits(second)
+            made(d)
+            bad(d.ask("get", "none"), ENOENT)
+            # each time one list more was asked for, and nothing made twice
+            assert len(good(d.ask("list"))["list"]) == 2
+
+
 def case_ids_of_many_letters():
     """nothing is told of them but that they are in paths"""
     for dialect in ("g1a", "g1b"):
@@ -440,7 +472,12 @@ def case_flaky():
 
 
 def case_rate_limit():
-    with Standin() as s, Drive(s.source) as d:
+    for trait in ("strict", "always-200"):
+        rate_limit(trait)
+
+
+def rate_limit(trait):
+    with Standin(trait) as s, Drive(s.source) as d:
         good(d.ask("list"))
         s.fault("limit", "/list")
         start = time.time()

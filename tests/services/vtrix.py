@@ -73,6 +73,7 @@ from pod import Pod
 
 TOKEN = os.environ.get("STANDIN_KEY", "right-token")
 DAY = 86400
+G1A, G1B = "/api/v1/sandbox", "/api/v1/sandboxes"
 KEPT = 100  # commands that have ended, of each sandbox
 
 
@@ -194,6 +195,8 @@ class Service:
         self.note({"request": what, "body": (await request.text()) or None,
                    "type": request.headers.get("Content-Type"),
                    "project": request.headers.get("X-Project-ID")})
+        if self.is_other_dialect(request.path):
+            return web.Response(status=404, text="404: Not Found")
         if "html" in self.traits:
             return web.Response(status=503, content_type="text/html",
                                 text="<html><h1>503 Unavailable</h1></html>")
@@ -212,6 +215,10 @@ class Service:
         if self.fault("lost-after", what):
             request.transport.abort()
         return answer
+
+    def is_other_dialect(self, path):
+        is_second = bool({"g1b", "g2"} & set(self.traits))
+        return path.startswith(G1A) and path.startswith(G1B) != is_second
 
     async def odd(self, request, what):
         """An answer that is none."""
@@ -444,20 +451,17 @@ class Service:
         app = web.Application(middlewares=[self.middleware],
                               client_max_size=1 << 24)
         r = app.router
-        if "g1b" in self.traits or "g2" in self.traits:
-            top = "/api/v1/sandboxes"
-            r.add_get(top, self.list)
-            r.add_post(top, self.create)
-        else:
-            top = "/api/v1/sandbox"
-            r.add_post(top + "/create", self.create)
-            r.add_post(top + "/list", self.list)
-        r.add_get(top + "/{id}/connect", self.connect)
-        r.add_get(top + "/{id}", self.get)
-        r.add_delete(top + "/{id}", self.delete)
-        r.add_patch(top + "/{id}", self.update)
-        for name in ("stop", "start", "restart", "extend", "configure"):
-            r.add_post("%s/{id}/%s" % (top, name), getattr(self, name))
+        r.add_get(G1B, self.list)
+        r.add_post(G1B, self.create)
+        r.add_post(G1A + "/create", self.create)
+        r.add_post(G1A + "/list", self.list)
+        for top in G1A, G1B:  # of which only one is there at a time
+            r.add_get(top + "/{id}/connect", self.connect)
+            r.add_get(top + "/{id}", self.get)
+            r.add_delete(top + "/{id}", self.delete)
+            r.add_patch(top + "/{id}", self.update)
+            for name in ("stop", "start", "restart", "extend", "configure"):
+                r.add_post("%s/{id}/%s" % (top, name), getattr(self, name))
         r.add_get("/health", self.health)
         r.add_get("/_test/journal", self.test_journal)
         for name in ("traits", "fault", "cut", "delay", "vanish", "recreate",

@@ -125,8 +125,9 @@ static void job_lost(struct exchange_job *j)
 	struct sbx_buf b;
 
 	reply(j->x, j->id, -EIO);
-	message(&b, 1, SBX_MSG_JOB_LOST);
+	message(&b, 2, SBX_MSG_JOB_LOST);
 	sbx_put_u64(&b, j->number);
+	sbx_put_u64(&b, EIO);
 	deliver(j->x, &b);
 	job_free(j);
 }

@@ -57,12 +57,12 @@ static void on_exit_code(void *arg, const struct sbx_remote_exit *e)
 	sbx_job_unref(j);
 }
 
-static void on_lost(void *arg)
+static void on_lost(void *arg, int err)
 {
 	struct sbx_job *j = sbx_job_ref(arg);
 
 	j->r = NULL; /* it has forgotten the number already */
-	job_end(j, -1, -EIO);
+	job_end(j, -1, err);
 	sbx_job_unregister(j);
 	sbx_job_news(j);
 	sbx_job_unref(j);

@@ -320,7 +320,8 @@ struct plain_job {
 	uint32_t number, id; /* id: of the request, until it is answered */
 	uint32_t flags, pid;
 	struct sbx_stream *stream;
-	bool session, started, ended, lost, paused, vain;
+	bool session, started, ended, paused, vain;
+	int lost; /* why it was, or 0 */
 	int exit_code;
 	uint64_t began;
 	uint64_t credit[2];

@@ -142,8 +142,11 @@ static void tell_end(struct plain_job *j)
 	if (!j->closed[1])
 		send_output(j, 2, NULL, 0, true);
 	if (j->lost) {
-		b = plain_message_begin(p, SBX_MSG_JOB_LOST, 1);
+		b = plain_message_begin(p, SBX_MSG_JOB_LOST, 2);
 		sbx_put_u64(b, j->number);
+		/* who did not read is told so; else it is word of it that is
+		 * lost, whatever the reason */
+		sbx_put_u64(b, j->lost == -ENOBUFS ? ENOBUFS : EIO);
 	} else {
 		b = plain_message_begin(p, SBX_MSG_EXIT, 4);
 		sbx_put_u64(b, j->number);
@@ -180,7 +183,7 @@ static void on_job_end(void *arg, int exit_code, const struct sbx_error *error)
 	j->ended = true;
 	/* nobody but a signal ends the script before its command */
 	j->exit_code = exit_code < 0 ? KILLED : exit_code & 255;
-	j->lost = error->err != 0;
+	j->lost = error->err;
 	if (!j->started)
 		job_answer(j, error->err ? error->err : -EIO);
 	input_fail(j);

@@ -230,13 +230,14 @@ struct sbx_remote_exit {
 
 /*
  * What the helper sends about one command, for job.c.  on_lost is the last
- * call: the helper that ran it is gone (or will never be asked again).
+ * call: the helper that ran it is gone (or will never be asked again), -EIO, or
+ * there is another reason.
  */
 struct sbx_remote_job {
 	void (*on_output)(void *arg, int stream, const uint8_t *data,
 			  size_t len, bool eof);
 	void (*on_exit)(void *arg, const struct sbx_remote_exit *e);
-	void (*on_lost)(void *arg);
+	void (*on_lost)(void *arg, int err);
 };
 /* At most one per number, SBX_JOBS_MAX at once (-EAGAIN). */
 int sbx_remote_job_add(struct sbx_remote *r, uint32_t job,

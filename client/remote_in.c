@@ -62,7 +62,7 @@ void sbx_remote_jobs_lost(struct sbx_remote *r)
 		struct remote_job j = **(struct remote_job **)r->jobs;
 
 		sbx_remote_job_del(r, j.number);
-		j.h->on_lost(j.arg);
+		j.h->on_lost(j.arg, -EIO);
 	}
 }
 
@@ -198,6 +198,7 @@ static int on_report(struct sbx_remote *r, struct sbx_rd *rd)
 static int on_job_lost(struct sbx_remote *r, struct sbx_rd *rd)
 {
 	struct remote_job *j = job_find(r, sbx_get_u32(rd)), lost;
+	int err = error_of_helper(sbx_get_u32(rd));
 
 	if (rd->err)
 		return -EPROTO;
@@ -205,7 +206,7 @@ static int on_job_lost(struct sbx_remote *r, struct sbx_rd *rd)
 		return 0;
 	lost = *j;
 	sbx_remote_job_del(r, lost.number);
-	lost.h->on_lost(lost.arg);
+	lost.h->on_lost(lost.arg, err ? err : -EIO);
 	return 0;
 }
 

@@ -145,6 +145,8 @@ static const char *job_reason(const struct sfs_job *j, int err)
 		return "too many run there already, or wait to be read";
 	if (err == -EIO)
 		return "word of it was lost";
+	if (err == -ENOBUFS)
+		return "what it printed was not read for too long";
 	if (err == -EOPNOTSUPP && j->tty)
 		return NO_TERMINAL;
 	return strerror(-err);
@@ -159,9 +161,9 @@ int sfs_job_failure(const struct sfs_job *j, struct sbx_error *reterr)
 	if (j->sb && j->sb->gone)
 		return sbx_error_set(reterr, -ESTALE, "the sandbox is gone");
 	return sbx_error_set(reterr, err, "exec: %s: %s",
-			     err == -EIO ? "what became of the command is not "
-					   "known"
-					 : "the command could not be run",
+			     err == -EIO || err == -ENOBUFS
+				     ? "what became of the command is not known"
+				     : "the command could not be run",
 			     job_reason(j, err));
 }
 

@@ -453,8 +453,8 @@ enum sbx_wire_msg {
 	 * _MOVED_TO (the only one with a new path), or 0: for that directory
 	 * nothing is told (empty: something was not told) */
 	SBX_MSG_REPORT = 9,
-	/* [job] no more will be heard of it; it may go on (never a helper's:
-	 * see client/plain.h) */
+	/* [job, errno] no more will be heard of it; it may go on (never a
+	 * helper's: see client/plain.h) */
 	SBX_MSG_JOB_LOST = 10,
 };
 

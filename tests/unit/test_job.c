@@ -283,7 +283,7 @@ static void test_all_that_stall_together_are_bounded(void **state)
 	assert_true(pool.taken <= 96 * MIB);
 	/* the first one of a pool that is free again is as fast as ever */
 	for (size_t i = 0; i < STALLED; i++) {
-		helper->on_lost(jobs[i]);
+		helper->on_lost(jobs[i], -EIO);
 		sbx_job_reader_free(rd[i]);
 		sbx_job_unref(jobs[i]);
 	}
@@ -448,12 +448,29 @@ static void test_what_was_printed_comes_after_the_end(void **state)
 	/* others hold it open: that is the end all the same */
 	assert_int_equal(sbx_job_read(out, data, 8, NULL), 0);
 	assert_int_equal(sbx_job_read(err, data, 8, NULL), -EAGAIN);
-	helper->on_lost(job_arg);
+	helper->on_lost(job_arg, -EIO);
 	assert_int_equal(sbx_job_read(out, data, 8, NULL), 0);
 	assert_int_equal(sbx_job_read(err, data, 8, NULL), -EIO);
 	assert_int_equal(sbx_job_exit_code(j), 5);
 	sbx_job_reader_free(out);
 	sbx_job_reader_free(err);
+	sbx_job_unref(j);
+}
+
+/* Nobody read it for too long, on a service that cannot hold it back. */
+static void test_readers_are_told_why_it_was_given_up(void **state)
+{
+	struct sbx_job *j = job_start();
+	struct sbx_job_reader *out = sbx_job_reader_new(j, 1);
+	uint8_t data[8];
+
+	print(1, 'a');
+	helper->on_lost(job_arg, -ENOBUFS);
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), 1);
+	assert_int_equal(sbx_job_read(out, data, 8, NULL), -ENOBUFS);
+	assert_int_equal(sbx_job_error(j), -ENOBUFS);
+	assert_int_equal(sbx_job_exit_code(j), -1);
+	sbx_job_reader_free(out);
 	sbx_job_unref(j);
 }
 
@@ -470,6 +487,7 @@ int main(void)
 		cmocka_unit_test(
 			test_a_connection_that_fails_gives_no_exit_code),
 		cmocka_unit_test(test_what_was_printed_comes_after_the_end),
+		cmocka_unit_test(test_readers_are_told_why_it_was_given_up),
 	};
 	int failed;
 

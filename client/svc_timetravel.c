@@ -100,8 +100,7 @@ static struct timetravel_vm *vm_new(struct timetravel *x, const char *id)
 static void vm_judge(struct timetravel *x, struct timetravel_vm *vm,
 		     struct sbx_sandbox *s)
 {
-	bool is_told = s->info && strstr(s->info, "\"agentHealthy\":");
-	bool runs = s->info && strstr(s->info, "\"status\": \"running\"");
+	bool runs, is_told = sbx_timetravel_says_agent(s->info, &runs);
 
 	if (is_told && vm->has_agent && runs && timetravel_running(x, s->id))
 		s->state = SBX_STATE_RUNNING;

@@ -101,6 +101,9 @@ bool sbx_timetravel_id_is_valid(const char *id);
 int64_t sbx_timetravel_time(const char *text);
 int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 				const char *url);
+/* Whether the record that info is the text of says how the VM's agent is, as
+ * that of a list does not; *ret_runs: it says that the VM runs.  NULL: no. */
+bool sbx_timetravel_says_agent(const char *info, bool *ret_runs);
 /* What the command of a snapshot that was asked for begins with; then comes its
  * name here. */
 #define SBX_TIMETRAVEL_NAMED ": sbxfs snapshot "

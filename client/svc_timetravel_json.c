@@ -76,6 +76,15 @@ int sbx_timetravel_vm_from_json(struct sbx_sandbox *ret, const json_t *obj,
 	return r;
 }
 
+bool sbx_timetravel_says_agent(const char *info, bool *ret_runs)
+{
+	SBX_JSON json_t *obj = info ? sbx_json_parse(info, strlen(info)) : NULL;
+	const char *status = sbx_json_str(obj, "status");
+
+	*ret_runs = status && !strcmp(status, "running");
+	return json_is_boolean(json_object_get(obj, "agentHealthy"));
+}
+
 /* ---- snapshots ---- */
 
 const char *sbx_timetravel_shown_name(const json_t *obj)

@@ -17,6 +17,20 @@ static void check_vm(const char *state, char *rest)
 	sample_check_sandbox(sbx_timetravel_vm_from_json, state, rest);
 }
 
+/* Of the text that is kept of a record. */
+static void check_agent(const char *word, char *rest)
+{
+	json_t *obj = sbx_json_parse(rest, strlen(rest));
+	struct sbx_sandbox s;
+	bool runs, told;
+
+	assert_int_equal(sbx_timetravel_vm_from_json(&s, obj, NULL), 0);
+	told = sbx_timetravel_says_agent(s.info, &runs);
+	assert_string_equal(told ? runs ? "runs" : "told" : "-", word);
+	sbx_sandbox_release(&s);
+	json_decref(obj);
+}
+
 static void check_error(const char *word, char *rest)
 {
 	int status = atoi(strsep(&rest, " "));
@@ -187,9 +201,13 @@ static void check_time(const char *word, char *rest)
 static void timetravel_samples(void **state)
 {
 	static const struct sample_kind kinds[] = {
-		{"vm", check_vm},     {"error", check_error},
-		{"run", check_run},   {"snapshots", check_snapshots},
-		{"time", check_time}, {0},
+		{"vm", check_vm},
+		{"agent", check_agent},
+		{"error", check_error},
+		{"run", check_run},
+		{"snapshots", check_snapshots},
+		{"time", check_time},
+		{0},
 	};
 
 	samples_check(samples, kinds, 50);

@@ -59,7 +59,7 @@ static void events_read(fuse_req_t req, struct ctl_file *f, size_t size,
 		   sfs_feed_is_ready(&ef->reader)) {
 		events_reply(ef, req, size);
 	} else {
-		fuse_reply_err(req, EAGAIN);
+		ctl_file_has_nothing(req, f);
 	}
 }
 

@@ -337,12 +337,21 @@ void ctl_release(fuse_req_t req, struct sfs_node *node,
 	fuse_reply_err(req, 0);
 }
 
+void ctl_file_has_nothing(fuse_req_t req, const struct ctl_file *f)
+{
+	if (f->polled)
+		fuse_reply_err(req, EAGAIN);
+	else
+		fuse_reply_buf(req, NULL, 0);
+}
+
 static void file_poll(fuse_req_t req, struct sfs_node *node,
 		      struct fuse_file_info *fi, struct fuse_pollhandle *ph)
 {
 	struct ctl_file *f = ctl_file_of(fi);
 	unsigned int events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 
+	f->polled = true;
 	/* before asking: what is asked may change while it is looked at */
 	if (ph) {
 		if (f->poll)

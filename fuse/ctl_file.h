@@ -33,6 +33,7 @@ struct ctl_file {
 	uint64_t write_end; /* where the last write ended; 0: none */
 	struct sfs_readq readers;
 	struct fuse_pollhandle *poll;
+	bool polled; /* somebody has asked whether there is something */
 };
 
 struct ctl_file *ctl_file_new(struct ctl_node *n, size_t size);
@@ -42,6 +43,12 @@ static inline struct ctl_file *ctl_file_of(const struct fuse_file_info *fi)
 {
 	return (struct ctl_file *)(uintptr_t)fi->fh;
 }
+/*
+ * For who does not wait, of what has nothing for him now: it is at its end, as
+ * a pipe that nobody writes to, until somebody polls it, for grep -r reads all
+ * that it finds so.
+ */
+void ctl_file_has_nothing(fuse_req_t req, const struct ctl_file *f);
 /* The last close, also of what the kernel did not close before it went. */
 void ctl_file_close(struct ctl_file *f);
 /* Ends an opening that waited (struct ctl_file_type, settle): err 0 or

@@ -139,7 +139,7 @@ static void log_read(fuse_req_t req, struct ctl_file *f, size_t size,
 	if (log_has(f, (uint64_t)f->off))
 		log_reply(f, req, size, (uint64_t)f->off);
 	else if (nonblock)
-		fuse_reply_err(req, EAGAIN);
+		ctl_file_has_nothing(req, f);
 	else
 		sfs_readq_add(&f->readers, req, size, f->off);
 }

@@ -89,8 +89,10 @@ TRANSCRIPT = (
      "for i in 1 2 3; do echo $i >workspace/m; echo 'cat m' >exec; cat exec; "
      "done", "1\n2\n3\n"),
     ("a careless grep -r ends",
-     "grep -rs --exclude-dir=root --exclude-dir=workspace --exclude=events "
-     "nothing-like-it . ; echo $?", "1\n"),
+     "grep -r --exclude-dir=root --exclude-dir=workspace "
+     "nothing-like-it . 2>&1; echo $?", "1\n"),
+    ("and so it does in the mount's own folder",
+     "grep -r nothing-like-it ../.sbxfs 2>&1; echo $?", "1\n"),
 )
 # the same where a command is a run of its own and nothing expires; None: of
 # what is not there, or of what must reach a command that runs

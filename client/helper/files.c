@@ -43,6 +43,7 @@ static void expect_data(struct helper *h, const struct handle *hd)
 {
 	int err;
 
+	watch_own_now(h);
 	watch_expect(h, dirs_get(h, hd->dir, &err), hd->name, IN_MODIFY);
 }
 
@@ -236,11 +237,12 @@ int op_write(struct req *q)
 		return -EINVAL;
 	if (!hd)
 		return -ESTALE;
-	expect_data(q->h, hd);
 	r = creds_begin(q->h);
 	if (r < 0)
 		return r;
+	expect_data(q->h, hd);
 	r = write_all(hd->fd, data, len, offset);
+	watch_own_end(q->h);
 	creds_end(q->h);
 	return r < 0 ? r : put_handle_attr(q, hd);
 }
@@ -371,10 +373,10 @@ int op_fallocate(struct req *q)
 		return -EINVAL;
 	if (!hd)
 		return -ESTALE;
-	expect_data(q->h, hd);
 	r = creds_begin(q->h);
 	if (r < 0)
 		return r;
+	expect_data(q->h, hd);
 	do
 		r = fallocate(hd->fd, (int)mode, (off_t)offset, (off_t)len);
 	while (r < 0 && errno == EINTR);
@@ -485,10 +487,10 @@ int op_copy(struct req *q)
 	c.in = in->fd;
 	c.out = out->fd;
 	c.left = len < COPY_MAX ? (size_t)len : COPY_MAX;
-	expect_data(q->h, out);
 	r = creds_begin(q->h);
 	if (r < 0)
 		return r;
+	expect_data(q->h, out);
 	r = copy_run(&c);
 	creds_end(q->h);
 	if (r < 0 && !c.done)

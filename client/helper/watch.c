@@ -18,6 +18,7 @@
 	 IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF)
 #define WATCH_FLAGS IN_ONLYDIR
 #define ENTRY_MASK  (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+#define DATA_MASK   (IN_MODIFY | IN_CLOSE_WRITE)
 
 /* Changes that nobody waits for are told this often at most. */
 #define FOLD_MS 10
@@ -140,6 +141,7 @@ void watch_expect(struct helper *h, const struct dir *d, const char *name,
 	e = &w->expect[w->expects++];
 	e->dir = d;
 	e->mask = mask;
+	e->met = false;
 	snprintf(e->name, sizeof(e->name), "%s", name);
 }
 
@@ -148,16 +150,41 @@ void watch_own_none(struct helper *h)
 	h->watch.expects = 0;
 }
 
-static bool watch_is_own(const struct watch *w, const struct dir *d,
-			 const char *name, uint32_t mask)
+static struct expect *expected(struct watch *w, const struct dir *d,
+			       const char *name, uint32_t mask)
 {
 	size_t i;
 
 	for (i = 0; w->own && i < w->expects; i++)
 		if (w->expect[i].dir == d && (w->expect[i].mask & mask) &&
 		    !strcmp(w->expect[i].name, name))
-			return true;
-	return false;
+			return &w->expect[i];
+	return NULL;
+}
+
+/* A write is one event; equal ones that follow each other are one, too. */
+static bool is_others(const struct expect *e)
+{
+	return !e || (e->mask == IN_MODIFY && e->met);
+}
+
+/* Ours, and certainly nobody else's besides. */
+static bool watch_is_own(struct watch *w, const struct dir *d, const char *name,
+			 uint32_t mask)
+{
+	struct expect *e = expected(w, d, name, mask);
+	int64_t now;
+
+	if (!e && mask & IN_CLOSE_WRITE)
+		others_closed(&w->others, d->number, name);
+	if (!(mask & DATA_MASK))
+		return e;
+	now = loop_clock_ms();
+	if (mask & IN_MODIFY && is_others(e))
+		others_wrote(&w->others, d->number, name, now);
+	if (e)
+		e->met = true;
+	return e && !others_write(&w->others, d->number, name, now);
 }
 
 /* ---- events ---- */
@@ -170,7 +197,7 @@ static unsigned int what_of(uint32_t mask)
 		what |= SBX_CHANGE_CREATED;
 	if (mask & IN_DELETE)
 		what |= SBX_CHANGE_DELETED;
-	if (mask & (IN_MODIFY | IN_CLOSE_WRITE))
+	if (mask & DATA_MASK)
 		what |= SBX_CHANGE_DATA;
 	if (mask & IN_ATTRIB)
 		what |= SBX_CHANGE_ATTR;
@@ -258,6 +285,12 @@ static void watch_read(struct helper *h)
 			on_event(h, e);
 		}
 	}
+}
+
+void watch_own_now(struct helper *h)
+{
+	if (h->watch.own)
+		watch_read(h);
 }
 
 void watch_own_end(struct helper *h)

@@ -11,6 +11,7 @@
 
 #include "client/helper/loop.h"
 #include "client/helper/map.h"
+#include "client/helper/others.h"
 
 #define EXPECT_MAX 8
 
@@ -22,6 +23,7 @@ struct expect {
 	const struct dir *dir;
 	char name[256]; /* "": the directory itself */
 	uint32_t mask;	/* IN_* */
+	bool met;
 };
 
 struct watch {
@@ -33,6 +35,7 @@ struct watch {
 	struct expect expect[EXPECT_MAX];
 	size_t expects;
 	bool own; /* events read now may be our own */
+	struct others others;
 };
 
 void watch_init(struct helper *h);
@@ -51,12 +54,15 @@ void watch_sync(struct helper *h);
  * Around a request that changes something: begin, expect what it will cause,
  * carry it out, end, look at the attributes for its reply.  So what others
  * do to the same object at the same time, and is not told because it looks
- * like our own, is in those attributes; and all other events of that time are
- * kept, and told after the reply, which was true before.
+ * like our own, is in those attributes (for content: others.h); and all other
+ * events of that time are kept, and told after the reply, which was true
+ * before.
  */
 void watch_own_begin(struct helper *h);
 void watch_expect(struct helper *h, const struct dir *d, const char *name,
 		  uint32_t mask);
+/* What was done until now is not ours: expect what is, and do it, next. */
+void watch_own_now(struct helper *h);
 void watch_own_none(struct helper *h); /* it causes nothing after all */
 void watch_own_end(struct helper *h);  /* idempotent */
 

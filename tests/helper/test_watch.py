@@ -98,6 +98,26 @@ class Watch(HelperTest):
         h.call(RMDIR, WORKSPACE, "e", 0)
         self.assertEqual(h.changes(), {})
 
+    def test_own_writes_are_told_where_others_write(self):
+        """what others do meanwhile may be among them; closing tells it"""
+        self.make("f", b"abc")
+        self.h.open(30, WORKSPACE, "f", 0, flags=os.O_RDWR)
+        self.h.changes()
+        self.h.write(30, 0, b"x")
+        self.assertEqual(self.what(b"f"), 0)
+        with open(self.path("f"), "ab") as f:
+            f.write(b"d")
+            f.flush()
+            self.assertEqual(self.what(b"f"), DATA)
+            for _ in range(3):
+                self.h.write(30, 0, b"y")
+                self.assertEqual(self.what(b"f"), DATA)
+        self.assertEqual(self.what(b"f"), DATA)
+        self.h.write(30, 0, b"z")
+        self.assertEqual(self.what(b"f"), 0)
+        self.h.call(CLOSE, 30)
+        self.assertEqual(self.what(b"f"), 0)
+
     def test_own_writes_after_a_rename_are_not_told(self):
         self.h.create(5, WORKSPACE, ".tmp")
         self.h.call(RENAME, WORKSPACE, ".tmp", WORKSPACE, "final", 0)

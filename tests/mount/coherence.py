@@ -3,7 +3,7 @@
 written here is there for the next command; nothing is asked twice."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import signal, subprocess, time, unittest
+import random, signal, subprocess, threading, time, unittest
 from sbxmount import FolderTest, RUNS, wait_for
 
 O_PATH = 0o10000000
@@ -138,6 +138,44 @@ class Coherence(FolderTest):
         self.assertEqual(sorted(os.listdir(top)), want)
         self.assertEqual([n % k for n in ("f%d", "h%d") for k in range(rounds)
                           if os.path.exists(os.path.join(top, n % k))], [])
+
+    @unittest.skipIf(RUNS, "nothing is pushed")
+    def test_written_here_and_there_at_once(self):
+        """by one who keeps it open there: no page stays as it was"""
+        rounds = int(os.environ.get("ROUNDS", "60"))
+        self.put("both", b"x" * 4096 * 17)
+        here = os.open(self.path("both"), os.O_RDWR)
+        self.addCleanup(os.close, here)
+        there = os.open(os.path.join(self.m.sandbox_dir("t"), "both"),
+                        os.O_RDWR)
+        self.addCleanup(os.close, there)
+        go = threading.Barrier(2)
+        written = threading.Event()
+
+        def write_there():
+            for k in range(1, rounds):
+                go.wait(60)
+                time.sleep(0.001 + 0.003 * random.random())
+                os.pwrite(there, b"%04d" % k, 4096 * (1 + k % 16))
+                written.set()
+
+        def is_seen():
+            return os.pread(here, 4096 * 17, 0) == os.pread(
+                there, 4096 * 17, 0)
+        os.pread(here, 4096 * 17, 0)
+        os.pwrite(there, b"0000", 4096)
+        wait_for(is_seen)
+        writer = threading.Thread(target=write_there)
+        writer.start()
+        self.addCleanup(writer.join)
+        self.addCleanup(go.abort)
+        for k in range(1, rounds):
+            written.clear()
+            go.wait(60)
+            while not written.is_set():
+                os.pwrite(here, b"%04d" % k, 0)
+            os.fsync(here)
+            wait_for(is_seen, 10)
 
     def test_opened_here_and_replaced_there(self):
         """an open file is what it was when it was opened"""

@@ -7,8 +7,10 @@
 
 /* Beyond this the credit of a session would not outlive a lost connection:
  * execd keeps the last MiB. */
+#define MAX_FILE    (8 << 20) /* all of it is in memory */
 #define MAX_UNACKED (512 * 1024)
 #define MAX_UNIT    32768
+#define MAX_FILE    (8 << 20) /* all of it is in memory */
 /* A cold image may take minutes to be pulled. */
 #define CREATE_MS 600000
 
@@ -32,8 +34,10 @@ const struct sbx_service_type sbx_svc_opensandbox = {
 		 1 << SBX_CALL_SNAPSHOTS | 1 << SBX_CALL_SNAPSHOT |
 		 1 << SBX_CALL_UNSNAPSHOT | 1 << SBX_CALL_OWN_READ |
 		 1 << SBX_CALL_OWN_WRITE | 1 << SBX_CALL_OWN_LIST |
-		 1 << SBX_CALL_OWN_MAKE | 1 << SBX_CALL_OWN_REMOVE,
+		 1 << SBX_CALL_OWN_MAKE | 1 << SBX_CALL_OWN_REMOVE |
+		 1 << SBX_CALL_FILES | 1 << SBX_CALL_FILE,
 	.max_unit = MAX_UNIT,
+	.max_file = MAX_FILE,
 	.max_unacked = MAX_UNACKED,
 	.create_ms = CREATE_MS,
 	.keep_set_seconds = true,

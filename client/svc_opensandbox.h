@@ -10,6 +10,7 @@
  *	svc_opensandbox_own.c     files that no other service has
  *	..._contexts.c            code contexts among them
  *	..._errand.c              a question to an execd, for those
+ *	..._files.c               files where nothing can be run
  *	..._flow.c                one of them that has no end
  *	svc_opensandbox_reach.c   where the execd of a sandbox is
  *	svc_opensandbox_stream.c  a command, on a PTY WebSocket
@@ -95,6 +96,9 @@ void osb_reach_release(struct sbx_rest *rest);
 
 extern const struct sbx_rest_type osb_rest_type;
 extern const struct sbx_calls_type osb_calls_type;
+#define OSB_LIST_FILES "/directories/list" /* since execd 1.0.19 */
+void osb_files_start(struct sbx_work *w);
+void osb_file_start(struct sbx_work *w);
 void osb_snapshots_start(struct sbx_work *w);
 void osb_snapshot_start(struct sbx_work *w);
 /* "snapshots/..." beside the sandboxes */
@@ -111,6 +115,7 @@ struct osb_errand {
 	/* it does not answer at once: how long it is waited for, and the
 	 * answer's body is text, of SBX_HTTP_MAX_BODY at most; or 0 */
 	unsigned int longest_ms;
+	size_t max_body;    /* the answer is no JSON but bytes, so many; or 0 */
 	char *query, *body; /* taken over; or NULL */
 	sbx_answer_fn *fn;  /* ends the call, or asks more */
 };

@@ -160,6 +160,8 @@ static void errand_ask(struct sbx_work *w)
 				 .id = e->what.name,
 				 .query = e->what.query,
 				 .body = e->what.body,
+				 .raw = e->what.max_body,
+				 .max_body = e->what.max_body,
 				 .deadline = e->again || doubt > w->deadline
 						     ? w->deadline
 						     : doubt,

@@ -50,4 +50,12 @@ int sbx_osb_create_parse(struct sbx_osb_create *ret, const char *options,
 int sbx_osb_options_check(const char *options, struct sbx_error *reterr);
 void sbx_osb_create_release(struct sbx_osb_create *c);
 
+/*
+ * Files and folders of a list; what is neither is left out: where a link leads
+ * is not told, and some others never end.  The caller frees
+ * (sbx_files_free).  -EPROTO, -E2BIG for more than max, -ENOMEM.
+ */
+int sbx_osb_files_from_json(struct sbx_file **ret, size_t *ret_nr,
+			    const json_t *list, size_t max);
+
 #endif

@@ -29,6 +29,12 @@ static void explain(const struct sbx_request *r, struct sbx_error *e,
 
 	sbx_osb_error_from_http(e, resp->status, resp->body, resp->len,
 				whom(r));
+	if (!strcmp(r->path, OSB_LIST_FILES) &&
+	    sbx_error_is_no_route(resp->status, resp->body, resp->len)) {
+		e->err = -EOPNOTSUPP;
+		sbx_error_reword(e, "the execd in the sandbox is older than "
+				    "1.0.19, and lists no folders");
+	}
 	if (resp->status != 401)
 		return;
 	e->err = -EACCES;

@@ -303,5 +303,56 @@ class Own(unittest.TestCase):
         wait_for(ended)
 
 
+class NoBash(unittest.TestCase):
+    """execd starts what can be spoken with by it alone"""
+
+    def box(self, traits):
+        os.environ["STANDIN_TRAITS"] = traits
+        self.addCleanup(os.environ.pop, "STANDIN_TRAITS")
+        m = Mount()
+        self.addCleanup(m.close)
+        m.create("t")
+        return m
+
+    def fails(self, err, what, *args):
+        with self.assertRaises(OSError) as e:
+            what(*args)
+        self.assertEqual(e.exception.errno, err)
+
+    def test_files_are_read(self):
+        m = self.box("no-bash")
+        inside, here = m.sandbox_dir("t"), m.path("t", "workspace")
+        os.mkdir(inside + "/sub")
+        wanted = {"note": b"text\n", "data": b"\xff\0", "empty": b"",
+                  "sub/x +%y": b"below\n"}
+        for name, data in wanted.items():
+            with open(os.path.join(inside, name), "wb") as f:
+                f.write(data)
+        with open(inside + "/a$HOME", "w") as f:
+            f.write("not to be had")
+        os.symlink("note", inside + "/link")
+        os.mkfifo(inside + "/fifo")  # reading it would not end
+        self.assertEqual(sorted(os.listdir(here)),
+                         ["a$HOME", "data", "empty", "note", "sub"])
+        for name, data in wanted.items():
+            path = os.path.join(here, name)
+            self.assertEqual(os.stat(path).st_size, len(data))
+            with open(path, "rb") as f:
+                self.assertEqual(f.read(), data, name)
+        self.fails(errno.ENOENT, open, here + "/none")
+        with open(here + "/a$HOME") as f:
+            self.fails(errno.EOPNOTSUPP, f.read)
+        self.fails(errno.EROFS, open, here + "/new", "w")
+        self.fails(errno.EROFS, os.unlink, here + "/note")
+        with open(m.path("t", "status")) as f:
+            self.assertIn("files can only be read: the sandbox has no bash",
+                          f.read())
+        self.fails(errno.EOPNOTSUPP, m.run, "t", "true")
+
+    def test_an_execd_that_lists_no_folders(self):
+        m = self.box("no-bash 1.0.18")
+        self.fails(errno.EOPNOTSUPP, os.listdir, m.path("t", "workspace"))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -171,6 +171,8 @@ void sfs_cache_attr(struct sfs_inode *i, const struct sbx_attr *attr,
 		sfs_ahead_drop(i);
 	if (how & SFS_PUT_OWN)
 		sfs_shown_own(i);
+	else
+		sfs_shown_cut(i);
 	if (how & SFS_PUT_DATA)
 		diff |= SFS_DIFF_ATTR | SFS_DIFF_DATA;
 	i->attr_ms = sfs_told_ms(i->files);

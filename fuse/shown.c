@@ -273,6 +273,21 @@ void sfs_shown_own(struct sfs_inode *i)
 	shows_others(s);
 }
 
+void sfs_shown_cut(struct sfs_inode *i)
+{
+	struct sfs_shown *s = shown_of(i);
+
+	if (!s)
+		return;
+	if (s->then.size > i->size)
+		s->then.size = i->size;
+	if (s->as.size <= i->size)
+		return;
+	s->as.size = i->size;
+	s->as.blocks = i->blocks;
+	shows_others(s);
+}
+
 void sfs_shown_attr(const struct sfs_inode *i, struct stat *st)
 {
 	const struct sfs_shown *s = shown_of(i);

@@ -31,7 +31,11 @@ void sfs_shown_hold(struct sfs_inode *i);
 /* The kernel is shown nothing older than the attributes known now: a change of
  * our own brought them, of which it knows, or the file came by a new name. */
 void sfs_shown_own(struct sfs_inode *i);
-/* One of its threads asks for something: it has applied what it was given. */
+/* It may have become shorter: no size beyond that is shown, since what is read
+ * up to there now would end in zeros. */
+void sfs_shown_cut(struct sfs_inode *i);
+/* One of the kernel's threads asks for something: it has applied what it was
+ * given. */
 void sfs_shown_asks(struct sfs *fs, pid_t asker);
 bool sfs_shown_is_on(const struct sfs_inode *i);
 /* If others than the inode's are to be shown, puts them into st. */

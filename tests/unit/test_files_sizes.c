@@ -437,6 +437,35 @@ static void test_settled_when_it_is_shown(void **state)
 	shows(stat_of(n), 4000, true);
 }
 
+/* What became shorter has no size beyond its end, where reading would give
+ * zeros; but all else is shown with its content. */
+static void test_shorter_at_once(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	struct sbx_attr a = fake_attr(S_IFREG | 0644, 10);
+	time_t was = stat_of(n)->attr.st_mtim.tv_sec;
+
+	f->kernel_is_slow = true;
+	a.size = 4;
+	a.mtime_s += 7;
+	fake_change(f, SBX_DIR_WORKSPACE, "log", SBX_CHANGE_DATA, &a);
+	shows(stat_of(n), 4, false);
+	assert_int_equal(stat_of(n)->attr.st_mtim.tv_sec, was);
+	log_grows(1000);
+	shows(stat_of(n), 4, false);
+	log_grows(3);
+	shows(stat_of(n), 3, false);
+	rig_told_is("child log data;");
+	fake_kernel_step(f);
+	shows(stat_of(n), 3, false);
+	log_grows(2000);
+	shows(stat_of(n), 3, false);
+	f->told_len = 0;
+	told_later("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 2000, true);
+}
+
 /* What our own change brought is not taken back. */
 static void test_own_size_is_not_followed_by_older_ones(void **state)
 {
@@ -545,6 +574,7 @@ int main(void)
 		T(test_pages_go_once_more_behind_a_lookup),
 		T(test_size_of_what_never_stops_growing),
 		T(test_settled_when_it_is_shown),
+		T(test_shorter_at_once),
 		T(test_own_size_is_not_followed_by_older_ones),
 		T(test_renamed_into_place_with_its_size),
 		T(test_pages_that_are_never_dropped),

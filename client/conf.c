@@ -207,11 +207,30 @@ static bool host_is_valid(const char *host, size_t len)
 	       atoi(port) <= 65535;
 }
 
-/* url: "http://host:port[/ID]" */
+/* "/a/b", nothing in which means anything to a server or a proxy. */
+static bool path_is_valid(const char *path, size_t len)
+{
+	size_t i, from = 1;
+
+	for (i = 1; i <= len; i++) {
+		if (i < len && path[i] != '/') {
+			if (!isalnum((unsigned char)path[i]) &&
+			    !strchr("-._~", path[i]))
+				return false;
+			continue;
+		}
+		if (strspn(path + from, ".") >= i - from)
+			return false;
+		from = i + 1;
+	}
+	return true;
+}
+
+/* url: "http://host:port[/PATH/][/ID]" */
 static int conf_parse_url(struct sbx_conf *conf, const char *url,
 			  struct sbx_error *reterr)
 {
-	const char *host = NULL, *id;
+	const char *host = NULL, *path, *id;
 	size_t len;
 
 	if (!strncmp(url, "http://", 7))
@@ -223,8 +242,9 @@ static int conf_parse_url(struct sbx_conf *conf, const char *url,
 				     "after %s+ must come http:// or https://, "
 				     "as in %s+http://HOST:PORT",
 				     conf->service, conf->service);
-	id = strchr(host, '/');
-	len = id ? (size_t)(id - host) : strlen(host);
+	path = strchr(host, '/');
+	id = path ? strrchr(path, '/') : NULL;
+	len = path ? (size_t)(path - host) : strlen(host);
 	if (memchr(host, '@', len))
 		return sbx_error_set(
 			reterr, -EINVAL,
@@ -234,8 +254,13 @@ static int conf_parse_url(struct sbx_conf *conf, const char *url,
 		return sbx_error_set(reterr, -EINVAL,
 				     "\"%.*s\" is no HOST or HOST:PORT",
 				     (int)(len < 80 ? len : 80), host);
+	if (path && id > path && !path_is_valid(path, (size_t)(id - path)))
+		return sbx_error_set(
+			reterr, -EINVAL, "\"%.*s\" is no path of a service",
+			(int)(id - path < 80 ? id - path : 80), path);
 	free(conf->url);
-	conf->url = strndup(url, (size_t)(host - url) + len);
+	conf->url = strndup(url, id ? (size_t)(id - url)
+				    : (size_t)(host - url) + len);
 	if (!conf->url)
 		return conf_no_memory(reterr);
 	return id ? conf_set_only(conf, id + 1, reterr) : 0;

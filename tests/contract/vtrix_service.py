@@ -378,6 +378,20 @@ def case_lost_answer_on_a_later_page():
             assert len(good(d.ask("list"))["list"]) == 4
 
 
+def case_a_gateway_below_a_path():
+    for dialect in ("g1a", "g1b"):
+        with Standin(dialect, "below=/team/hermes") as s:
+            with Drive(s.source + "/team/hermes/") as d:
+                box = made(d)
+                said_hi(d, box)
+                assert good(d.ask("get", box["id"]))["list"]
+            with Drive(s.source + "/team/hermes/" + box["id"]) as d:
+                assert len(good(d.ask("list"))["list"]) == 1
+                good(d.ask("destroy", box["id"]))
+            with Drive(s.source) as d:
+                bad(d.ask("list"), EPROTO)
+
+
 def said_hi(d, box):
     assert good(d.ask("run", box["id"], "echo hi"))["out"] == "hi\n"
 

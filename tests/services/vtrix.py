@@ -36,6 +36,7 @@ TRAITs:
                   active, before a new one is made
   always-200      HTTP says 200, whatever the code
   html            503 with a page for people
+  below=P         all of it is below this path
   pages=N         at most N sandboxes in one answer
   no-METHOD       -32601 for this method of the executor
 
@@ -216,8 +217,12 @@ class Service:
             request.transport.abort()
         return answer
 
+    def below(self):
+        return "".join(t[6:] for t in self.traits if t.startswith("below="))
+
     def is_other_dialect(self, path):
         is_second = bool({"g1b", "g2"} & set(self.traits))
+        path = path.removeprefix(self.below())
         return path.startswith(G1A) and path.startswith(G1B) != is_second
 
     async def odd(self, request, what):
@@ -451,11 +456,12 @@ class Service:
         app = web.Application(middlewares=[self.middleware],
                               client_max_size=1 << 24)
         r = app.router
-        r.add_get(G1B, self.list)
-        r.add_post(G1B, self.create)
-        r.add_post(G1A + "/create", self.create)
-        r.add_post(G1A + "/list", self.list)
-        for top in G1A, G1B:  # of which only one is there at a time
+        first, second = self.below() + G1A, self.below() + G1B
+        r.add_get(second, self.list)
+        r.add_post(second, self.create)
+        r.add_post(first + "/create", self.create)
+        r.add_post(first + "/list", self.list)
+        for top in first, second:  # of which only one is there at a time
             r.add_get(top + "/{id}/connect", self.connect)
             r.add_get(top + "/{id}", self.get)
             r.add_delete(top + "/{id}", self.delete)

@@ -103,6 +103,12 @@ static void source_url(void **state)
 	assert_int_equal(parse("xgen+https://a.b-c.example/12ab-3"), 0);
 	assert_string_equal(conf.url, "https://a.b-c.example");
 	assert_string_equal(conf.only, "12ab-3");
+	assert_int_equal(parse("xgen+https://h/a.b/c/12ab-3"), 0);
+	assert_string_equal(conf.url, "https://h/a.b/c");
+	assert_string_equal(conf.only, "12ab-3");
+	assert_int_equal(parse("xgen+https://h:80/gateway/"), 0);
+	assert_string_equal(conf.url, "https://h:80/gateway");
+	assert_null(conf.only);
 	assert_int_equal(parse("xgen+http://[::1]:80/"), 0);
 	assert_string_equal(conf.url, "http://[::1]:80");
 	assert_null(conf.only);
@@ -120,7 +126,12 @@ static void source_mistakes(void **state)
 		"xgen+http://h:65536",
 		"xgen+http://h:80x",
 		"xgen+http://key@h",
-		"xgen+http://h/a/b",
+		"xgen+http://h/a//b",
+		"xgen+http://h//",
+		"xgen+http://h/../b",
+		"xgen+http://h/a/./",
+		"xgen+http://h/a?x/b",
+		"xgen+http://h/a/..",
 		"xgen+http://h/..",
 		"xgen+http://h?x",
 		"xgen+http://h\nX: y",

@@ -13,6 +13,7 @@
 
 #define DEFAULT_TIMEOUT_MS 30000
 #define GONE_POLL_MS	   300
+#define MAX_LISTED	   (2 * SBX_MAX_SANDBOXES) /* some of them twice */
 
 /* ---- works ---- */
 
@@ -373,21 +374,33 @@ static int list_add_page(struct sbx_work *w, const json_t *items)
 	return r;
 }
 
+int sbx_page_turn(const struct sbx_rest *x, struct sbx_page *page,
+		  const json_t *answer)
+{
+	const struct sbx_calls_type *t = x->type->calls;
+	size_t n = json_array_size(sbx_calls_list(x, answer));
+
+	page->answer = answer;
+	page->nr++;
+	page->items += n;
+	/* empty pages without end are none either */
+	if (!n || !t->more || !t->more(page))
+		return 0;
+	return page->items < MAX_LISTED ? 1 : -E2BIG;
+}
+
 static void list_ask(struct sbx_work *w);
 
 static void list_go_on(struct sbx_work *w, const json_t *answer,
 		       const json_t *items)
 {
-	const struct sbx_calls_type *t = w->rest->type->calls;
 	struct list_state *l = w->state;
 	struct sbx_error e;
 	int r = list_add_page(w, items);
 
-	l->page.answer = answer;
-	l->page.nr++;
-	l->page.items += json_array_size(items);
-	/* empty pages without end are none either */
-	if (r == 0 && t->more && json_array_size(items) && t->more(&l->page)) {
+	if (r == 0)
+		r = sbx_page_turn(w->rest, &l->page, answer);
+	if (r > 0) {
 		list_ask(w);
 		return;
 	}

@@ -44,6 +44,13 @@ struct sbx_page {
 	const json_t *answer; /* the last one's */
 	char text[128];	      /* room for a query or a body */
 };
+/*
+ * Turns to the page after this one, which answer brought and which is borrowed
+ * until the next call: 1, or 0: there is none.  -E2BIG: so many cannot be
+ * told, or it has no end.
+ */
+int sbx_page_turn(const struct sbx_rest *x, struct sbx_page *page,
+		  const json_t *answer);
 
 struct sbx_calls_type {
 	/* by kind: those below, and the service's own */

@@ -185,37 +185,35 @@ static const json_t *create_find(const struct sbx_create *c,
 	return NULL;
 }
 
-/* It was not on this page: is there another? */
-static bool create_turn_page(struct sbx_create *c,
-			     const struct sbx_answer *answer)
+/* It was not on this page: is there another?  As sbx_page_turn. */
+static int create_turn_page(struct sbx_create *c,
+			    const struct sbx_answer *answer)
 {
-	const struct sbx_rest *rest = c->work->rest;
-	const struct sbx_calls_type *t = rest->type->calls;
-	size_t n;
+	int r = 0;
 
-	if (!answer->error.err && !c->type->seek && t->more) {
-		n = json_array_size(sbx_calls_list(rest, answer->json));
-		c->page.answer = answer->json;
-		c->page.nr++;
-		c->page.items += n;
-		if (n && t->more(&c->page))
-			return true;
-	}
-	c->page = (struct sbx_page){0};
-	return false;
+	if (!answer->error.err && !c->type->seek)
+		r = sbx_page_turn(c->work->rest, &c->page, answer->json);
+	if (r <= 0)
+		c->page = (struct sbx_page){0};
+	return r;
 }
 
 static void on_sought(struct sbx_work *w, const struct sbx_answer *answer)
 {
 	struct sbx_create *c = w->state;
 	const json_t *obj = NULL;
+	int r = 0;
 
 	if (!answer->error.err)
 		obj = create_find(c, answer->json);
+	if (!obj)
+		r = create_turn_page(c, answer);
 	if (obj)
 		create_found(c, obj);
-	else if (create_turn_page(c, answer))
+	else if (r > 0)
 		create_seek(w);
+	else if (r < 0) /* it may be further on: no second one is made */
+		sbx_work_done(w, &c->why);
 	else if (!answer->error.err && c->asked < c->type->asks)
 		create_ask(c);
 	else if (answer->error.err || uv_now(w->rest->loop) >= c->look_until ||

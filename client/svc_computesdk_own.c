@@ -472,7 +472,6 @@ void csdk_own_remove_start(struct sbx_work *w)
 		own_start(w, terminal, on_doomed);
 		return;
 	}
-
 	own_start(w, csdk_removes,
 		  csdk_row_of(variable, w->call->path, &names) ? on_key_removed
 							       : on_done);

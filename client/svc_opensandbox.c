@@ -7,7 +7,6 @@
 
 /* Beyond this the credit of a session would not outlive a lost connection:
  * execd keeps the last MiB. */
-#define MAX_FILE    (8 << 20) /* all of it is in memory */
 #define MAX_UNACKED (512 * 1024)
 #define MAX_UNIT    32768
 #define MAX_FILE    (8 << 20) /* all of it is in memory */

@@ -378,6 +378,17 @@ def case_lost_answer_on_a_later_page():
             assert len(good(d.ask("list"))["list"]) == 4
 
 
+def case_a_list_without_end():
+    """what is not found in it may be there: it is not made again"""
+    for dialect, what in (("g1a", "/create"), ("g1b", "POST /api/v1/sandboxes")):
+        with Standin(dialect, "endless") as s, Drive(s.source) as d:
+            made(d)
+            bad(d.ask("list"), EPROTO, "more sandboxes than can be shown")
+            s.fault("lost-after", what)
+            assert d.ask("create", "{}")["err"] != 0
+            assert sum(what in r for r in s.requests()) == 2
+
+
 def case_a_gateway_below_a_path():
     for dialect in ("g1a", "g1b"):
         with Standin(dialect, "below=/team/hermes") as s:

@@ -238,7 +238,6 @@ static void test_read_in_many_pieces(void **state)
 	n->ops->release(rig_req(), n, &fi);
 }
 
-/* One of those that are not known may be the file's, which may not read it. */
 /* With the helper locks are lost, and what has no name any more. */
 static void test_what_would_be_lost_with_the_helper(void **state)
 {
@@ -268,6 +267,7 @@ static void test_what_would_be_lost_with_the_helper(void **state)
 	assert_false(fake_holds(f));
 }
 
+/* One of those that are not known may be the file's, which may not read it. */
 static void test_rights_where_not_all_groups_are_known(void **state)
 {
 	struct sfs_node *n = rig_found(rig_root(), "f", S_IFREG | 0604, 50);

@@ -464,8 +464,9 @@ void csdk_own_remove_start(struct sbx_work *w)
 {
 	static const struct csdk_row terminal[] = {
 		{"term/+", "GET", "/terminals/%s"}, {NULL}};
+	const char *id = w->call->id; /* NULL: beside the sandboxes */
 	const struct csdk_box *b =
-		csdk_box_find((struct csdk *)w->rest, w->call->id);
+		id ? csdk_box_find((struct csdk *)w->rest, id) : NULL;
 	struct csdk_names names;
 
 	if (b && b->deaf && csdk_row_of(terminal, w->call->path, &names)) {

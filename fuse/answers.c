@@ -43,7 +43,7 @@ bool sfs_answers_asks(struct sfs_answers *a, pid_t pid)
 	bool awaited = false;
 	unsigned int k;
 
-	for (k = 0; k < SFS_MAX_ANSWERS; k++) {
+	for (k = 0; pid > 0 && k < SFS_MAX_ANSWERS; k++) {
 		if (a->list[k].pid != pid || !a->list[k].inode)
 			continue;
 		a->list[k].inode = NULL;

@@ -30,7 +30,8 @@ struct sfs_answers {
 
 void sfs_answers_add(struct sfs_answers *a, const struct sfs_inode *i,
 		     pid_t pid, uint64_t now_ms);
-/* The thread asks for something.  Whether that was waited for. */
+/* The thread asks for something.  Whether that was waited for.  0: it is one of
+ * those that have no number here, of which each may be another. */
 bool sfs_answers_asks(struct sfs_answers *a, pid_t pid);
 /*
  * Whether one of the first so many may not have been applied.  being_read:

@@ -304,11 +304,11 @@ void sfs_shown_attr(const struct sfs_inode *i, struct stat *st)
 
 /*
  * What one thread is given a second time, it asked for after it had been told
- * to drop pages, and does not pass over.
+ * to drop pages, and does not pass over.  (0 is any of another container's.)
  */
 static void given_again(struct sfs_shown *s, pid_t asker)
 {
-	if (s->asker < 0) {
+	if (s->asker <= 0) {
 		s->asker = asker;
 	} else if (s->asker == asker && !s->again) {
 		s->again = s->inode->files->fs->answers.number;

@@ -107,18 +107,40 @@ static void test_pages_go_once_more_behind_an_older_size(void **state)
 static void test_pages_go_again_until_all_is_certain(void **state)
 {
 	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	pid_t sleeps = getppid();
+
+	log_grows(1000);
+	rig_told_is("child log data;");
+	shows(stat_by(n, sleeps), 10, false);
+	fake_kernel_step(f);
+	told_later("child log data;");
+	shows(stat_by(n, sleeps), 10, false);
+	fake_kernel_step(f);
+	shows(stat_by(n, sleeps), 10, false); /* it has it now */
+	shows(stat_by(n, sleeps), 10, false);
+	told_later("child log data;");
+	shows(stat_by(n, sleeps), 10, false);
+	fake_kernel_step(f);
+	shows(stat_by(n, sleeps), 1000, true);
+}
+
+/* ... which two that cannot be told apart do not make it: one of them may be
+ * late. */
+static void test_pages_go_again_behind_any_of_a_container(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
 
 	log_grows(1000);
 	rig_told_is("child log data;");
 	shows(stat_of(n), 10, false);
 	fake_kernel_step(f);
+	shows(stat_of(n), 10, false);
+	shows(stat_of(n), 10, false);
 	told_later("child log data;");
 	shows(stat_of(n), 10, false);
 	fake_kernel_step(f);
-	shows(stat_of(n), 10, false); /* it has it now */
 	shows(stat_of(n), 10, false);
 	told_later("child log data;");
-	shows(stat_of(n), 10, false);
 	fake_kernel_step(f);
 	shows(stat_of(n), 1000, true);
 }
@@ -230,6 +252,27 @@ static void test_pages_go_once_more_behind_a_late_one(void **state)
 	told_later("child log data;");
 	fake_kernel_done(f);
 	shows(stat_of(n), 1000, true);
+}
+
+/* ... nor has it done that when another one asks that has no number, either,
+ * as all have that see the mount from outside of our container */
+static void test_pages_go_once_more_behind_one_without_a_number(void **state)
+{
+	struct sfs_node *n = rig_found(rig_root(), "log", S_IFREG | 0644, 10);
+	struct fuse_file_info fi = {0};
+
+	log_is_read(n, &fi);
+	shows(stat_of(n), 10, true);
+	sfs_shown_asks(&f->fs, 0);
+	log_grows(1000);
+	rig_told_is("child log data;");
+	fake_kernel_done(f);
+	shows(stat_of(n), 10, false);
+	told_later("child log data;");
+	fake_answer_read(f);
+	fake_kernel_done(f);
+	shows(stat_of(n), 1000, true);
+	n->ops->release(rig_req(), n, &fi);
 }
 
 /* ... or one that read the folder */
@@ -565,7 +608,9 @@ int main(void)
 		T(test_content_before_size),
 		T(test_pages_go_once_more_behind_an_older_size),
 		T(test_pages_go_again_until_all_is_certain),
+		T(test_pages_go_again_behind_any_of_a_container),
 		T(test_pages_go_once_more_behind_a_late_one),
+		T(test_pages_go_once_more_behind_one_without_a_number),
 		T(test_pages_go_once_more_behind_a_late_listing),
 		T(test_pages_do_not_wait_for_those_who_are_done),
 		T(test_pages_do_not_wait_for_one_that_runs),

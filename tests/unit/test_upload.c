@@ -55,6 +55,7 @@ static pid_t shell_start(const struct sbx_upload *u, const char *home,
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
+		setpgid(0, 0);
 		dup2(in[0], 0);
 		dup2(out[1], 1);
 		execvpe("sh", (char *const *)(uintptr_t)sbx_upload_argv(u),
@@ -157,7 +158,7 @@ static void who_holds_what_came_hinders_nobody(void **state)
 	assert_true(send_piece(u, in, out));
 	assert_false(send_piece(u, in, out));
 	assert_int_equal(files_in_cache(home), 1);
-	kill(pid, SIGKILL);
+	kill(-pid, SIGKILL); /* with those who held it */
 	waitpid(pid, NULL, 0);
 	close(in);
 	close(out);

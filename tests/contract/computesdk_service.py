@@ -12,7 +12,8 @@ import time
 
 from service_lib import (E2BIG, EACCES, EAGAIN, ECANCELED, EINVAL, EIO,
                          ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION,
-                         LATER, bad, good, main, made, wait_until)
+                         LATER, bad, good, main, made, wait_until,
+                         wait_until_none_sleeps)
 import service_lib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -353,8 +354,7 @@ def a_shell_instead_of_the_helper(*traits):
         assert not any('helper-' in json.dumps(j) and 'printf %s' in
                        json.dumps(j) for j in s.journal())
         bad(d.ask('kill', box), ECANCELED)
-        wait_until(lambda: good(d.ask(
-            'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+        wait_until_none_sleeps(d, box)
 
 
 def case_a_shell_instead_of_the_helper():
@@ -369,8 +369,7 @@ def case_close_of_a_running_command_ends_it():
     with Standin() as s, Drive(s) as d:
         box = made(d)['id']
         bad(d.ask('kill', box), ECANCELED)
-        wait_until(lambda: good(d.ask(
-            'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+        wait_until_none_sleeps(d, box)
 
 
 def running(s, d, box):
@@ -392,9 +391,7 @@ def case_a_lost_connection_ends_the_stream():
             r = d.answer()
             assert r['err'] and r['retry'] == CONNECTION, r
             # the next one is there at once, and the old one gone
-            wait_until(lambda: good(d.ask(
-                'exec', box, 'pgrep -x sleep || echo none'))['out']
-                == 'none\n')
+            wait_until_none_sleeps(d, box)
 
 
 def case_what_others_say_does_no_harm():

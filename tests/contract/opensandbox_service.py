@@ -13,7 +13,8 @@ import time
 
 from service_lib import (E2BIG, EACCES, EAGAIN, EBUSY, ECANCELED, EEXIST, EINVAL, EIO,
                          ENOENT, EOPNOTSUPP, EPROTO, ETIMEDOUT, CONNECTION, RESUME,
-                         LATER, bad, good, main, made, wait_until)
+                         LATER, bad, good, main, made, wait_until,
+                         wait_until_none_sleeps)
 import service_lib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -165,8 +166,7 @@ def case_close_of_a_running_command_ends_it():
     with Standin() as s, Drive(source(s)) as d:
         box = made(d)['id']
         bad(d.ask('kill', box), ECANCELED)
-        wait_until(lambda: good(d.ask(
-            'exec', box, 'pgrep -x sleep || echo none'))['out'] == 'none\n')
+        wait_until_none_sleeps(d, box)
 
 
 def cut_in_the_middle(level, verb, again=''):

@@ -119,6 +119,21 @@ def wait_until(what, seconds=60):
         time.sleep(0.02)
 
 
+def wait_until_none_sleeps(d, box):
+    """What waited there by sleep(1) has been ended."""
+    left = []
+
+    def none_sleeps():
+        left[:] = [good(d.ask('exec', box, 'ps -C sleep -o pid,ppid,pgid,sid,'
+                              'stat,ignored,etimes,args --no-headers; true'))[
+                                  'out']]
+        return not left[0]
+    try:
+        wait_until(none_sleeps)
+    except AssertionError:
+        raise AssertionError('still there: %s' % left)
+
+
 def main(names):
     cases = {k[5:]: v for k, v in names.items() if k.startswith('case_')}
     failed = 0

@@ -945,12 +945,14 @@ def case_how_long_the_edge_waits():
     with Standin() as s, Drive(s) as d:
         box = made(d)['id']
         s.journal()
-        for ms, wanted in ((1000, '60'), (100000, '101'), (900000, '300')):
+        # (of the second, some may have passed when it is sent)
+        for ms, least, most in ((1000, 60, 60), (100000, 80, 101),
+                                (900000, 300, 300)):
             d.tell('timeout', ms)
             good(d.ask('own write', box, 'code/sh', 'true'))
             said, = [j['timeout'] for j in s.journal()
                      if j.get('path') == '/run/code']
-            assert said == wanted, (ms, said)
+            assert least <= int(said) <= most, (ms, said)
 
 
 def case_the_url_that_a_server_was_told():

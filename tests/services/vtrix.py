@@ -308,7 +308,7 @@ class Service:
             return web.json_response(
                 [{"sandboxID": b.id, "state": "running"} for b in found])
         if "endless" in self.traits:
-            return {"items": [b.info(self.traits) for b in found[:1]] * 100,
+            return {"items": [b.info(self.traits) for b in found[:1]] * 1000,
                     "pagination": {"has_more": True}}
         offset, limit = int(q.get("offset", 0)), int(q.get("limit") or 50)
         for t in self.traits:

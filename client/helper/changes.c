@@ -38,11 +38,7 @@ void changes_clear(struct changes *c)
 static struct change **change_slot(struct changes *c, uint64_t dir,
 				   const char *name)
 {
-	uint64_t hash = dir * 0x9e3779b97f4a7c15u;
-
-	while (*name)
-		hash = (hash ^ (unsigned char)*name++) * 0x100000001b3u;
-	return &c->slots[(hash ^ hash >> 31) % CHANGES_SLOTS];
+	return &c->slots[map_hash_name(dir, name) % CHANGES_SLOTS];
 }
 
 void changes_overflow(struct helper *h)

@@ -175,11 +175,8 @@ void dirs_leave(struct helper *h)
 static size_t place_slot(const struct dirs *s, const struct dir *parent,
 			 const char *name)
 {
-	uint64_t hash = (uintptr_t)parent >> 4;
-
-	while (*name)
-		hash = (hash ^ (unsigned char)*name++) * 0x100000001b3u;
-	return (size_t)(hash ^ hash >> 29) & (s->name_slots - 1);
+	return (size_t)map_hash_name((uintptr_t)parent, name) &
+	       (s->name_slots - 1);
 }
 
 static void place_link(struct dirs *s, struct dir *d)

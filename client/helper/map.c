@@ -13,6 +13,15 @@ static size_t map_hash(const struct map *m, uint64_t key)
 	return (size_t)(key >> 32) & (m->size - 1);
 }
 
+uint64_t map_hash_name(uint64_t dir, const char *name)
+{
+	uint64_t hash = dir * 0x9e3779b97f4a7c15u;
+
+	while (*name)
+		hash = (hash ^ (unsigned char)*name++) * 0x100000001b3u;
+	return hash ^ hash >> 31;
+}
+
 void map_release(struct map *m)
 {
 	free(m->slots);

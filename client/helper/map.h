@@ -1,4 +1,4 @@
-/* A hash table from 64-bit numbers, never 0, to pointers. */
+/* A hash table from 64-bit numbers, never 0, to pointers; hashes of names. */
 #ifndef HELPER_MAP_H
 #define HELPER_MAP_H
 
@@ -21,5 +21,8 @@ void *map_get(const struct map *m, uint64_t key);
 /* Sets or replaces; -ENOMEM. */
 int map_put(struct map *m, uint64_t key, void *value);
 void map_del(struct map *m, uint64_t key);
+
+/* A hash of what has that name in what dir stands for.  All bits are good. */
+uint64_t map_hash_name(uint64_t dir, const char *name);
 
 #endif

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/helper/map.h"
+
 #define OTHERS_SLOTS 1024 /* one file each: the last one */
 #define OTHERS_MS    300000
 
@@ -20,19 +22,10 @@ struct others {
 	} files[OTHERS_SLOTS];
 };
 
-static inline uint64_t others_key(uint64_t dir, const char *name)
-{
-	uint64_t key = dir * 0x9e3779b97f4a7c15u;
-
-	while (*name)
-		key = (key ^ (unsigned char)*name++) * 0x100000001b3u;
-	return key ^ key >> 31;
-}
-
 static inline void others_wrote(struct others *o, uint64_t dir,
 				const char *name, int64_t now_ms)
 {
-	uint64_t key = others_key(dir, name), k = key % OTHERS_SLOTS;
+	uint64_t key = map_hash_name(dir, name), k = key % OTHERS_SLOTS;
 
 	o->files[k].key = key;
 	o->files[k].until_ms = now_ms + OTHERS_MS;
@@ -41,7 +34,7 @@ static inline void others_wrote(struct others *o, uint64_t dir,
 static inline void others_closed(struct others *o, uint64_t dir,
 				 const char *name)
 {
-	uint64_t key = others_key(dir, name), k = key % OTHERS_SLOTS;
+	uint64_t key = map_hash_name(dir, name), k = key % OTHERS_SLOTS;
 
 	if (o->files[k].key == key)
 		o->files[k].until_ms = 0;
@@ -50,7 +43,7 @@ static inline void others_closed(struct others *o, uint64_t dir,
 static inline bool others_write(const struct others *o, uint64_t dir,
 				const char *name, int64_t now_ms)
 {
-	uint64_t key = others_key(dir, name), k = key % OTHERS_SLOTS;
+	uint64_t key = map_hash_name(dir, name), k = key % OTHERS_SLOTS;
 
 	return o->files[k].key == key && o->files[k].until_ms > now_ms;
 }

@@ -84,11 +84,7 @@ void recent_release(struct helper *h)
 
 static unsigned int name_slot(const char *name)
 {
-	uint32_t hash = 0x811c9dc5u;
-
-	while (*name)
-		hash = (hash ^ (unsigned char)*name++) * 0x01000193u;
-	return (hash ^ hash >> 16) % RECENT_NAMES;
+	return map_hash_name(0, name) % RECENT_NAMES;
 }
 
 bool recent_is_on(const struct helper *h, const char *name)

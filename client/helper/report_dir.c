@@ -34,11 +34,7 @@ char *rdir_path(const struct rdir *d, const char *name, char buf[PATH_MAX])
 static struct rdir **name_slot(const struct report *r,
 			       const struct rdir *parent, const char *name)
 {
-	uint64_t hash = (uintptr_t)parent >> 4;
-
-	while (*name)
-		hash = (hash ^ (unsigned char)*name++) * 0x100000001b3u;
-	return &r->names[(hash ^ hash >> 29) % REPORT_SLOTS];
+	return &r->names[map_hash_name((uintptr_t)parent, name) % REPORT_SLOTS];
 }
 
 void rdir_link(struct report *r, struct rdir *d, struct rdir *parent)

@@ -4,6 +4,7 @@ usage of a test: TEST.py DRIVE [CASE ...]     DRIVE: the program service_drive
 """
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,12 @@ EACCES, EAGAIN, EINVAL, ENOENT, EPROTO, ETIMEDOUT, E2BIG, EIO, ECANCELED = (
     -13, -11, -22, -2, -71, -110, -7, -5, -125)
 EOPNOTSUPP, EEXIST, EBUSY = -95, -17, -16
 LATER, CONNECTION, RESUME = 1, 2, 4
+
+# nohup(1), and a shell for what runs in its background, ignore these, and so
+# would what runs in the sandboxes, which has to end with its terminal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class Standin:

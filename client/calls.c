@@ -65,6 +65,21 @@ void sbx_work_no_memory(struct sbx_work *w)
 	sbx_work_done(w, &e);
 }
 
+void sbx_work_no_files(struct sbx_work *w, int err)
+{
+	struct sbx_error e;
+
+	if (err == -EFBIG || err == -E2BIG)
+		sbx_error_set(&e, -EFBIG,
+			      "it is more than can be shown without a command "
+			      "in the sandbox");
+	else if (err == -ENOMEM)
+		sbx_error_set(&e, err, "out of memory");
+	else
+		sbx_rest_wonder(w->rest, &e, "no files in it");
+	sbx_work_done(w, &e);
+}
+
 void sbx_work_give_text(struct sbx_work *w, char *text)
 {
 	if (!text) {

@@ -91,6 +91,9 @@ void sbx_destroy_start(struct sbx_work *w);
 /* Ends the call: with *error if that is not NULL, else as call->error is. */
 void sbx_work_done(struct sbx_work *w, const struct sbx_error *error);
 void sbx_work_no_memory(struct sbx_work *w);
+/* Ends a call for files whose answer was -EFBIG, -E2BIG, -ENOMEM, or else no
+ * such answer. */
+void sbx_work_no_files(struct sbx_work *w, int err);
 /* Ends the call with what a file of the service's own holds: text, which is
  * taken and may be NULL without memory; a line; JSON that people can read. */
 void sbx_work_give_text(struct sbx_work *w, char *text);

@@ -124,3 +124,29 @@ char *sbx_percent_encode(const char *text)
 		*p = '\0';
 	return to;
 }
+
+int sbx_files_from_json(struct sbx_file **ret, size_t *ret_nr,
+			const json_t *list, size_t max,
+			int (*file)(struct sbx_file *ret, const json_t *obj))
+{
+	size_t i, n = json_array_size(list), nr = 0;
+	struct sbx_file *files;
+	int r;
+
+	if (n > max)
+		return -E2BIG;
+	files = calloc(n + 1, sizeof(*files));
+	if (!files)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		r = file(&files[nr], json_array_get(list, i));
+		if (r == -ENOMEM) {
+			sbx_files_free(files, nr);
+			return r;
+		}
+		nr += r == 0;
+	}
+	*ret = files;
+	*ret_nr = nr;
+	return 0;
+}

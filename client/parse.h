@@ -24,6 +24,14 @@ int64_t sbx_number_from_text(const char *text, int64_t max);
 /* "2026-04-22T10:20:30.123456789+02:00" to milliseconds since 1970; 0 if it
  * is none, or NULL.  Without a zone it is UTC. */
 int64_t sbx_time_from_text(const char *text);
+/*
+ * The files that a list tells of, which the caller frees (sbx_files_free).
+ * file: 0, or -ENOMEM; for any other error one is left out, as what cannot be
+ * shown.  -E2BIG: more than max of them; -ENOMEM.
+ */
+int sbx_files_from_json(struct sbx_file **ret, size_t *ret_nr,
+			const json_t *list, size_t max,
+			int (*file)(struct sbx_file *ret, const json_t *obj));
 /* As part of a URL: all but letters, digits and "-._~" as %XX.  The caller
  * frees; NULL without memory. */
 char *sbx_percent_encode(const char *text);

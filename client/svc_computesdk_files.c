@@ -13,23 +13,17 @@
 
 #define MAX_NAMES 100000
 
-static void files_fail(struct sbx_work *w, int r)
+static void file_fail(struct sbx_work *w, int r)
 {
 	struct sbx_error e;
 
-	if (r == -EILSEQ)
-		sbx_error_set(&e, r,
-			      "the daemon can bring text only, and this file "
-			      "is none, or has a U+FFFD, which stands for "
-			      "what is none");
-	else if (r == -EFBIG || r == -E2BIG)
-		sbx_error_set(&e, -EFBIG,
-			      "it is more than can be shown without a command "
-			      "in the sandbox");
-	else if (r == -ENOMEM)
-		sbx_error_set(&e, r, "out of memory");
-	else
-		sbx_rest_wonder(w->rest, &e, "no files in it");
+	if (r != -EILSEQ) {
+		sbx_work_no_files(w, r);
+		return;
+	}
+	sbx_error_set(&e, r,
+		      "the daemon can bring text only, and this file is none, "
+		      "or has a U+FFFD, which stands for what is none");
 	sbx_work_done(w, &e);
 }
 
@@ -57,7 +51,7 @@ static void on_files(struct sbx_work *w, const struct sbx_answer *answer)
 	r = sbx_csdk_files_from_json(&call->files, &call->nr_files,
 				     answer->json, MAX_NAMES);
 	if (r < 0)
-		files_fail(w, r);
+		sbx_work_no_files(w, r);
 	else
 		sbx_work_done(w, NULL);
 }
@@ -103,7 +97,7 @@ static void on_file(struct sbx_work *w, const struct sbx_answer *answer)
 	r = sbx_csdk_file_from_json(&call->data, &call->len, obj,
 				    sbx_svc_computesdk.max_file);
 	if (r < 0)
-		files_fail(w, r);
+		file_fail(w, r);
 	else
 		sbx_work_done(w, NULL);
 }

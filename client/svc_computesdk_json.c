@@ -427,30 +427,10 @@ int sbx_csdk_files_from_json(struct sbx_file **ret, size_t *ret_nr,
 			     const json_t *obj, size_t max)
 {
 	const json_t *list = json_object_get(sbx_csdk_data(obj), "files");
-	size_t i, n = json_array_size(list), nr = 0;
-	struct sbx_file *files;
-	int r = 0;
 
 	if (!json_is_array(list) && !json_is_null(list))
 		return -EPROTO;
-	if (n > max)
-		return -E2BIG;
-	files = calloc(n + 1, sizeof(*files));
-	if (!files)
-		return -ENOMEM;
-	/* a name that is none cannot be shown */
-	for (i = 0; i < n && r != -ENOMEM; i++) {
-		r = file_from_json(&files[nr], json_array_get(list, i));
-		if (r == 0)
-			nr++;
-	}
-	if (r == -ENOMEM) {
-		sbx_files_free(files, nr);
-		return r;
-	}
-	*ret = files;
-	*ret_nr = nr;
-	return 0;
+	return sbx_files_from_json(ret, ret_nr, list, max, file_from_json);
 }
 
 int sbx_csdk_file_from_json(uint8_t **ret, size_t *ret_len, const json_t *obj,

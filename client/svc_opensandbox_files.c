@@ -15,21 +15,6 @@
 #define WORKSPACE "/workspace"
 #define MAX_NAMES 100000
 
-static void files_fail(struct sbx_work *w, int r)
-{
-	struct sbx_error e;
-
-	if (r == -E2BIG)
-		sbx_error_set(&e, -EFBIG,
-			      "it is more than can be shown without a command "
-			      "in the sandbox");
-	else if (r == -ENOMEM)
-		sbx_error_set(&e, r, "out of memory");
-	else
-		sbx_rest_wonder(w->rest, &e, "no files in it");
-	sbx_work_done(w, &e);
-}
-
 /* "path=..." of what is asked for.  execd puts what its variables hold in place
  * of "$NAME", and there is no way to tell it not to. */
 static int query_of(const struct sbx_work *w, char **ret)
@@ -88,7 +73,7 @@ static void on_files(struct sbx_work *w, const struct sbx_answer *answer)
 	r = sbx_osb_files_from_json(&call->files, &call->nr_files, answer->json,
 				    MAX_NAMES);
 	if (r < 0)
-		files_fail(w, r);
+		sbx_work_no_files(w, r);
 	else
 		sbx_work_done(w, NULL);
 }

@@ -305,7 +305,6 @@ int sbx_osb_endpoint_from_json(struct sbx_osb_endpoint *ret, const json_t *obj)
 
 /* ---- files ---- */
 
-/* 0: it is left out, 1: it is not */
 static int file_from_json(struct sbx_file *ret, const json_t *obj)
 {
 	const char *path = sbx_json_str(obj, "path");
@@ -316,36 +315,17 @@ static int file_from_json(struct sbx_file *ret, const json_t *obj)
 
 	if (!slash || !sbx_is_file_name(slash + 1) || !type ||
 	    (strcmp(type, "file") != 0 && strcmp(type, "directory") != 0))
-		return 0;
+		return -EPROTO;
 	ret->is_dir = *type == 'd';
 	ret->size = size > 0 ? (uint64_t)size : 0;
 	ret->mtime_s = sbx_time_from_text(time) / 1000;
-	return sbx_dup_text(&ret->name, slash + 1) < 0 ? -ENOMEM : 1;
+	return sbx_dup_text(&ret->name, slash + 1);
 }
 
 int sbx_osb_files_from_json(struct sbx_file **ret, size_t *ret_nr,
 			    const json_t *list, size_t max)
 {
-	size_t i, n = json_array_size(list), nr = 0;
-	struct sbx_file *files;
-	int r;
-
-	if (!json_is_array(list))
-		return -EPROTO;
-	if (n > max)
-		return -E2BIG;
-	files = calloc(n + 1, sizeof(*files));
-	if (!files)
-		return -ENOMEM;
-	for (i = 0; i < n; i++) {
-		r = file_from_json(&files[nr], json_array_get(list, i));
-		if (r < 0) {
-			sbx_files_free(files, nr);
-			return r;
-		}
-		nr += (size_t)r;
-	}
-	*ret = files;
-	*ret_nr = nr;
-	return 0;
+	return json_is_array(list) ? sbx_files_from_json(ret, ret_nr, list, max,
+							 file_from_json)
+				   : -EPROTO;
 }
